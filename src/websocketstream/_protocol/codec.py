@@ -1,0 +1,109 @@
+"""The seam between bytes and events: what a codec engine takes and gives.
+
+An engine is sans-IO and serves one connection. It decodes what arrived into events and encodes what is to leave; it
+knows frames, masks, fragments, UTF-8, permessage-deflate and the limits, and nothing of sockets, tasks or time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+Message: TypeAlias = str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A Ping frame arrived (RFC 6455 section 5.5.2)."""
+
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """A Pong frame arrived (RFC 6455 section 5.5.3)."""
+
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A Close frame arrived; ``code`` is None when its body was empty (RFC 6455 section 5.5.1).
+
+    It is the last event of a codec: what follows on the wire is ignored.
+    """
+
+    code: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The peer broke the protocol or a limit: fail the connection with ``code`` (RFC 6455 section 7.1.7).
+
+    It is the last event of a codec: what follows on the wire is ignored and nothing of it is kept.
+    """
+
+    code: int
+    message: str
+
+
+# A whole message is its own event: str for text, bytes for binary. It is by far the most common event, and a wrapper
+# object would cost more than a compiled engine needs to decode the message.
+Event: TypeAlias = Message | Ping | Pong | Close | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message on its way out, already validated: text as UTF-8."""
+
+    payload: bytes
+    text: bool
+    compress: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CodecLimits:
+    """Bounds on what one message may be. None switches a bound off."""
+
+    max_message_size: int | None = 16 * 2**20  # bytes after inflation (UTF-8 bytes for text)
+    max_fragments: int | None = 4096  # frames of one message
+
+
+class Codec(Protocol):
+    """One connection's engine."""
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take what arrived and return events in wire order.
+
+        One call decodes a bounded number of frames, so that one peer cannot hold the event loop (about 10 ms of
+        work); while :attr:`pending` is true, call again with ``b""`` for the rest. Errors of the peer are a
+        :class:`Failure` event behind whatever was complete before; this method never raises on account of input.
+        """
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """Whether ``receive_data(b"")`` would decode more of what was already given."""
+        ...
+
+    def discard_data(self) -> None:
+        """From now on drop data frames unread (their framing is still checked): nobody wants them while closing."""
+        ...
+
+    def send_messages(self, messages: Sequence[Outgoing]) -> list[bytes | bytearray | memoryview]:
+        """Encode queued messages, one frame each, into the buffers to write in order."""
+        ...
+
+    def send_ping(self, payload: bytes) -> bytes:
+        """Encode a Ping frame; the payload is at most 125 bytes."""
+        ...
+
+    def send_pong(self, payload: bytes) -> bytes:
+        """Encode a Pong frame; the payload is at most 125 bytes."""
+        ...
+
+    def send_close(self, code: int | None = None, reason: str = "") -> bytes:
+        """Encode a Close frame, with an empty body when there is no code; the reason is cut to 123 bytes of UTF-8."""
+        ...

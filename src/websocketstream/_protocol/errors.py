@@ -1,0 +1,80 @@
+"""Errors that need no event loop: the browser's ``WebSocketError`` and everything that can end an opening handshake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .close import CloseCode, check_close
+
+if TYPE_CHECKING:
+    from .http import Headers, Response
+
+
+class WebSocketError(Exception):
+    """The browser's ``WebSocketError``: a failure with a close code and a reason (rules E1-E3).
+
+    Pass one to :meth:`WritableStream.abort` or :meth:`ReadableStream.cancel` to choose what the Close frame says.
+
+    :raises ValueError: the code is neither 1000 nor 3000-4999, or the reason is longer than 123 bytes of UTF-8
+    :raises TypeError: the code is not an int, or the reason is not a str
+    """
+
+    close_code: int | None
+    reason: str
+
+    def __init__(self, message: str = "", *, close_code: int | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.close_code, self.reason = check_close(close_code, reason)
+
+
+class HandshakeError(WebSocketError):
+    """The opening handshake failed, so there is no connection; the base of all the reasons why (rule H5)."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        # Rule E3: what the library makes itself may carry codes that an application may not send.
+        self.close_code = CloseCode.ABNORMAL_CLOSURE
+
+
+class InvalidHandshake(HandshakeError):
+    """The peer's side of the opening handshake was not HTTP, or not what RFC 6455 section 4 asks for."""
+
+
+class HandshakeTooLarge(InvalidHandshake):
+    """The peer's side of the opening handshake went past a limit; the message names the limit and the option."""
+
+
+class HandshakeRejected(HandshakeError):
+    """The server answered the opening handshake with something else than 101 (rule H3; redirects are not followed)."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"server rejected the WebSocket handshake: HTTP {response.status} {response.reason}".rstrip())
+        self.response = response
+
+    @property
+    def status(self) -> int:
+        """The HTTP status code."""
+        return self.response.status
+
+    @property
+    def headers(self) -> Headers:
+        """The response's header fields."""
+        return self.response.headers
+
+    @property
+    def body(self) -> bytes:
+        """What was kept of the response's body, at most 64 KiB."""
+        return self.response.body
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the body was longer than what was kept."""
+        return self.response.truncated
+
+
+class HandshakeTimeout(HandshakeError, TimeoutError):
+    """The connection was not open within ``open_timeout`` seconds."""
+
+
+class ConnectFailed(HandshakeError, OSError):
+    """No connection to the server: name resolution, TCP, proxy or TLS failed; ``__cause__`` says how."""
