@@ -1,0 +1,300 @@
+"""The client's opening handshake, sans-IO: the request's bytes out, the server's answer in (RFC 6455 section 4.1)."""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from collections.abc import Sequence
+from typing import NoReturn
+
+import h11
+
+from .deflate import Compression, DeflateParameters, NegotiationError, accept_answer, offer
+from .errors import HandshakeRejected, HandshakeTooLarge, InvalidHandshake
+from .head import HeadReader, HeadTooLarge, MalformedHead
+from .http import (
+    DEFAULT_LIMITS,
+    Fields,
+    HandshakeLimits,
+    Headers,
+    HeadersLike,
+    Response,
+    accept_key,
+    check_headers,
+    check_protocols,
+    check_value,
+    excerpt,
+    list_elements,
+)
+from .url import WebSocketURL
+
+_RESERVED = frozenset(
+    {
+        "connection",
+        "content-length",
+        "host",
+        "origin",  # an argument of its own
+        "sec-websocket-*",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# HTTP/1.0 is let through for refusals only: old proxies and simple servers say "HTTP/1.0 503".
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t\x20-\x7e\x80-\xff]*)?")
+_SOME_HTTP = re.compile(rb"HTTP/[0-9.]+(?= |$)")
+_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+
+
+class ClientHandshake:
+    """One opening handshake as the client sees it.
+
+    Write :meth:`request`, then feed :meth:`receive_data` until it returns the response; from then on the connection is
+    open and :attr:`trailing_data` holds what arrived behind the head. Use once.
+
+    :raises ValueError: an argument cannot be put into a handshake
+    :raises TypeError: an argument has the wrong type
+    """
+
+    protocol: str = ""
+    extensions: str = ""
+    deflate: DeflateParameters | None = None
+    trailing_data: bytes = b""
+
+    def __init__(
+        self,
+        url: WebSocketURL,
+        *,
+        protocols: Sequence[str] = (),
+        headers: HeadersLike = (),
+        origin: str | None = None,
+        compression: Compression | None = None,
+        limits: HandshakeLimits = DEFAULT_LIMITS,
+    ) -> None:
+        self._limits = limits
+        self._compression = compression
+        self._protocols = check_protocols(protocols)
+        # RFC 6455 4.1: 16 random bytes, so that no cache or confused server can have the answer ready.
+        self._key = base64.b64encode(secrets.token_bytes(16))
+        fields = self._fields(url, _check_origin(origin), check_headers(headers, _RESERVED))
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.line_size)
+        self._request = self._http.send(h11.Request(method="GET", target=url.target, headers=fields)) or b""
+        self._http.send(h11.EndOfMessage())
+        self._reader = HeadReader(limits, _check_status_line)
+        self._interim_responses = 0
+        self._rejection: Response | None = None
+        self._body = bytearray()
+        self._body_room = limits.rejection_body
+
+    def _fields(self, url: WebSocketURL, origin: Fields, extra: Fields) -> Fields:
+        fields = [
+            (b"Host", url.host_header.encode("ascii")),
+            (b"Upgrade", b"websocket"),
+            (b"Connection", b"Upgrade"),
+            (b"Sec-WebSocket-Key", self._key),
+            (b"Sec-WebSocket-Version", b"13"),
+        ]
+        if self._protocols:
+            fields.append((b"Sec-WebSocket-Protocol", ", ".join(self._protocols).encode("ascii")))
+        if self._compression is not None:
+            fields.append((b"Sec-WebSocket-Extensions", offer(self._compression).encode("ascii")))
+        authorized = any(name.lower() == b"authorization" for name, _ in extra)
+        if url.authorization is not None and not authorized:
+            fields.append((b"Authorization", url.authorization))
+        return fields + origin + extra
+
+    def request(self) -> bytes:
+        """Return the request to send."""
+        return self._request
+
+    @property
+    def reading_rejection(self) -> bool:
+        """Whether the head of a refusal has arrived and its body has not: worth about a second more of waiting."""
+        return self._rejection is not None
+
+    def receive_data(self, data: bytes) -> Response | None:
+        """Take what arrived; return the response once the handshake is complete, None while it is not.
+
+        :raises InvalidHandshake: the answer is not HTTP, or does not conform to RFC 6455
+        :raises HandshakeTooLarge: the head of the answer is beyond a limit
+        :raises HandshakeRejected: the status is not 101; its body is complete or as long as we keep
+        """
+        self._reader.feed(data)
+        while self._rejection is None:
+            head = self._next_head()
+            if head is None:
+                return None
+            response = self._receive_head(head)
+            if response is not None:
+                self.trailing_data = self._reader.take_rest()
+                return response
+        self._receive_body(self._reader.take_rest())
+        return None
+
+    def receive_eof(self, *, timed_out: bool = False) -> NoReturn:
+        """Say that nothing more will come: the server closed, or (``timed_out``) we stop waiting for a refusal's body.
+
+        :raises InvalidHandshake: the connection ended before the answer's head
+        :raises HandshakeRejected: it ended in the body of a refusal, which may be its proper end (RFC 9112 section 6.3)
+        """
+        if self._rejection is not None:
+            complete = not timed_out and self._feed_body(b"")
+            self._reject(truncated=not complete)
+        begun = self._reader.incomplete
+        if begun:
+            raise InvalidHandshake(
+                f'the connection was closed in the middle of the answer, after "{excerpt(begun)}"'
+            )
+        raise InvalidHandshake(
+            "the connection was closed before the server answered the handshake; is this a WebSocket server?"
+        )
+
+    def _next_head(self) -> bytes | None:
+        try:
+            return self._reader.next_head()
+        except HeadTooLarge as error:
+            raise HandshakeTooLarge(f"the server's answer is too large: {error}") from None
+        except MalformedHead as error:
+            raise InvalidHandshake(f"the server's answer is malformed: {error}") from None
+
+    def _receive_head(self, head: bytes) -> Response | None:
+        self._http.receive_data(head)
+        try:
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise InvalidHandshake(f"the server's answer is malformed: {error}") from None
+        assert isinstance(event, h11.InformationalResponse | h11.Response)
+        headers = Headers(event.headers.raw_items())
+        response = Response(event.status_code, event.reason.decode("latin-1"), headers)
+        if response.status >= 200:
+            self._rejection = response
+            return None
+        if event.http_version != b"1.1":
+            raise InvalidHandshake(
+                f"the server answered {response.status} in HTTP/1.0; WebSocket needs HTTP/1.1"
+            )
+        if response.status == 101:
+            self._check(response)
+            return response
+        self._count_interim_response()
+        return None
+
+    def _count_interim_response(self) -> None:
+        # RFC 9110 15.2: any number may come before the final one, wanted or not; a thousand are an attack.
+        self._interim_responses += 1
+        if self._interim_responses > self._limits.interim_responses:
+            raise InvalidHandshake(
+                f"the server sent more than {self._limits.interim_responses} interim (1xx) responses, "
+                "the limit (HandshakeLimits.interim_responses)"
+            )
+
+    def _check(self, response: Response) -> None:
+        """Check a 101 response as RFC 6455 section 4.1 asks, second list, steps 2-6."""
+        headers = response.headers
+        for name in ("Content-Length", "Transfer-Encoding"):
+            # RFC 9110 8.6 and RFC 9112 6.1: not in a 101. Whoever sends one disagrees with us on where frames begin.
+            if name in headers:
+                raise InvalidHandshake(f"the 101 response has a {name} field")
+        upgrade = _single(headers, "Upgrade")
+        if upgrade.lower() != "websocket":
+            raise InvalidHandshake(f'the 101 response upgrades to "{_show(upgrade)}" instead of "websocket"')
+        if "upgrade" not in map(str.lower, list_elements(headers.get_all("Connection"))):
+            raise InvalidHandshake('the 101 response has no "Upgrade" in its Connection field')
+        if _single(headers, "Sec-WebSocket-Accept").encode("latin-1") != accept_key(self._key):
+            raise InvalidHandshake("the 101 response has a Sec-WebSocket-Accept that does not answer our key")
+        self.protocol = self._check_protocol(headers)
+        self._check_extensions(headers)
+
+    def _check_protocol(self, headers: Headers) -> str:
+        if not headers.get_all("Sec-WebSocket-Protocol"):
+            if self._protocols:
+                # Rule P6, stricter than RFC 6455: the browser's WebSocket does not go on without a protocol either.
+                raise InvalidHandshake(
+                    f"the server chose none of the protocols we offered ({', '.join(self._protocols):.100})"
+                )
+            return ""
+        protocol = _single(headers, "Sec-WebSocket-Protocol")
+        if protocol not in self._protocols:
+            raise InvalidHandshake(
+                f'the server chose the protocol "{_show(protocol)}", which we did not offer'
+            )
+        return protocol
+
+    def _check_extensions(self, headers: Headers) -> None:
+        value = headers.get("Sec-WebSocket-Extensions", "").strip(" \t,")
+        if not value:  # an empty list says as much as no field (RFC 9110 5.6.1)
+            return
+        try:
+            self.deflate = accept_answer(value, self._compression)
+        except NegotiationError as error:
+            raise InvalidHandshake(
+                f"the server's Sec-WebSocket-Extensions is not acceptable: {error}"
+            ) from error
+        self.extensions = value
+
+    def _receive_body(self, data: bytes) -> None:
+        kept = data[: self._body_room]
+        self._body_room -= len(kept)
+        # An empty piece means "end of stream" to h11, so it only asks what is there when the head came alone.
+        if self._feed_body(kept) if kept else self._drain_body():
+            self._reject(truncated=False)
+        if len(data) > len(kept):
+            self._reject(truncated=True)
+
+    def _feed_body(self, data: bytes) -> bool:
+        self._http.receive_data(data)
+        return self._drain_body()
+
+    def _drain_body(self) -> bool:
+        """Collect what h11 has of the body; return whether that was its end."""
+        while True:
+            try:
+                event = self._http.next_event()
+            except h11.RemoteProtocolError:
+                self._reject(truncated=True)
+            if not isinstance(event, h11.Data):
+                return isinstance(event, h11.EndOfMessage)
+            self._body += event.data
+
+    def _reject(self, *, truncated: bool) -> NoReturn:
+        assert self._rejection is not None
+        rejection = self._rejection
+        raise HandshakeRejected(
+            Response(rejection.status, rejection.reason, rejection.headers, bytes(self._body), truncated)
+        ) from None
+
+
+def _check_origin(origin: str | None) -> Fields:
+    if origin is None:
+        return []
+    if not isinstance(origin, str):
+        raise TypeError(f"origin must be a str or None, not {type(origin).__name__}")
+    if not origin:
+        raise ValueError("origin is empty; None leaves the header out")
+    return [(b"Origin", check_value("Origin", origin))]
+
+
+def _check_status_line(line: bytes, complete: bool) -> None:
+    if complete and _STATUS_LINE.fullmatch(line):
+        return
+    if not complete and line.startswith(b"HTTP/"[: len(line)]):
+        return
+    if line.startswith(_TLS_RECORDS):
+        raise InvalidHandshake("the server speaks TLS on this port: use wss:// instead of ws://")
+    if complete and (version := _SOME_HTTP.match(line)) and version[0] not in (b"HTTP/1.0", b"HTTP/1.1"):
+        raise InvalidHandshake(f"the server answered in {excerpt(version[0])}; WebSocket needs HTTP/1.1")
+    raise InvalidHandshake(
+        f'the server did not answer in HTTP but with "{excerpt(line)}"; is a WebSocket server listening on this port?'
+    )
+
+
+def _single(headers: Headers, name: str) -> str:
+    """Return the value of a field that must be there exactly once."""
+    values = headers.get_all(name)
+    if len(values) != 1:
+        raise InvalidHandshake(f"the 101 response has {'more than one' if values else 'no'} {name} field")
+    return values[0]
+
+
+def _show(value: str) -> str:
+    return excerpt(value.encode("latin-1"))

@@ -1,0 +1,211 @@
+"""What both sides of the opening handshake share: header fields, limits, and the two heads as values."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+Fields: TypeAlias = list[tuple[bytes, bytes]]
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
+# RFC 9110 5.5: every control character but the tab is invalid in a value; CR, LF and NUL are how heads get split.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeLimits:
+    """Bounds on what the peer may send before the connection is open; sizes in bytes."""
+
+    head_size: int = 16384  # one head: start line, header fields and line ends
+    line_size: int = 8192  # one line of it, without the line end
+    header_count: int = 128  # header fields of one head
+    interim_responses: int = 8  # 1xx answers before the final one
+    rejection_body: int = 65536  # body of a refusal, as it is on the wire
+
+
+DEFAULT_LIMITS = HandshakeLimits()
+
+
+class Headers(Mapping[str, str]):
+    """Header fields as they were received, looked up without regard to case.
+
+    ``headers["x"]`` joins repeated fields with ``", "`` (RFC 9110 section 5.3); :meth:`get_all` keeps them apart, which
+    ``Set-Cookie`` needs. Iteration gives lower-case names. Values are decoded as latin-1. Cookies and credentials are
+    not shown by ``repr``.
+    """
+
+    __slots__ = ("_raw", "_values")
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self._raw = tuple((bytes(name), bytes(value)) for name, value in raw)
+        self._values: dict[str, list[str]] = {}
+        for name, value in self._raw:
+            self._values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+
+    @property
+    def raw(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The fields in order, names in the case that was received."""
+        return self._raw
+
+    def get_all(self, name: str) -> list[str]:
+        """Return the values of every field of that name, in order; an empty list when there is none."""
+        return list(self._values.get(name.lower(), ()))
+
+    def __getitem__(self, name: str) -> str:
+        return ", ".join(self._values[name.lower()])
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        shown = {name: "..." if name in _SECRET else self[name] for name in self}
+        return f"{type(self).__name__}({shown!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A server's answer to the opening handshake."""
+
+    status: int
+    reason: str
+    headers: Headers
+    body: bytes = field(default=b"", repr=False)
+    truncated: bool = False  # the body went on
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client's opening handshake, checked (RFC 6455 section 4.2.1)."""
+
+    target: str  # path and query as received, not decoded
+    headers: Headers
+    protocols: tuple[str, ...] = ()  # what the client offers, in its order of preference
+    origin: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The target up to the question mark, not decoded."""
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """The target behind the question mark, not decoded; empty when there is none."""
+        return self.target.partition("?")[2]
+
+
+def check_headers(headers: HeadersLike, reserved: frozenset[str]) -> Fields:
+    """Validate header fields of an application and return them as bytes, latin-1 encoded.
+
+    ``reserved`` holds lower-case names, those that end in ``*`` as prefixes. Messages name the field and never show its
+    value, which may be a secret.
+
+    :raises TypeError: this is no mapping or iterable of pairs of str
+    :raises ValueError: a name or value cannot stand in a head, or the name is reserved
+    """
+    return [_check_field(name, value, reserved) for name, value in _pairs(headers)]
+
+
+def _pairs(headers: object) -> Iterator[tuple[str, str]]:
+    if isinstance(headers, str | bytes) or not isinstance(headers, Iterable):
+        raise TypeError(f"headers must be a mapping or (name, value) pairs, not {type(headers).__name__}")
+    for item in headers.items() if isinstance(headers, Mapping) else headers:
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise TypeError("headers must be a mapping or (name, value) pairs of str")
+        name, value = item
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"header {name!r:.100} must have a str for a name and a str for a value")
+        yield name, value
+
+
+def _check_field(name: str, value: str, reserved: frozenset[str]) -> tuple[bytes, bytes]:
+    if not is_token(name):
+        raise ValueError(f"header name {name[:100]!a} is not an HTTP token")
+    lower = name.lower()
+    if lower in reserved or any(lower.startswith(entry[:-1]) for entry in reserved if entry.endswith("*")):
+        raise ValueError(f"header {name} belongs to the handshake and cannot be set")
+    return name.encode("ascii"), check_value(name, value)
+
+
+def check_value(name: str, value: str) -> bytes:
+    """Validate the value of the field ``name`` and encode it as latin-1.
+
+    :raises ValueError: it has a line break or another control character, outer space, or a character beyond latin-1
+    """
+    if _CONTROL.search(value):
+        raise ValueError(f"header {name} has a line break, NUL or another control character in its value")
+    if value != value.strip(" \t"):
+        raise ValueError(f"header {name} has a value with leading or trailing space")
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"header {name} has a value with characters beyond latin-1; encode it first"
+        ) from None
+
+
+def check_protocols(protocols: Sequence[str]) -> tuple[str, ...]:
+    """Validate a list of subprotocols (rules P1-P4) and return it as a tuple.
+
+    :raises TypeError: it is a single str, or has something else than str in it
+    :raises ValueError: one is not an HTTP token, or occurs twice without regard to case
+    """
+    checked = _strings(protocols)
+    seen: set[str] = set()
+    for protocol in checked:
+        if not is_token(protocol):
+            raise ValueError(f"protocol {protocol[:100]!a} is not an HTTP token: no spaces, commas or quotes")
+        if protocol.lower() in seen:
+            raise ValueError(f"protocol {protocol[:100]!r} occurs twice (letter case does not count)")
+        seen.add(protocol.lower())
+    return checked
+
+
+def _strings(protocols: object) -> tuple[str, ...]:
+    if isinstance(protocols, str | bytes) or not isinstance(protocols, Iterable):
+        raise TypeError(f"protocols must be a list of str, not {type(protocols).__name__}")
+    checked = tuple(protocols)
+    for protocol in checked:
+        if not isinstance(protocol, str):
+            raise TypeError(f"protocols must be a list of str, with no {type(protocol).__name__} in it")
+    return checked
+
+
+def is_token(text: str) -> bool:
+    """Tell whether this is a token of RFC 9110 section 5.6.2."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def list_elements(values: Iterable[str]) -> list[str]:
+    """Split the values of a list-based field into elements; empty ones do not count (RFC 9110 section 5.6.1)."""
+    elements = (element.strip(" \t") for value in values for element in value.split(","))
+    return [element for element in elements if element]
+
+
+def accept_key(key: bytes) -> bytes:
+    """Return the ``Sec-WebSocket-Accept`` that answers a ``Sec-WebSocket-Key`` (RFC 6455 section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+
+
+def serialise_head(start_line: bytes, fields: Fields) -> bytes:
+    """Return a head in wire form; what goes in was checked before."""
+    lines = [start_line, *(name + b": " + value for name, value in fields), b"", b""]
+    return b"\r\n".join(lines)
+
+
+def excerpt(data: bytes | bytearray) -> str:
+    """Show foreign bytes in a message: escaped, at most 100 characters."""
+    text = repr(bytes(data[:100]))[2:-1]
+    return text if len(text) <= 100 and len(data) <= 100 else f"{text[:97]}..."

@@ -1,0 +1,149 @@
+"""WebSocket URLs, read as a browser reads them (WHATWG URL, rules U1-U7)."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+from .host import bracketed, normalise_host
+
+_SECURE = {"ws": False, "wss": True, "http": False, "https": True}
+_DEFAULT_PORT = {False: 80, True: 443}
+_MAX_PORT = 65535
+_C0_AND_SPACE = "".join(map(chr, range(0x21)))
+# WHATWG path and special-query percent-encode sets, given as what needs no escape. "%" is kept: an escape stays one.
+_PATH_SAFE = "!$%&'()*+,/:;=@[]|\\"
+_QUERY_SAFE = "!$%&()*+,/:;=?@[]|\\^`{}"
+_ESCAPE_HINT = 'in a user name or password write "/", "?", "#" and "@" percent-encoded'
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketURL:
+    """A parsed URL: everything is ASCII and normalised, and neither ``repr`` nor :attr:`href` shows credentials."""
+
+    secure: bool
+    host: str  # A-label name or address; IPv6 without brackets
+    port: int
+    target: str  # path and query, never empty
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def href(self) -> str:
+        """The URL in normal form (rule U6), without user name and password so that it is fit for logs."""
+        return f"{'wss' if self.secure else 'ws'}://{self.host_header}{self.target}"
+
+    @property
+    def host_header(self) -> str:
+        """The value of the ``Host`` field: without the port where it is the scheme's own (RFC 6455 section 4.1)."""
+        host = bracketed(self.host)
+        return host if self.port == _DEFAULT_PORT[self.secure] else f"{host}:{self.port}"
+
+    @property
+    def authorization(self) -> bytes | None:
+        """The value of the ``Authorization`` field that user info stands for (rule U7, RFC 7617), or None."""
+        if self.username is None:
+            return None
+        return b"Basic " + base64.b64encode(f"{self.username}:{self.password or ''}".encode())
+
+
+def parse_url(url: str) -> WebSocketURL:
+    """Parse an absolute ``ws``, ``wss``, ``http`` or ``https`` URL.
+
+    :raises TypeError: it is not a str
+    :raises ValueError: it is not a URL that a WebSocket can be opened to
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"URL must be a str, not {type(url).__name__}")
+    scheme, rest = _split_scheme(url.strip(_C0_AND_SPACE))
+    _check_rest(rest)
+    # WHATWG "special authority (ignore) slashes": however many there are, and a backslash is one.
+    authority, path, query = _split(rest.lstrip("/\\"))
+    userinfo, _, host_and_port = authority.rpartition("@")
+    secure = _SECURE[scheme]
+    host_text, port = _split_port(host_and_port, secure)
+    username, password = _credentials(userinfo)
+    return WebSocketURL(secure, normalise_host(host_text), port, _target(path, query), username, password)
+
+
+def _split_scheme(url: str) -> tuple[str, str]:
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.\-]*):", url)
+    if match is None:
+        raise ValueError("the URL has no scheme: it must be absolute and start with ws:// or wss://")
+    scheme = match[1].lower()
+    if scheme not in _SECURE:
+        raise ValueError(f"the URL's scheme is {scheme[:40]!r}; use ws, wss, http or https")
+    return scheme, url[match.end() :]
+
+
+def _check_rest(rest: str) -> None:
+    if "#" in rest:
+        # Rule U5: also an empty one. A server never sees a fragment, so it is a mistake and not a part to drop.
+        raise ValueError(f'a WebSocket URL must not have a fragment; write "#" as %23 ({_ESCAPE_HINT})')
+    # A browser removes these without a word; here they are a line of a file, or an attack.
+    if re.search(r"[\t\r\n]", rest):
+        raise ValueError("the URL has a tab or a line break in it; percent-encode it if it is meant")
+    if re.search(r"[\ud800-\udfff]", rest):
+        raise ValueError("the URL has a lone surrogate in it, which UTF-8 cannot encode")
+
+
+def _split(rest: str) -> tuple[str, str, str | None]:
+    before, mark, query = rest.partition("?")
+    end = re.search(r"[/\\]", before)
+    start = end.start() if end else len(before)
+    return before[:start], before[start:], query if mark else None
+
+
+def _split_port(text: str, secure: bool) -> tuple[str, int]:
+    match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(.*))?", text, re.DOTALL)
+    if match is None:
+        raise ValueError("the URL's host and port are not host:port; an IPv6 address stands in brackets")
+    host, port = match[1], match[2]
+    return host, parse_port(port) if port else _DEFAULT_PORT[secure]
+
+
+def parse_port(text: str) -> int:
+    """Read a port number, 0 to 65535.
+
+    :raises ValueError: it is something else; the text is not shown, since it may be a part of a password
+    """
+    digits = text.lstrip("0") or "0"
+    if not (text.isascii() and text.isdigit() and len(digits) <= 5 and int(digits) <= _MAX_PORT):
+        raise ValueError(f"the port must be a number from 0 to {_MAX_PORT} ({_ESCAPE_HINT})")
+    return int(digits)
+
+
+def _credentials(userinfo: str) -> tuple[str | None, str | None]:
+    name, colon, password = userinfo.partition(":")
+    if not name and not password:
+        return None, None
+    try:
+        username = unquote(name, errors="strict")
+        secret = unquote(password, errors="strict") if colon else None
+    except UnicodeDecodeError:
+        raise ValueError("the URL's user name or password is not UTF-8 once it is percent-decoded") from None
+    if ":" in username:
+        raise ValueError("the URL's user name has a colon, which HTTP Basic authentication cannot carry")
+    return username, secret
+
+
+def _target(path: str, query: str | None) -> str:
+    encoded = quote(_remove_dot_segments(path.replace("\\", "/")), safe=_PATH_SAFE)
+    return encoded if query is None else f"{encoded}?{quote(query, safe=_QUERY_SAFE)}"
+
+
+def _remove_dot_segments(path: str) -> str:
+    """Resolve ``.`` and ``..``, also written ``%2e`` (WHATWG URL, path state)."""
+    kept: list[str] = []
+    segment = ""
+    for segment in path.split("/")[1:]:
+        dots = segment.lower().replace("%2e", ".")
+        if dots == "..":
+            del kept[-1:]
+        elif dots != ".":
+            kept.append(segment)
+    if segment.lower().replace("%2e", ".") in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
