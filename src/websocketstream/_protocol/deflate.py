@@ -1,0 +1,344 @@
+"""permessage-deflate (RFC 7692): options, negotiation, and the compressor and inflater of one connection."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .extensions import Extension, NegotiationError, parse_extensions
+
+__all__ = [
+    "STEP",
+    "Compression",
+    "DeflateParameters",
+    "InflateError",
+    "InflatedTooLarge",
+    "NegotiationError",
+    "PerMessageDeflate",
+    "accept_answer",
+    "negotiate",
+    "offer",
+]
+
+_NAME = "permessage-deflate"
+_FLAGS = ("server_no_context_takeover", "client_no_context_takeover")
+_WINDOWS = ("server_max_window_bits", "client_max_window_bits")
+# RFC 7692 7.1.2: a decimal integer from 8 to 15 without leading zeros. A table also refuses "+10", "1_0" and 5,000 digits.
+_WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}
+_MAX_BITS = 15
+
+STEP = 64 * 1024  # bytes that one call of the inflater may put out
+# Bytes that one call of the inflater gets in. zlib hands the unread rest back as a copy, so a large input that
+# inflates 1000:1 in steps of 64 KiB would be copied again and again: 16 GiB of copies for 1 MiB.
+_INPUT_STEP = 8 * 1024
+_TAIL = b"\x00\x00\xff\xff"  # RFC 7692 7.2.1: cut from every message by the sender, put back by the receiver
+_FINAL_BLOCK = b"\x03\x00"  # RFC 1951 3.2.6: an empty last block
+
+_Parameters: TypeAlias = dict[str, int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compression:
+    """What to ask for and how to compress when permessage-deflate is negotiated (RFC 7692).
+
+    The defaults cost each connection about 40 KiB to send and 15 KiB to receive once messages flow; zlib's own
+    defaults (15 bits, memory level 8) cost 262 KiB and 75 KiB. A direction without context takeover costs nothing between
+    messages, and compresses small messages less well.
+
+    ``threshold`` is in bytes: shorter messages go out as they are. ``level`` (0-9) and ``mem_level`` (1-9) are zlib's.
+    The window sizes (9-15, as a power of two in bytes) are upper bounds: ``server_`` for what the server compresses,
+    ``client_`` for what the client compresses, whichever side we are.
+
+    :raises TypeError: an option has the wrong type
+    :raises ValueError: an option is out of range
+    """
+
+    threshold: int = 1024
+    level: int = 6
+    mem_level: int = 5
+    server_max_window_bits: int = 12
+    client_max_window_bits: int = 12
+    server_no_context_takeover: bool = False
+    client_no_context_takeover: bool = False
+
+    def __post_init__(self) -> None:
+        _check_int("threshold", self.threshold, 0, None)
+        _check_int("level", self.level, 0, 9)
+        _check_int("mem_level", self.mem_level, 1, 9)
+        # 8 is what a peer may ask of us (see _new_compressor), but nothing that zlib can promise for itself.
+        _check_int("server_max_window_bits", self.server_max_window_bits, 9, _MAX_BITS)
+        _check_int("client_max_window_bits", self.client_max_window_bits, 9, _MAX_BITS)
+        for name in _FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {type(getattr(self, name)).__name__}")
+
+
+def _check_int(name: str, value: int, low: int, high: int | None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < low or (high is not None and value > high):
+        allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be {allowed}, not {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeflateParameters:
+    """What both sides agreed on (RFC 7692 section 7.1)."""
+
+    server_no_context_takeover: bool = False
+    client_no_context_takeover: bool = False
+    server_max_window_bits: int = _MAX_BITS
+    client_max_window_bits: int = _MAX_BITS
+
+
+def offer(compression: Compression) -> str:
+    """Return the value of the client's ``Sec-WebSocket-Extensions`` (RFC 7692 section 7.1)."""
+    # client_max_window_bits is always there: it allows the server to limit our window, and says that ours is no larger.
+    wanted: _Parameters = {name: None for name in _FLAGS if getattr(compression, name)}
+    if compression.server_max_window_bits < _MAX_BITS:
+        wanted["server_max_window_bits"] = compression.server_max_window_bits
+    has_limit = compression.client_max_window_bits < _MAX_BITS
+    wanted["client_max_window_bits"] = compression.client_max_window_bits if has_limit else None
+    return _header(wanted)
+
+
+def accept_answer(value: str, compression: Compression | None) -> DeflateParameters | None:
+    """Check the server's ``Sec-WebSocket-Extensions`` against what we offered; None when it uses no extension.
+
+    :raises NegotiationError: the header is malformed, or names what we did not offer (RFC 6455 section 4.1,
+        RFC 7692 section 7.1)
+    """
+    answers = parse_extensions(value)
+    if not answers:
+        return None
+    for answer in answers:
+        if compression is None or answer.name != _NAME:
+            raise NegotiationError(f"the server uses an extension that was not offered: {answer.name[:80]}")
+    if len(answers) > 1:
+        raise NegotiationError(f"the server answered {_NAME} {len(answers)} times")
+    assert compression is not None  # the loop above has seen to it
+    return _agree_as_client(_parameters(answers[0], in_offer=False), compression)
+
+
+def _agree_as_client(answer: _Parameters, compression: Compression) -> DeflateParameters:
+    # RFC 7692 7.1 lists when a client must fail. A server that leaves our limit on its window out is not in the list
+    # (gorilla's does so), and a window of 15 bits is one we can inflate; one that answers with a larger one is.
+    server_bits = answer.get("server_max_window_bits") or _MAX_BITS
+    if "server_max_window_bits" in answer and server_bits > compression.server_max_window_bits:
+        raise NegotiationError(
+            f"the server answered server_max_window_bits={server_bits}, "
+            f"more than the {compression.server_max_window_bits} that were offered"
+        )
+    client_bits = answer.get("client_max_window_bits") or _MAX_BITS
+    return DeflateParameters(
+        server_no_context_takeover="server_no_context_takeover" in answer,
+        # RFC 7692 7.1.1.2: a client that asked not to keep its context may do so whatever the answer says.
+        client_no_context_takeover="client_no_context_takeover" in answer
+        or compression.client_no_context_takeover,
+        server_max_window_bits=server_bits,
+        client_max_window_bits=min(client_bits, compression.client_max_window_bits),
+    )
+
+
+def negotiate(value: str, compression: Compression) -> tuple[DeflateParameters, str] | None:
+    """Choose the first offer that we can accept and return it with the server's answer; None when there is none.
+
+    :raises NegotiationError: the header is malformed
+    """
+    for offered in parse_extensions(value):
+        if offered.name == _NAME:
+            try:
+                wanted = _parameters(offered, in_offer=True)
+            except NegotiationError:
+                continue  # RFC 7692 7.1: a server declines an offer with an invalid parameter, and looks at the next.
+            return _agree_as_server(wanted, compression)
+    return None
+
+
+def _agree_as_server(wanted: _Parameters, compression: Compression) -> tuple[DeflateParameters, str]:
+    answer: _Parameters = {name: None for name in _FLAGS if name in wanted or getattr(compression, name)}
+    server_bits = min(wanted.get("server_max_window_bits") or _MAX_BITS, compression.server_max_window_bits)
+    if "server_max_window_bits" in wanted or server_bits < _MAX_BITS:
+        answer["server_max_window_bits"] = server_bits
+    client_bits = _MAX_BITS
+    # RFC 7692 7.1.2.2: only a client that says that it can may be limited.
+    if "client_max_window_bits" in wanted:
+        client_bits = min(wanted["client_max_window_bits"] or _MAX_BITS, compression.client_max_window_bits)
+        answer["client_max_window_bits"] = client_bits
+    parameters = DeflateParameters(
+        server_no_context_takeover="server_no_context_takeover" in answer,
+        client_no_context_takeover="client_no_context_takeover" in answer,
+        server_max_window_bits=server_bits,
+        client_max_window_bits=client_bits,
+    )
+    return parameters, _header(answer)
+
+
+def _header(parameters: _Parameters) -> str:
+    items = [name if value is None else f"{name}={value}" for name, value in parameters.items()]
+    return "; ".join([_NAME, *items])
+
+
+def _parameters(extension: Extension, *, in_offer: bool) -> _Parameters:
+    parsed: _Parameters = {}
+    for name, value in extension.parameters:
+        if name in parsed:
+            raise NegotiationError(f"{_NAME}: {name} appears twice")
+        if name in _FLAGS:
+            if value is not None:
+                raise NegotiationError(f"{_NAME}: {name} takes no value")
+            parsed[name] = None
+        elif name in _WINDOWS:
+            parsed[name] = _window_bits(
+                name, value, may_be_bare=in_offer and name == "client_max_window_bits"
+            )
+        else:
+            raise NegotiationError(f"{_NAME}: unknown parameter {name[:80]}")
+    return parsed
+
+
+def _window_bits(name: str, value: str | None, *, may_be_bare: bool) -> int | None:
+    if value is None and may_be_bare:
+        return None
+    if value not in _WINDOW_BITS:
+        raise NegotiationError(
+            f"{_NAME}: {name} must be a number from 8 to 15, not {(value or 'nothing')[:20]!r}"
+        )
+    return _WINDOW_BITS[value]
+
+
+class InflateError(Exception):
+    """The peer's message is not DEFLATE data, or ends inside of it: close code 1007."""
+
+
+class InflatedTooLarge(Exception):
+    """The peer's message inflates to more than the limit: close code 1009."""
+
+
+class PerMessageDeflate:
+    """Compressor and inflater of one connection; both are created when they are first needed."""
+
+    def __init__(self, parameters: DeflateParameters, compression: Compression, *, client: bool) -> None:
+        by_server = parameters.server_max_window_bits, not parameters.server_no_context_takeover
+        by_client = parameters.client_max_window_bits, not parameters.client_no_context_takeover
+        ours, theirs = (by_client, by_server) if client else (by_server, by_client)
+        self._compressor = _Compressor(*ours, compression)
+        self._inflater = _Inflater(*theirs)
+        self.threshold = compression.threshold
+
+    def compress(self, payload: bytes) -> bytes | None:
+        """Return the payload of a message's only frame, or None when compressing does not make it shorter."""
+        return self._compressor.compress(payload)
+
+    def begin(self, limit: int | None) -> None:
+        """A compressed message starts, of which at most ``limit`` inflated bytes are wanted."""
+        self._inflater.begin(limit)
+
+    def inflate(self, data: bytes, *, last: bool) -> Iterator[bytes]:
+        """Yield what the next bytes of the message inflate to; ``last`` when it ends with them.
+
+        A piece is at most 64 KiB and may be empty: the caller may take a break after each. Every iterator has to be
+        used up before the next one is asked for.
+
+        :raises InflatedTooLarge: the message is larger than its limit
+        :raises InflateError: the data is not what RFC 7692 section 7.2.2 describes
+        """
+        return self._inflater.inflate(data, last=last)
+
+
+class _Compressor:
+    def __init__(self, bits: int, takeover: bool, compression: Compression) -> None:
+        # zlib cannot compress raw data with 8 bits. With 9 it never looks back further than 512 - 262 = 250 bytes
+        # (its MAX_DIST), so what it makes is also legal for the 256 bytes that 8 bits stand for.
+        self._settings = compression.level, zlib.DEFLATED, -max(bits, 9), compression.mem_level
+        self._takeover = takeover
+        self._deflate: zlib._Compress | None = None
+
+    def compress(self, payload: bytes) -> bytes | None:
+        deflate = self._deflate or zlib.compressobj(*self._settings)
+        data = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
+        shorter = len(data) - len(_TAIL) < len(payload)
+        # Data that is thrown away has moved our window and not the peer's, so nothing may refer to it: then the next
+        # message starts with an empty window, which RFC 7692 7.2.1 allows at any time.
+        self._deflate = deflate if shorter and self._takeover else None
+        return data[: -len(_TAIL)] if shorter else None
+
+
+class _Inflater:
+    def __init__(self, bits: int, takeover: bool) -> None:
+        self._bits = bits
+        self._takeover = takeover
+        self._zlib: zlib._Decompress | None = None
+        # What a decompressor needs to know when the one before it met a last block. zlib has the same bytes inside,
+        # and Python no way to ask for them.
+        self._window = bytearray()
+        self._between_streams = True
+        self._room: int | None = None
+
+    def begin(self, limit: int | None) -> None:
+        self._room = limit
+        self._between_streams = True  # nothing of this message has been read
+
+    def inflate(self, data: bytes, *, last: bool) -> Iterator[bytes]:
+        view = memoryview(data)
+        try:
+            for start in range(0, len(view), _INPUT_STEP):
+                yield from self._feed(view[start : start + _INPUT_STEP])
+            if last:
+                yield from self._finish()
+        except zlib.error as exc:
+            raise InflateError(f"compressed data is broken: {exc} (RFC 7692 7.2.2)") from exc
+
+    def _finish(self) -> Iterator[bytes]:
+        # A message may end with a block marked as the last one, and then nothing is missing (RFC 7692 7.2.3.4). The
+        # same goes for a message without any data, which some senders make although RFC 7692 7.2.3.6 wants one byte.
+        if not self._between_streams:
+            yield from self._feed(_TAIL)
+            if not self._at_block_boundary():
+                raise InflateError("compressed data ends inside of a block (RFC 7692 7.2.2)")
+        if not self._takeover:
+            self._zlib = None
+            self._window.clear()
+
+    def _at_block_boundary(self) -> bool:
+        # zlib does not tell, but a copy of it says "end of stream" if, and only if, it takes a last block here.
+        if self._zlib is None:
+            return False
+        probe = self._zlib.copy()
+        return not probe.decompress(_FINAL_BLOCK, 1) and probe.eof and not probe.unused_data
+
+    def _feed(self, data: bytes | memoryview) -> Iterator[bytes]:
+        more = True
+        while more:
+            stream = self._zlib = self._zlib or self._new_stream()
+            piece = stream.decompress(data, self._step())
+            self._account(piece)
+            self._between_streams = stream.eof
+            if stream.eof:
+                # RFC 7692 7.2.1 allows a "last" block anywhere in a message; the next one starts at the next byte.
+                self._zlib = None
+                data = stream.unused_data
+                more = bool(data)
+            else:
+                data = stream.unconsumed_tail
+                more = bool(data) or len(piece) == STEP  # a full step may have left something inside of zlib
+            yield piece
+
+    def _new_stream(self) -> zlib._Decompress:
+        if self._window:
+            return zlib.decompressobj(-self._bits, zdict=bytes(self._window))
+        return zlib.decompressobj(-self._bits)
+
+    def _step(self) -> int:
+        return STEP if self._room is None else min(STEP, self._room + 1)
+
+    def _account(self, piece: bytes) -> None:
+        if self._room is not None:
+            self._room -= len(piece)
+            if self._room < 0:
+                raise InflatedTooLarge
+        size = 1 << self._bits
+        self._window += piece[-size:]
+        del self._window[:-size]
