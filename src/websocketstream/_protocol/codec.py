@@ -54,7 +54,7 @@ class Failure:
 Event: TypeAlias = Message | Ping | Pong | Close | Failure
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Outgoing:
     """A message on its way out, already validated: text as UTF-8."""
 

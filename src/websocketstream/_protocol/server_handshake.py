@@ -49,13 +49,12 @@ class BadRequest(InvalidHandshake):
     def __init__(self, status: int, message: str, headers: HeadersLike = ()) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
         self.headers = Headers(check_headers(headers, _RESERVED_IN_REFUSAL))
 
     @property
     def response(self) -> bytes:
         """The response to write: the message as plain text."""
-        return _refusal(self.status, list(self.headers.raw), f"{self.message}\n")
+        return _refusal(self.status, list(self.headers.raw), f"{self}\n")
 
 
 class ServerHandshake:

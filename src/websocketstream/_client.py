@@ -1,0 +1,243 @@
+"""The client edge: from a URL to an open :class:`WebSocketStream`."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from functools import cache
+
+from anyio import EndOfStream, aclose_forcefully, connect_tcp, move_on_after
+from anyio.abc import AnyByteStream
+from anyio.streams.tls import TLSAttribute
+
+from ._protocol.client_handshake import ClientHandshake
+from ._protocol.deflate import Compression
+from ._protocol.engine import make_codec
+from ._protocol.errors import ConnectFailed, HandshakeTimeout
+from ._protocol.http import HeadersLike, Response
+from ._protocol.url import WebSocketURL, parse_url
+from ._proxy import check_proxy, connect_through
+from ._streams.connection import TRANSPORT_ERRORS, Connection
+from ._streams.options import StreamOptions, check_compression, check_seconds
+from ._streams.stream import StreamBlock, WebSocketStream
+from ._transport import receive_some, wrap_tls
+
+REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here
+
+
+def open_websocket_stream(
+    url: str,
+    *,
+    protocols: Sequence[str] = (),
+    headers: HeadersLike = (),
+    origin: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
+    proxy: str | None = None,
+    compression: bool | Compression = False,
+    max_message_size: int | None = 16 * 2**20,
+    max_fragments: int | None = 4096,
+    read_buffer: int = 2**20,
+    write_buffer: int = 2**16,
+    ping_interval: float | None = 20,
+    ping_timeout: float | None = 20,
+    open_timeout: float | None = 10,
+    close_timeout: float = 10,
+    stream: AnyByteStream | None = None,
+) -> AbstractAsyncContextManager[WebSocketStream]:
+    """Open a WebSocket and own it for the length of an ``async with`` block.
+
+    Leaving the block closes the connection: with an empty Close frame, with 1011 when the body raised, with 1001
+    when it was cancelled; what the body raised comes out unchanged. A cancel scope is the AbortSignal: around the
+    whole block it aborts the opening handshake or closes the connection, and no socket is left.
+
+    The arguments are checked by the call itself, before anything is awaited.
+
+    :param url: ``ws://``, ``wss://``, ``http://`` or ``https://``; user info becomes HTTP Basic authentication
+    :param protocols: the subprotocols to offer, in order of preference
+    :param headers: further header fields of the request, a mapping or pairs
+    :param origin: the value of the ``Origin`` header field, none by default
+    :param ssl_context: for ``wss://``; by default certificates are verified and ALPN offers ``http/1.1``
+    :param server_hostname: the name the certificate must have, by default the URL's host
+    :param proxy: ``http://``, ``socks4://`` or ``socks5://`` URL of a proxy (needs the ``proxy`` extra); the
+        environment is not looked at
+    :param compression: offer permessage-deflate; a :class:`Compression` says how
+    :param max_message_size: largest message to accept, in bytes after inflation; None for unlimited
+    :param max_fragments: most frames to accept for one message; None for unlimited
+    :param read_buffer: bytes of messages kept ahead of the reader before the network is no longer read
+    :param write_buffer: unsent bytes from which on ``send()`` waits
+    :param ping_interval: seconds of silence after which a ping is sent; None for no pings
+    :param ping_timeout: seconds of silence after that ping which end the connection; None for never
+    :param open_timeout: seconds from name resolution to the open connection, all together; None for no limit
+    :param close_timeout: seconds for all of closing: what is unsent, the Close frames, the end of the transport
+    :param stream: a connected byte stream to use instead of a new TCP connection (a unix socket, a tunnel); for
+        ``wss://`` TLS is started on it unless it is a TLS stream already
+    :raises ValueError: an argument is not allowed; the message says which and why
+    :raises TypeError: an argument has the wrong type
+    :raises HandshakeRejected: (on entering) the server answered with something else than 101
+    :raises InvalidHandshake: (on entering) the server's answer was not a WebSocket handshake
+    :raises HandshakeTimeout: (on entering) not open in time (a :exc:`TimeoutError`)
+    :raises ConnectFailed: (on entering) no connection, or TLS failed (an :exc:`OSError`)
+    """
+    parsed = parse_url(url)
+    deflate = check_compression(compression)
+    handshake = ClientHandshake(
+        parsed, protocols=protocols, headers=headers, origin=origin, compression=deflate
+    )
+    if open_timeout is not None:
+        check_seconds("open_timeout", open_timeout)
+    if proxy is not None:
+        check_proxy(proxy, stream)
+    options = StreamOptions(
+        read_buffer=read_buffer,
+        write_buffer=write_buffer,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+        close_timeout=close_timeout,
+        max_message_size=max_message_size,
+        max_fragments=max_fragments,
+    )
+    opening = _Opening(
+        parsed, handshake, options, deflate, ssl_context, server_hostname or parsed.host, proxy, open_timeout, stream
+    )
+    return StreamBlock(opening.open)
+
+
+@dataclass(slots=True)
+class _Opening:
+    """One attempt to open a connection."""
+
+    url: WebSocketURL
+    handshake: ClientHandshake
+    options: StreamOptions
+    compression: Compression | None
+    ssl_context: ssl.SSLContext | None
+    server_hostname: str
+    proxy: str | None
+    open_timeout: float | None
+    given: AnyByteStream | None
+    stage: str = ""
+
+    async def open(self) -> WebSocketStream:
+        with move_on_after(math.inf if self.open_timeout is None else self.open_timeout):
+            return await self._open()
+        raise HandshakeTimeout(
+            f"{self.url.href} was not open within open_timeout={self.open_timeout} s: timed out while {self.stage}"
+        )
+
+    async def _open(self) -> WebSocketStream:
+        stream = await self._connect()
+        try:
+            if self.url.secure and not _is_tls(stream):
+                stream = await self._start_tls(stream)
+            response = await self._shake_hands(stream)
+        except BaseException:
+            await aclose_forcefully(stream)
+            raise
+        connection = Connection(
+            stream,
+            make_codec(
+                client=True,
+                limits=self.options.limits,
+                deflate=self.handshake.deflate,
+                compression=self.compression,
+            ),
+            server=False,
+            options=self.options,
+            early_data=self.handshake.trailing_data,
+        )
+        return WebSocketStream(
+            connection,
+            url=self.url.href,
+            protocol=self.handshake.protocol,
+            extensions=self.handshake.extensions,
+            response=response,
+        )
+
+    async def _connect(self) -> AnyByteStream:
+        if self.given is not None:
+            return self.given
+        host, port = self.url.host, self.url.port
+        self.stage = f"connecting to {host} port {port}"
+        if self.proxy is not None:
+            self.stage += " through the proxy"
+            return await connect_through(self.proxy, host, port)
+        try:
+            return await connect_tcp(host, port)
+        except OSError as exc:
+            raise _connect_failed(f"cannot connect to {host} port {port}", exc) from exc
+
+    async def _start_tls(self, stream: AnyByteStream) -> AnyByteStream:
+        self.stage = f"doing the TLS handshake with {self.server_hostname}"
+        context = self.ssl_context or default_ssl_context()
+        try:
+            tls = await wrap_tls(stream, context, server_side=False, hostname=self.server_hostname)
+        except TRANSPORT_ERRORS as exc:
+            raise _connect_failed(f"TLS handshake with {self.server_hostname} failed", exc) from exc
+        if tls.extra(TLSAttribute.alpn_protocol) not in (None, "http/1.1"):
+            await aclose_forcefully(tls)
+            raise ConnectFailed(
+                f"TLS handshake with {self.server_hostname} failed: the server chose the protocol "
+                f"{tls.extra(TLSAttribute.alpn_protocol)!r}, a WebSocket needs 'http/1.1'; "
+                "let the ssl_context offer only that by set_alpn_protocols(['http/1.1'])"
+            )
+        return tls
+
+    async def _shake_hands(self, stream: AnyByteStream) -> Response:
+        self.stage = "waiting for the server's answer to the opening handshake"
+        with suppress(*TRANSPORT_ERRORS):  # a server that refuses early may have answered already: read on
+            await stream.send(self.handshake.request())
+        while not self.handshake.reading_rejection:
+            response = self.handshake.receive_data(await self._receive(stream))
+            if response is not None:
+                return response
+        with move_on_after(REJECTION_BODY_SECONDS):
+            while True:
+                self.handshake.receive_data(await self._receive(stream))
+        self.handshake.receive_eof()
+
+    async def _receive(self, stream: AnyByteStream) -> bytes:
+        try:
+            return await receive_some(stream)
+        except EndOfStream:
+            self.handshake.receive_eof()
+        except TRANSPORT_ERRORS as exc:
+            if self.handshake.reading_rejection:
+                self.handshake.receive_eof()
+            raise _connect_failed("the connection was lost during the opening handshake", exc) from exc
+
+
+def _is_tls(stream: AnyByteStream) -> bool:
+    return stream.extra(TLSAttribute.ssl_object, None) is not None
+
+
+@cache
+def default_ssl_context() -> ssl.SSLContext:
+    """Return the context for ``wss://``: the system's authorities, host names checked, HTTP/1.1 by ALPN."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _connect_failed(what: str, cause: BaseException) -> ConnectFailed:
+    """Make one error that says what failed and why, with the operating system's error number where there is one."""
+    reason: BaseException = cause
+    while reason.__cause__ is not None:
+        reason = reason.__cause__
+    error = ConnectFailed(f"{what}: {_in_words(reason)}")
+    if isinstance(reason, OSError):
+        error.errno = reason.errno
+    return error
+
+
+def _in_words(reason: BaseException) -> str:
+    if isinstance(reason, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(_in_words(each) for each in reason.exceptions))
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"certificate not accepted: {reason.verify_message}"
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror
+    return str(reason) or type(reason).__name__

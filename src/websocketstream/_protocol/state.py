@@ -1,0 +1,59 @@
+"""The life of an open connection as one table (RFC 6455 section 7).
+
+Every change of state is a row of :data:`TRANSITIONS`; an event without a row changes nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class State(enum.Enum):
+    """Where a connection stands."""
+
+    OPEN = "open"
+    CLOSING = "closing"  # we want to close; our Close frame still waits behind accepted messages
+    CLOSE_SENT = "close sent"  # our Close frame has left, the peer's has not arrived
+    CLOSE_RECEIVED = "close received"  # the peer's Close frame is here, ours has not left
+    CLOSE_EXCHANGED = "close exchanged"  # the handshake is complete, the transport still open
+    CLOSED = "closed"  # ended after a complete handshake
+    BROKEN = "broken"  # ended in any other way
+
+
+class Happening(enum.Enum):
+    """What can change the state."""
+
+    CLOSE = "we start the closing handshake"
+    CLOSE_WRITTEN = "our Close frame has left"
+    PEER_CLOSE = "the peer's Close frame arrives"
+    FAIL = "protocol error, time-out or transport failure"
+    END = "the transport has ended"
+
+
+TRANSITIONS: dict[tuple[State, Happening], State] = {
+    (State.OPEN, Happening.CLOSE): State.CLOSING,
+    (State.OPEN, Happening.PEER_CLOSE): State.CLOSE_RECEIVED,
+    (State.OPEN, Happening.FAIL): State.BROKEN,
+    (State.OPEN, Happening.END): State.BROKEN,
+    (State.CLOSING, Happening.CLOSE_WRITTEN): State.CLOSE_SENT,
+    (State.CLOSING, Happening.PEER_CLOSE): State.CLOSE_RECEIVED,
+    (State.CLOSING, Happening.FAIL): State.BROKEN,
+    (State.CLOSING, Happening.END): State.BROKEN,
+    (State.CLOSE_SENT, Happening.PEER_CLOSE): State.CLOSE_EXCHANGED,
+    (State.CLOSE_SENT, Happening.FAIL): State.BROKEN,
+    (State.CLOSE_SENT, Happening.END): State.BROKEN,
+    (State.CLOSE_RECEIVED, Happening.CLOSE_WRITTEN): State.CLOSE_EXCHANGED,
+    # Our answer did not get out: unclean, though the peer's code is known (rule L3b).
+    (State.CLOSE_RECEIVED, Happening.FAIL): State.BROKEN,
+    (State.CLOSE_RECEIVED, Happening.END): State.BROKEN,
+    # Whatever the transport does once both Close frames are exchanged, the close was clean (rule L2).
+    (State.CLOSE_EXCHANGED, Happening.FAIL): State.CLOSED,
+    (State.CLOSE_EXCHANGED, Happening.END): State.CLOSED,
+}
+
+ENDED = frozenset({State.CLOSED, State.BROKEN})
+
+
+def advance(state: State, happening: Happening) -> State:
+    """Return the state after ``happening``; the same state where the table has no row."""
+    return TRANSITIONS.get((state, happening), state)

@@ -1,0 +1,236 @@
+"""The portable codec engine: frames are wsproto's business, everything above and around them is ours.
+
+wsproto's parser conforms to RFC 6455 section 5.2, but it bounds nothing, loses the deflate state of a message when a
+control frame comes in between, and goes on after an error. So of wsproto only the parser of frames is used.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+
+from wsproto.frame_protocol import (
+    Frame,
+    FrameDecoder,
+    Opcode,
+    ParseFailed,
+    RsvBits,
+    XorMaskerNull,
+    XorMaskerSimple,
+)
+
+from .assembly import Assembler, Violation, read_close
+from .close import is_valid_on_the_wire, truncate_reason
+from .codec import Close, CodecLimits, Event, Failure, Outgoing, Ping, Pong
+from .deflate import Compression, DeflateParameters, PerMessageDeflate
+
+# What one call of receive_data() may do: 128 frames, or 256 KiB inflated, or a mixture.
+_BUDGET = 128
+_INFLATED_BYTES_PER_UNIT = 2048
+
+# A payload from here on is handed out in a buffer of its own; below, a copy is cheaper than a second write.
+_LARGE = 64 * 1024
+_MAX_CONTROL_PAYLOAD = 125  # RFC 6455 5.5
+
+
+class WsprotoCodec:
+    """A :class:`~.codec.Codec` on wsproto's frame parser."""
+
+    def __init__(
+        self,
+        *,
+        client: bool,
+        limits: CodecLimits,
+        deflate: DeflateParameters | None = None,
+        compression: Compression | None = None,
+    ) -> None:
+        self._client = client
+        self._deflate: PerMessageDeflate | None = None
+        if deflate is not None:
+            self._deflate = PerMessageDeflate(deflate, compression or Compression(), client=client)
+        self._decoder: _Decoder | None = _Decoder(client, Assembler(limits, self._deflate))
+        self._pending = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether ``receive_data(b"")`` has more to decode of what was already given."""
+        return self._pending
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Decode what arrived into events, up to 128 frames or 256 KiB of inflated data in one call."""
+        if self._decoder is None:
+            return []
+        events: list[Event] = []
+        try:
+            self._pending = self._decoder.decode(data, events)
+        except Violation as exc:
+            events.append(Failure(exc.code, exc.message))
+        except ParseFailed as exc:
+            events.append(Failure(int(exc.code), f"{exc} (RFC 6455 5.2)"))
+        if events and isinstance(events[-1], Close | Failure):
+            self._decoder = None  # and with it everything that was received
+            self._pending = False
+        return events
+
+    def discard_data(self) -> None:
+        """Drop data frames unread from now on; control frames are still events and framing is still checked."""
+        if self._decoder is not None:
+            self._decoder.assembler.discard()
+
+    def send_messages(self, messages: Sequence[Outgoing]) -> list[bytes | bytearray | memoryview]:
+        """Encode messages, one frame each; small ones share a buffer, large ones of a server are not copied."""
+        buffers: list[bytes | bytearray | memoryview] = []
+        shared = bytearray()
+        for message in messages:
+            header, payload = self._encode_message(message)
+            shared += header
+            if len(payload) < _LARGE:
+                shared += payload
+            else:
+                buffers += shared, payload
+                shared = bytearray()
+        if shared:
+            buffers.append(shared)
+        return buffers
+
+    def send_ping(self, payload: bytes) -> bytes:
+        """Encode a Ping frame.
+
+        :raises ValueError: the payload is longer than 125 bytes
+        """
+        return self._encode_control(Opcode.PING, payload)
+
+    def send_pong(self, payload: bytes) -> bytes:
+        """Encode a Pong frame.
+
+        :raises ValueError: the payload is longer than 125 bytes
+        """
+        return self._encode_control(Opcode.PONG, payload)
+
+    def send_close(self, code: int | None = None, reason: str = "") -> bytes:
+        """Encode a Close frame; without a code its body is empty, reason or not.
+
+        :raises ValueError: the code is not one for the wire
+        """
+        if code is None:
+            return self._encode_control(Opcode.CLOSE, b"")
+        if not is_valid_on_the_wire(code):
+            raise ValueError(f"close code {code} is not for the wire (RFC 6455 7.4)")
+        return self._encode_control(Opcode.CLOSE, struct.pack("!H", code) + truncate_reason(reason).encode())
+
+    def _encode_message(self, message: Outgoing) -> tuple[bytes, bytes | bytearray]:
+        opcode = Opcode.TEXT if message.text else Opcode.BINARY
+        compressed = None
+        if self._deflate is not None and message.compress and len(message.payload) >= self._deflate.threshold:
+            compressed = self._deflate.compress(message.payload)
+        if compressed is None:
+            return self._encode(opcode, message.payload)
+        return self._encode(opcode, compressed, rsv1=True)
+
+    def _encode_control(self, opcode: Opcode, payload: bytes) -> bytes:
+        if len(payload) > _MAX_CONTROL_PAYLOAD:
+            raise ValueError(f"a control frame carries at most 125 bytes, not {len(payload)} (RFC 6455 5.5)")
+        header, payload_ = self._encode(opcode, payload)
+        return header + payload_
+
+    def _encode(
+        self, opcode: Opcode, payload: bytes, *, rsv1: bool = False
+    ) -> tuple[bytes, bytes | bytearray]:
+        # Not wsproto's serialiser: it copies the payload five times and wants text as str.
+        header = _header(0xC0 | opcode if rsv1 else 0x80 | opcode, len(payload), masked=self._client)
+        if not self._client:
+            return header, payload
+        # RFC 6455 5.3 and 10.3: a fresh key for every frame, from a source that nobody can predict.
+        key = os.urandom(4)
+        return header + key, XorMaskerSimple(key).process(payload)  # type: ignore[arg-type]  # it takes bytes too
+
+
+def _header(first_byte: int, length: int, *, masked: bool) -> bytes:
+    mask_bit = 0x80 if masked else 0
+    if length < 126:
+        return struct.pack("!BB", first_byte, mask_bit | length)
+    if length < 2**16:
+        return struct.pack("!BBH", first_byte, mask_bit | 126, length)
+    return struct.pack("!BBQ", first_byte, mask_bit | 127, length)
+
+
+class _Decoder:
+    """The receiving half: everything that is dropped when the peer has said its last word."""
+
+    def __init__(self, client: bool, assembler: Assembler) -> None:
+        self.assembler = assembler
+        self._frames = _FrameParser(client, assembler)
+        self._steps = self._run()
+        self._within_frame = False
+
+    def decode(self, data: bytes, events: list[Event]) -> bool:
+        """Add what ``data`` brings to ``events``, and tell whether there is more to decode when the budget is spent."""
+        self._frames.receive_bytes(data)
+        budget = _BUDGET
+        while budget > 0:
+            cost, event = next(self._steps)
+            if not cost:
+                return False
+            budget -= cost
+            if event is not None:
+                events.append(event)
+                if isinstance(event, Close):
+                    return False
+        return self._within_frame or len(self._frames.buffer) > 0
+
+    def _run(self) -> Iterator[tuple[int, Event | None]]:
+        """Yield what every step of work costs, and its event if it has one; no cost means that data is wanted."""
+        while True:
+            frame = self._frames.process_buffer()
+            if frame is None:
+                yield 0, None
+                continue
+            payload = frame.payload
+            assert isinstance(payload, bytes)  # str and tuple are wsproto's next layer
+            if frame.opcode.iscontrol():
+                yield 1, _control_event(frame.opcode, payload)
+                continue
+            self._within_frame = True
+            for inflated, message in self.assembler.take(payload, last=_is_last(frame)):
+                yield 1 + inflated // _INFLATED_BYTES_PER_UNIT, message
+            self._within_frame = False
+
+
+def _is_last(frame: Frame) -> bool:
+    # wsproto's message_finished is the FIN bit, also while the frame's payload is still arriving.
+    return frame.frame_finished and frame.message_finished
+
+
+def _control_event(opcode: Opcode, payload: bytes) -> Ping | Pong | Close:
+    if opcode is Opcode.CLOSE:
+        return read_close(payload)
+    return Ping(payload) if opcode is Opcode.PING else Pong(payload)
+
+
+class _FrameParser(FrameDecoder):
+    """wsproto's parser, with every refusal at the first byte that justifies it."""
+
+    def __init__(self, client: bool, assembler: Assembler) -> None:
+        super().__init__(client)
+        self._assembler = assembler
+
+    def parse_header(self) -> bool:
+        # RFC 6455 5.1: the direction decides about the mask. wsproto looks only behind the extended length.
+        start = self.buffer.buffer
+        if len(start) >= 2 and bool(start[1] & 0x80) is self.client:
+            kind = "masked frame from a server" if self.client else "unmasked frame from a client"
+            raise Violation(1002, f"{kind} (RFC 6455 5.1)")
+        if not super().parse_header():
+            return False
+        header = self.header
+        assert header is not None
+        if not header.opcode.iscontrol():
+            self._assembler.begin(header.opcode, header.rsv.rsv1, header.payload_len)
+            if self._assembler.discarding:
+                self.masker = XorMaskerNull()  # nobody will look
+        return True
+
+    def extension_processing(self, opcode: Opcode, rsv: RsvBits, payload_len: int) -> None:
+        """Check the header; wsproto calls this once the length is known, and again if the key is still to come."""
+        self._assembler.check(opcode, rsv.rsv1, rsv.rsv2 or rsv.rsv3, payload_len)

@@ -1,0 +1,159 @@
+"""One client's wish for a WebSocket, as a server's handler sees it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from anyio import TypedAttributeProvider
+from anyio.abc import AnyByteStream
+
+from ._protocol.deflate import Compression
+from ._protocol.engine import make_codec
+from ._protocol.http import Headers, HeadersLike, Request
+from ._protocol.server_handshake import ServerHandshake
+from ._streams.connection import Connection
+from ._streams.options import StreamOptions
+from ._streams.stream import StreamBlock, WebSocketStream
+from ._transport import say_and_drain
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """What a server needs to know for each connection."""
+
+    stream: StreamOptions
+    compression: Compression | None
+    protocols: tuple[str, ...]
+    origins: frozenset[str | None] | None  # in lower case; None admits all
+    ssl_context: ssl.SSLContext | None
+    open_timeout: float | None
+
+
+class WebSocketRequest(TypedAttributeProvider):
+    """An opening handshake to answer: enter :meth:`accept`, or await :meth:`reject`."""
+
+    def __init__(
+        self,
+        stream: AnyByteStream,
+        handshake: ServerHandshake,
+        request: Request,
+        options: ServerOptions,
+        *,
+        on_answer: Callable[[Connection | None], None],
+    ) -> None:
+        self._stream = stream
+        self._handshake = handshake
+        self._request = request
+        self._options = options
+        self._on_answer = on_answer
+        self._answered = False
+
+    def __repr__(self) -> str:
+        return f"<WebSocketRequest {self._request.path!a}>"
+
+    @property
+    def target(self) -> str:
+        """The request target as received: path and query, still percent-encoded."""
+        return self._request.target
+
+    @property
+    def path(self) -> str:
+        """The target's path, still percent-encoded."""
+        return self._request.path
+
+    @property
+    def query(self) -> str:
+        """The target's query without the question mark, still percent-encoded."""
+        return self._request.query
+
+    @property
+    def headers(self) -> Headers:
+        """The request's header fields."""
+        return self._request.headers
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The subprotocols that the client offers, in its order of preference."""
+        return self._request.protocols
+
+    @property
+    def protocol(self) -> str:
+        """What :meth:`accept` picks by itself: the first offer that the server knows, "" for none."""
+        return next((offer for offer in self.protocols if offer in self._options.protocols), "")
+
+    @property
+    def origin(self) -> str | None:
+        """The ``Origin`` header field, None when there is none (browsers always send it)."""
+        return self._request.origin
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """The typed attributes of the transport, such as the peer's address."""
+        return self._stream.extra_attributes
+
+    def accept(
+        self, protocol: str | None = None, headers: HeadersLike = ()
+    ) -> AbstractAsyncContextManager[WebSocketStream]:
+        """Answer with 101 and own the connection for the length of an ``async with`` block.
+
+        Leaving the block closes the connection as on a client; an exception closes it with 1011.
+
+        :param protocol: one of the offered subprotocols; None picks :attr:`protocol`, "" none
+        :param headers: further header fields of the answer
+        :raises ValueError: the protocol was not offered, or a header field is not allowed
+        :raises RuntimeError: the request has been answered already
+        """
+        self._check_unanswered()
+        chosen = self.protocol if protocol is None else protocol
+        answer = self._handshake.accept(chosen or None, headers)
+        self._answered = True
+        return StreamBlock(lambda: self._open(answer))
+
+    async def reject(self, status: int = 403, headers: HeadersLike = (), body: bytes | str = b"") -> None:
+        """Answer with an HTTP error and end the connection.
+
+        :raises ValueError: the status is not 200-599, or a header field is not allowed; nothing was sent
+        :raises RuntimeError: the request has been answered already
+        """
+        self._check_unanswered()
+        answer = self._handshake.reject(status, headers, body)
+        self._answered = True
+        self._on_answer(None)
+        await say_and_drain(self._stream, answer)
+
+    def _check_unanswered(self) -> None:
+        if self._answered:
+            raise RuntimeError("this request has been answered already")
+
+    @property
+    def answered(self) -> bool:
+        """Whether :meth:`accept` or :meth:`reject` was called."""
+        return self._answered
+
+    async def _open(self, answer: bytes) -> WebSocketStream:
+        await self._stream.send(answer)
+        handshake, options = self._handshake, self._options
+        codec = make_codec(
+            client=False,
+            limits=options.stream.limits,
+            deflate=handshake.deflate,
+            compression=options.compression,
+        )
+        connection = Connection(
+            self._stream, codec, server=True, options=options.stream, early_data=handshake.trailing_data
+        )
+        self._on_answer(connection)
+        return WebSocketStream(
+            connection,
+            url=self._url(),
+            protocol=handshake.protocol,
+            extensions=handshake.extensions,
+            request=self._request,
+        )
+
+    def _url(self) -> str:
+        return f"{'wss' if self._options.ssl_context else 'ws'}://{self.headers['host']}{self.target}"

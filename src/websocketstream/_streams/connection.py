@@ -1,0 +1,404 @@
+"""The connection: a reader task and a writer task between a byte stream and two object streams.
+
+The tasks never raise. What ends the connection is recorded once, in the closing state table's terms, and users meet it
+where they receive, send, or wait for ``closed``.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from anyio import (
+    BrokenResourceError,
+    BusyResourceError,
+    CancelScope,
+    ClosedResourceError,
+    EndOfStream,
+    Event,
+    aclose_forcefully,
+    current_time,
+    sleep_until,
+)
+from anyio.abc import AnyByteStream, ByteReceiveStream, TaskGroup
+from anyio.lowlevel import checkpoint
+
+from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
+from .._protocol.codec import Close, Codec, Ping, Pong
+from .._protocol.codec import Event as CodecEvent
+from .._protocol.errors import WebSocketError
+from .._protocol.keepalive import Action, Keepalive
+from .._protocol.state import ENDED, Happening, State, advance
+from .budget import Budget
+from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose, describe
+from .options import StreamOptions
+from .pings import PendingPing, Pings
+from .readable import ReadableStream
+from .writable import WritableStream
+from .writer import Writer
+
+READ_BYTES = 65536
+# After the last byte of ours, how long (seconds) the peer may take to end the transport before we do. RFC 6455
+# section 7.1.1 wants the server to end it first; an end with unread data would reset it and destroy our Close frame.
+DRAIN_SECONDS = 1.0
+# A cancelled block says goodbye, but not for longer than this (seconds).
+CANCEL_GRACE = 0.5
+
+TRANSPORT_ERRORS = (BrokenResourceError, ClosedResourceError, BusyResourceError, OSError, ssl.SSLError)
+
+
+class Connection:
+    """One WebSocket connection after its opening handshake, in either role."""
+
+    def __init__(
+        self,
+        stream: AnyByteStream,
+        codec: Codec,
+        *,
+        server: bool,
+        options: StreamOptions,
+        early_data: bytes = b"",
+    ) -> None:
+        self.stream = stream
+        self.server = server
+        self.state = State.OPEN
+        self.close_info: CloseInfo | None = None
+        self.pings = Pings()
+        self._codec = codec
+        self._options = options
+        self._early_data = early_data
+        self._peer_close: CloseInfo | None = None
+        self._error: ConnectionBroken | None = None
+        self._settled = Event()
+        self._done = Event()
+        self._running = 0
+        self._write_error: BaseException | None = None
+        self._farewell = Event()  # set when nothing of the peer's is needed before the last half of the transport goes
+        self._writer_done = Event()
+        self._resumed = Event()  # set while we read
+        self._resumed.set()
+        self._keepalive: Keepalive | None = None
+        # Shielded: a cancellation around the block must not take the tasks away before they have said goodbye. The
+        # block's end always cancels them, see drop().
+        self._reader_scope = CancelScope(shield=True)
+        self._writer_scope = CancelScope(shield=True)
+        self._keepalive_scope = CancelScope(shield=True)
+        budget = Budget()
+        self.readable = ReadableStream(
+            options.read_buffer, budget, on_cancel=self._cancel_readable, on_aclose=self.aclose
+        )
+        self.writable = WritableStream(
+            options.write_buffer, budget, on_work=self._wake_writer, on_abort=self._abort_writable, on_aclose=self.aclose
+        )
+        self._writer = Writer(stream, codec, self.writable, self._wrote)
+
+    # --- what the application can do
+
+    def close(self, code: int | None = None, reason: str = "") -> None:
+        """Start the closing handshake: what was accepted goes out first, what still arrives is dropped (K1-K4)."""
+        self.start_close(*check_close(code, reason, server=self.server))
+
+    async def aclose(self, code: int | None = None, reason: str = "") -> None:
+        """Close and wait until the transport is released."""
+        self.close(code, reason)
+        try:
+            await self._done.wait()
+        except BaseException:
+            await self.drop()
+            raise
+
+    def send_eof(self) -> None:
+        """Say that nothing more will be sent, and go on receiving until the peer closes."""
+        if self.state is State.OPEN:
+            self._begin_close(None, "")
+        self.writable._finish(_closed_here())
+
+    async def wait_closed(self) -> CloseInfo:
+        """Wait for the end; return the peer's words or raise the one error of an unclean end."""
+        await self._settled.wait()
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        assert self.close_info is not None
+        return self.close_info
+
+    async def ping(self) -> float:
+        """Send a Ping frame, wait for its pong and return the round-trip time in seconds."""
+        self.writable._raise_if_ended()
+        ping = self._send_ping()
+        try:
+            await ping.answered.wait()
+        finally:
+            self.pings.forget(ping)
+            if ping.latency is None:
+                self._writer.take_back_ping(ping.payload)
+        if ping.latency is None:
+            self.writable._raise_if_ended()
+            raise _closed_here()
+        return ping.latency
+
+    # --- life: started by the owner's task group, ended by the owner's block
+
+    def start(self, task_group: TaskGroup) -> None:
+        """Start the background tasks."""
+        self._spawn(task_group, self._read, self._reader_scope)
+        self._spawn(task_group, self._write, self._writer_scope)
+        if self._options.ping_interval is not None:
+            self._keepalive = Keepalive(
+                self._options.ping_interval, self._options.ping_timeout, current_time()
+            )
+            self._spawn(task_group, self._keep_alive, self._keepalive_scope)
+
+    def start_close(self, code: int | None, reason: str, *, drop: bool = False) -> None:
+        """Close from this side with a code that was checked, or is ours to choose."""
+        if self.state is State.OPEN:
+            self._begin_close(code, reason)
+        if self.state not in ENDED:
+            self._limit_life(self._options.close_timeout)
+        self._codec.discard_data()
+        self.readable._close()
+        self.writable._finish(_closed_here(), drop=drop)
+
+    async def leave(self, code: int | None, *, cancelled: bool) -> None:
+        """Say goodbye at the end of the owner's block: bounded by ``close_timeout``, by a short grace if cancelled."""
+        self.start_close(code, "")
+        try:
+            if cancelled:
+                self._limit_life(CANCEL_GRACE)
+                with CancelScope(shield=True, deadline=current_time() + CANCEL_GRACE):
+                    await self._done.wait()
+            else:
+                await self._done.wait()
+        finally:
+            await self.drop()
+
+    async def drop(self) -> None:
+        """End the transport now, unless it has ended, and wait for the background tasks."""
+        for scope in (self._reader_scope, self._writer_scope, self._keepalive_scope):
+            scope.cancel()
+        with CancelScope(shield=True):  # bounded: the tasks are cancelled and only release the transport
+            await self._done.wait()
+
+    def _spawn(self, task_group: TaskGroup, task: Callable[[], Awaitable[None]], scope: CancelScope) -> None:
+        self._running += 1
+        task_group.start_soon(self._run, task, scope, name=f"websocketstream {task.__name__.strip('_')}")
+
+    async def _run(self, task: Callable[[], Awaitable[None]], scope: CancelScope) -> None:
+        try:
+            with scope:
+                await task()
+        except Exception as exc:  # a background task never raises: the connection says what happened
+            self._fail(CloseCode.INTERNAL_ERROR, f"internal error: {exc!r}", cause=exc)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._done.set()
+
+    # --- the reader task
+
+    async def _read(self) -> None:
+        try:
+            await self._read_until_end()
+            if self.state is State.CLOSE_RECEIVED:
+                await self._writer_done.wait()  # the peer has said all it had to say; our answer may still reach it
+            self._transport_ended("the transport ended without a Close frame")
+        except TRANSPORT_ERRORS as exc:
+            self._transport_ended("the transport failed", exc)
+        finally:
+            self._transport_ended("the closing handshake was not complete in time")
+            self._writer_scope.cancel()
+            self._keepalive_scope.cancel()
+            with suppress(Exception):
+                await aclose_forcefully(self.stream)
+
+    async def _read_until_end(self) -> None:
+        data = self._early_data
+        while True:
+            self._deliver(self._codec.receive_data(data))
+            while self._codec.pending:
+                await checkpoint()  # one peer must not hold the event loop: the codec works in portions
+                await self._wait_for_room()
+                self._deliver(self._codec.receive_data(b""))
+            await self._wait_for_room()
+            try:
+                data = await self._receive()
+            except EndOfStream:
+                return
+            if self._keepalive is not None:
+                self._keepalive.heard(current_time())
+
+    async def _receive(self) -> bytes:
+        if isinstance(self.stream, ByteReceiveStream):
+            return await self.stream.receive(READ_BYTES)
+        return await self.stream.receive()
+
+    async def _wait_for_room(self) -> None:
+        if not self.readable._full:
+            return
+        if self._keepalive is None:
+            await self.readable._wait_for_room()
+            return
+        self._resumed = Event()
+        self._keepalive.pause(current_time())
+        try:
+            await self.readable._wait_for_room()
+        finally:
+            self._keepalive.resume(current_time())
+            self._resumed.set()
+
+    def _deliver(self, events: list[CodecEvent]) -> None:
+        for event in events:
+            if isinstance(event, (str, bytes)):
+                self.readable._push(event)
+            elif isinstance(event, Ping):
+                self._writer.pong(event.payload)
+            elif isinstance(event, Pong):
+                self.pings.pong(event.payload, current_time())
+            elif isinstance(event, Close):
+                self._peer_closed(event)
+            else:
+                self._fail(event.code, event.message, reason=event.message)
+
+    # --- the writer task
+
+    async def _write(self) -> None:
+        try:
+            await self._writer.run()
+            self._advance(Happening.CLOSE_WRITTEN)
+            await self._farewell.wait()
+            if self.server or self.state is State.BROKEN:
+                await half_close(self.stream)
+        except TRANSPORT_ERRORS as exc:
+            # The reader may still find out why: what the peer sent before it went is waiting to be read.
+            self._write_error = exc
+            self._limit_life(DRAIN_SECONDS)
+        finally:
+            self._writer_done.set()
+
+    def _wake_writer(self) -> None:
+        self._writer.wake()
+
+    def _wrote(self, with_ping: bool) -> None:
+        if self._keepalive is not None:
+            self._keepalive.wrote(current_time(), ping=with_ping)
+
+    # --- the keepalive task
+
+    async def _keep_alive(self) -> None:
+        keepalive = self._keepalive
+        assert keepalive is not None
+        ping: PendingPing | None = None
+        while self.state is State.OPEN:
+            await self._resumed.wait()
+            await sleep_until(keepalive.deadline)
+            action = keepalive.expired(current_time())
+            if action is Action.PING:
+                if ping is not None:
+                    self.pings.forget(ping)
+                ping = self._send_ping()
+            elif action is Action.GIVE_UP:
+                self._fail(
+                    CloseCode.INTERNAL_ERROR,
+                    f"the peer did not answer a ping within ping_timeout={self._options.ping_timeout} s",
+                    reason="ping timeout",
+                )
+
+    def _send_ping(self) -> PendingPing:
+        ping = self.pings.start(current_time())
+        self._writer.ping(ping.payload)
+        return ping
+
+    # --- closing
+
+    def _begin_close(self, code: int | None, reason: str) -> None:
+        self._advance(Happening.CLOSE)
+        self._writer.close(code, reason)
+
+    def _cancel_readable(self, error: BaseException | None) -> None:
+        self.start_close(*self._words_of(error))
+
+    def _abort_writable(self, error: BaseException | None) -> None:
+        self.start_close(*self._words_of(error), drop=True)
+
+    def _words_of(self, error: BaseException | None) -> tuple[int | None, str]:
+        """Return what a Close frame may say of an error: only a real WebSocketError has a say (rule S4)."""
+        if isinstance(error, WebSocketError):
+            try:
+                return check_close(error.close_code, error.reason, server=self.server)
+            except ValueError:
+                pass  # a code that only the peer could say, such as 1006: an empty Close frame
+        return None, ""
+
+    def _peer_closed(self, close: Close) -> None:
+        info = CloseInfo(CloseCode.NO_STATUS_RECEIVED if close.code is None else close.code, close.reason)
+        was_open = self.state is State.OPEN
+        self._peer_close = info
+        if was_open and self.writable._has_held_senders:
+            self._error = ConnectionBroken(
+                f"the peer closed with {describe(info)} before a message was sent completely", info
+            )
+        self.readable._finish(self._error or ConnectionClosed(info))
+        self.writable._finish(self._error or SendAfterClose(info))
+        if was_open:
+            self._writer.close(close.code, close.reason)
+        self._limit_life(self._options.close_timeout)
+        self._advance(Happening.PEER_CLOSE)
+        self._farewell.set()
+
+    def _fail(
+        self, code: int | None, message: str, *, reason: str = "", cause: BaseException | None = None
+    ) -> None:
+        """End the connection for our users now; say why to the peer as far as that is possible (section 7.1.7)."""
+        if self.state in ENDED or self.state is State.CLOSE_EXCHANGED:
+            return
+        if self._error is None:
+            self._error = ConnectionBroken(message, self._peer_close, sent_code=code)
+            self._error.__cause__ = cause
+        self.readable._finish(self._error)
+        self.writable._finish(self._error, drop=True)
+        self._advance(Happening.FAIL)
+        self._farewell.set()
+        if code is not None:
+            self._writer.close(code, truncate_reason(reason))
+            self._limit_life(min(DRAIN_SECONDS, self._options.close_timeout))
+
+    def _transport_ended(self, message: str, cause: BaseException | None = None) -> None:
+        self._fail(None, message, cause=cause or self._write_error)
+        self._advance(Happening.END)
+
+    def _advance(self, happening: Happening) -> None:
+        self.state = advance(self.state, happening)
+        if self.state is State.CLOSE_EXCHANGED:
+            self._limit_life(DRAIN_SECONDS)
+        if self.state is State.CLOSE_EXCHANGED or self.state in ENDED:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._settled.is_set():
+            return
+        if self._error is not None:
+            self.close_info = CloseInfo(self._error.close_code or CloseCode.ABNORMAL_CLOSURE, self._error.reason, False)
+        else:
+            self.close_info = self._peer_close
+        self._settled.set()
+        self.pings.give_up()
+
+    def _limit_life(self, seconds: float) -> None:
+        deadline = current_time() + seconds
+        for scope in (self._reader_scope, self._writer_scope):
+            scope.deadline = min(scope.deadline, deadline)
+
+
+def _closed_here() -> ClosedResourceError:
+    return ClosedResourceError("the connection was closed on this side")
+
+
+async def half_close(stream: AnyByteStream) -> None:
+    """Send the end of our direction and leave the other one open, where the transport can."""
+    try:
+        await stream.send_eof()
+    except NotImplementedError:
+        # TLS has no half-close in anyio; after the Close frames its transport's will do.
+        transport = getattr(stream, "transport_stream", None)
+        if transport is not None:
+            await transport.send_eof()

@@ -1,0 +1,50 @@
+"""How a connection that was open can end, as errors that anyio users already handle."""
+
+from __future__ import annotations
+
+from anyio import BrokenResourceError, EndOfStream
+
+from .._protocol.close import CloseCode, CloseInfo
+from .._protocol.errors import WebSocketError
+
+
+class ConnectionClosed(WebSocketError, EndOfStream):
+    """The peer closed the connection with a Close frame: iteration just ends, whatever the code (rule X1).
+
+    ``close_code`` and ``reason`` are the peer's; the code is 1005 when its Close frame had none.
+    """
+
+    def __init__(self, info: CloseInfo) -> None:
+        super().__init__(f"connection closed by the peer with {describe(info)}")
+        self.close_code, self.reason = info.code, info.reason
+
+
+class SendAfterClose(ConnectionClosed, BrokenResourceError):
+    """A message could not be sent because the peer has closed the connection (rule T9).
+
+    It is a :exc:`ConnectionClosed` for those who want the close code, and an :exc:`anyio.BrokenResourceError` as
+    anyio's contract asks of ``send()``.
+    """
+
+
+class ConnectionBroken(WebSocketError, BrokenResourceError):
+    """The connection ended in any other way than by a complete closing handshake (rules X3-X5).
+
+    ``close_code`` is what the peer said, 1006 when it said nothing; ``sent_code`` is the code of the Close frame by
+    which we failed the connection, None when it was not us who did.
+    """
+
+    sent_code: int | None
+
+    def __init__(self, message: str, info: CloseInfo | None = None, *, sent_code: int | None = None) -> None:
+        super().__init__(message)
+        self.close_code = CloseCode.ABNORMAL_CLOSURE if info is None else info.code
+        self.reason = "" if info is None else info.reason
+        self.sent_code = sent_code
+
+
+def describe(info: CloseInfo) -> str:
+    """Say a close code and reason in words that are safe to print."""
+    if info.code == CloseCode.NO_STATUS_RECEIVED:
+        return "no code"
+    return f"code {info.code}" + (f" and reason {info.reason!r}" if info.reason else "")

@@ -1,0 +1,74 @@
+"""The options of a connection, checked where they enter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .._protocol.codec import CodecLimits
+from .._protocol.deflate import Compression
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """What a connection needs to know once it is open: sizes in bytes, times in seconds, None switches off."""
+
+    read_buffer: int = 2**20
+    write_buffer: int = 2**16
+    ping_interval: float | None = 20
+    ping_timeout: float | None = 20
+    close_timeout: float = 10
+    max_message_size: int | None = 16 * 2**20
+    max_fragments: int | None = 4096
+
+    def __post_init__(self) -> None:
+        check_size("read_buffer", self.read_buffer)
+        check_size("write_buffer", self.write_buffer)
+        check_seconds("close_timeout", self.close_timeout)
+        for name in ("ping_interval", "ping_timeout"):
+            if getattr(self, name) is not None:
+                check_seconds(name, getattr(self, name), zero=False)
+        for name in ("max_message_size", "max_fragments"):
+            if getattr(self, name) is not None:
+                check_size(name, getattr(self, name))
+
+    @property
+    def limits(self) -> CodecLimits:
+        """The part of the options that the codec enforces."""
+        return CodecLimits(max_message_size=self.max_message_size, max_fragments=self.max_fragments)
+
+
+def check_size(name: str, value: object) -> None:
+    """Insist on a positive int.
+
+    :raises TypeError: it is no int
+    :raises ValueError: it is not positive
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def check_seconds(name: str, value: object, *, zero: bool = True) -> None:
+    """Insist on a finite number of seconds.
+
+    :raises TypeError: it is no number
+    :raises ValueError: it is negative, infinite or not a number (or zero, where that makes no sense)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise ValueError(f"{name} must be a {'' if zero else 'positive '}finite number of seconds, not {value}")
+
+
+def check_compression(value: bool | Compression) -> Compression | None:
+    """Turn the ``compression`` option into parameters, None for off.
+
+    :raises TypeError: it is neither a bool nor a :class:`Compression`
+    """
+    if isinstance(value, Compression):
+        return value
+    if not isinstance(value, bool):
+        raise TypeError(f"compression must be a bool or a Compression, not {type(value).__name__}")
+    return Compression() if value else None

@@ -1,0 +1,172 @@
+"""The receive buffer: a bounded in-memory object stream that pops only after it has woken up.
+
+anyio's own memory stream hands an item to the waiting task; a native asyncio cancellation that lands between the
+hand-over and the wake-up loses it. Here the item stays in the buffer until the receiver runs, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from anyio import BusyResourceError, ClosedResourceError, Event, WouldBlock, current_time
+from anyio.abc import ObjectReceiveStream
+
+from .._protocol.codec import Message
+from .budget import Budget
+from .statistics import DirectionStatistics, Stopwatch
+
+
+def memory_of(message: Message) -> int:
+    """Return what a buffered message is charged with: its memory in bytes, so that tiny messages are not free."""
+    return message.__sizeof__()
+
+
+class ReadableStream(ObjectReceiveStream[Message]):
+    """The messages of the peer: text as str, binary as bytes, each message whole.
+
+    Iteration ends when the peer closes the connection, whatever its code (rule X1); an unclean end raises
+    :exc:`ConnectionBroken` after everything that had arrived complete was delivered.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        budget: Budget,
+        *,
+        on_cancel: Callable[[BaseException | None], None],
+        on_aclose: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._limit = limit
+        self._resume_at = limit // 2
+        self._budget = budget
+        self._on_cancel = on_cancel
+        self._on_aclose = on_aclose
+        self._items: deque[Message] = deque()
+        self._bytes = 0
+        self._messages = 0
+        self._receiving = False
+        self._end: Exception | None = None
+        self._arrival: Event | None = None
+        self._room: Event | None = None
+        self._paused = Stopwatch()
+
+    # --- the application's side
+
+    async def receive(self) -> Message:
+        """Wait for the next message and return it.
+
+        Cancelling is safe, by a cancel scope as well as by ``asyncio.timeout()`` or ``Task.cancel()``: no message is
+        lost. While messages are buffered, this yields to the event loop on every 32nd call only.
+
+        :raises ConnectionClosed: the peer has closed the connection (an :exc:`anyio.EndOfStream`)
+        :raises ConnectionBroken: the connection ended in another way (an :exc:`anyio.BrokenResourceError`)
+        :raises anyio.ClosedResourceError: we have closed the connection, or cancelled this stream
+        :raises anyio.BusyResourceError: another task is receiving already
+        """
+        if self._receiving:
+            raise BusyResourceError("receiving from")
+        self._receiving = True
+        try:
+            if self._budget.spend():
+                await self._budget.checkpoint()
+            while not self._items:
+                self._raise_if_ended()
+                self._arrival = Event()
+                await self._arrival.wait()
+                self._budget.waited()
+            return self._pop()
+        finally:
+            self._receiving = False
+
+    def receive_nowait(self) -> Message:
+        """Return the next message if one is buffered.
+
+        :raises anyio.WouldBlock: no message is buffered, and the stream has not ended
+        :raises ConnectionClosed: as :meth:`receive`
+        :raises ConnectionBroken: as :meth:`receive`
+        :raises anyio.ClosedResourceError: as :meth:`receive`
+        :raises anyio.BusyResourceError: another task is receiving already
+        """
+        if self._receiving:
+            raise BusyResourceError("receiving from")
+        if not self._items:
+            self._raise_if_ended()
+            raise WouldBlock
+        return self._pop()
+
+    def cancel(self, error: BaseException | None = None) -> None:
+        """Drop what is buffered and start the closing handshake, like ``reader.cancel()`` in the browser (rule S3).
+
+        A :exc:`WebSocketError` gives the Close frame its code and reason; anything else an empty Close frame.
+        """
+        self._on_cancel(error)
+
+    async def aclose(self) -> None:
+        """Close the whole connection, both directions (rule S5), and wait for it, at most ``close_timeout`` seconds."""
+        await self._on_aclose()
+
+    def statistics(self) -> DirectionStatistics:
+        """Return how much waits ahead of the reader, and for how long the peer was held back."""
+        return DirectionStatistics(
+            buffered_messages=len(self._items),
+            buffered_bytes=self._bytes,
+            messages=self._messages,
+            paused_seconds=self._paused.read(current_time()),
+        )
+
+    def _raise_if_ended(self) -> None:
+        if self._end is not None:
+            raise self._end.with_traceback(None)
+
+    def _pop(self) -> Message:
+        message = self._items.popleft()
+        self._bytes -= memory_of(message)
+        if self._room is not None and self._bytes <= self._resume_at:
+            self._room.set()
+        return message
+
+    # --- the connection's side
+
+    def _push(self, message: Message) -> None:
+        if self._end is not None:
+            return
+        self._items.append(message)
+        self._bytes += memory_of(message)
+        self._messages += 1
+        if self._arrival is not None:
+            self._arrival.set()
+
+    @property
+    def _full(self) -> bool:
+        return self._bytes >= self._limit and self._end is None
+
+    async def _wait_for_room(self) -> None:
+        """Wait until the application has caught up to half of the limit; at once when nothing is kept any more."""
+        self._paused.start(current_time())
+        try:
+            while self._bytes > self._resume_at and self._end is None:
+                self._room = Event()
+                await self._room.wait()
+        finally:
+            self._room = None
+            self._paused.stop(current_time())
+
+    def _finish(self, end: Exception) -> None:
+        """Let receivers meet ``end`` behind what is buffered; the first end stays."""
+        if self._end is None:
+            self._end = end
+            self._wake()
+
+    def _close(self) -> None:
+        """Drop everything: the application has closed the connection (rule R7)."""
+        self._items.clear()
+        self._bytes = 0
+        if not isinstance(self._end, ClosedResourceError):
+            self._end = ClosedResourceError("the connection was closed on this side")
+        self._wake()
+
+    def _wake(self) -> None:
+        for event in (self._arrival, self._room):
+            if event is not None:
+                event.set()

@@ -1,0 +1,52 @@
+"""What ``statistics()`` returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionStatistics:
+    """One direction of a connection, at one moment.
+
+    ``buffered_bytes`` is the memory of the messages ahead of the reader, or the bytes not yet handed to the network;
+    ``paused_seconds`` is for how long backpressure has held the peer back (readable) or our senders (writable).
+    """
+
+    buffered_messages: int
+    buffered_bytes: int
+    messages: int
+    paused_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatistics:
+    """Both directions of a connection, at one moment."""
+
+    readable: DirectionStatistics
+    writable: DirectionStatistics
+
+
+class Stopwatch:
+    """Adds up the time that something was held back (seconds of the event loop's clock)."""
+
+    __slots__ = ("_since", "_total")
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._total = 0.0
+
+    def start(self, now: float) -> None:
+        """Begin a pause, unless one is under way."""
+        if self._since is None:
+            self._since = now
+
+    def stop(self, now: float) -> None:
+        """End the pause, if there is one."""
+        if self._since is not None:
+            self._total += now - self._since
+            self._since = None
+
+    def read(self, now: float) -> float:
+        """Return the seconds so far, a running pause included."""
+        return self._total + (now - self._since if self._since is not None else 0.0)

@@ -1,0 +1,223 @@
+"""The public face of a connection, and the block that owns it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any
+
+from anyio import aclose_forcefully, create_task_group, get_cancelled_exc_class
+from anyio.abc import ObjectStream, TaskGroup
+
+from .._protocol.close import CloseCode, CloseInfo
+from .._protocol.codec import Message
+from .._protocol.http import Request, Response
+from .connection import Connection
+from .readable import ReadableStream
+from .statistics import ConnectionStatistics
+from .writable import WritableStream
+
+
+class Closed:
+    """What ``conn.closed`` is: await it, any number of times and from any task."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __await__(self) -> Generator[Any, Any, CloseInfo]:
+        return self._connection.wait_closed().__await__()
+
+
+class WebSocketStream(ObjectStream[Message]):
+    """An open WebSocket: two streams of messages with backpressure, in the client's role or the server's.
+
+    Text messages are str, binary messages are bytes. It is an :class:`anyio.abc.ObjectStream`; ``receive()``,
+    ``send()`` and iteration are those of :attr:`readable` and :attr:`writable`.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        url: str,
+        protocol: str = "",
+        extensions: str = "",
+        response: Response | None = None,
+        request: Request | None = None,
+    ) -> None:
+        self._connection = connection
+        self._url = url
+        self._protocol = protocol
+        self._extensions = extensions
+        self._response = response
+        self._request = request
+
+    def __repr__(self) -> str:
+        return f"<WebSocketStream {self._url} {self._connection.state.value}>"
+
+    @property
+    def readable(self) -> ReadableStream:
+        """The messages of the peer."""
+        return self._connection.readable
+
+    @property
+    def writable(self) -> WritableStream:
+        """The way to the peer."""
+        return self._connection.writable
+
+    @property
+    def url(self) -> str:
+        """The URL in normal form: http mapped to ws, default port dropped, no user info (rule U6)."""
+        return self._url
+
+    @property
+    def protocol(self) -> str:
+        """The subprotocol that was agreed on, "" when there is none (rule P7)."""
+        return self._protocol
+
+    @property
+    def extensions(self) -> str:
+        """The extensions that were agreed on, as in the server's header field, "" when there are none (rule H6)."""
+        return self._extensions
+
+    @property
+    def response(self) -> Response | None:
+        """The server's answer to the opening handshake; None on a server."""
+        return self._response
+
+    @property
+    def request(self) -> Request | None:
+        """The client's opening handshake; None on a client."""
+        return self._request
+
+    async def receive(self) -> Message:
+        """Wait for the next message and return it; see :meth:`ReadableStream.receive`."""
+        return await self.readable.receive()
+
+    async def send(self, item: Message, *, compress: bool = True) -> None:
+        """Queue one message and wait until what is unsent fits the write buffer; see :meth:`WritableStream.send`."""
+        await self.writable.send(item, compress=compress)
+
+    async def send_eof(self) -> None:
+        """Say that nothing more will be sent, and go on receiving until the peer closes.
+
+        RFC 6455 has no half-close: this sends the Close frame behind what is queued, and most peers answer with
+        theirs at once. There is no deadline before the block is left; use a cancel scope. Idempotent.
+        """
+        self._connection.send_eof()
+
+    def close(self, code: int | None = None, reason: str = "") -> None:
+        """Start the closing handshake, as in the browser, and return at once (rules K1-K4).
+
+        Messages already accepted go out first. What still arrives is dropped, receivers and senders get
+        :exc:`anyio.ClosedResourceError`. The handshake has ``close_timeout`` seconds; await :attr:`closed` for its
+        result. Idempotent.
+
+        :param code: 1000 or 3000-4999 (a server may also use the registered codes); None sends an empty Close frame
+        :param reason: at most 123 bytes of UTF-8; a reason without a code makes the code 1000
+        :raises ValueError: the code or the reason is not allowed, even when already closed
+        :raises TypeError: the code is not an int, or the reason is not a str
+        """
+        self._connection.close(code, reason)
+
+    async def aclose(self, code: int | None = None, reason: str = "") -> None:
+        """Close as :meth:`close` does and wait until it is done, at most ``close_timeout`` seconds.
+
+        A slow or absent goodbye of the peer is no exception; :attr:`close_info` says how it went. Cancelling drops
+        the connection at once.
+
+        :raises ValueError: as :meth:`close`
+        :raises TypeError: as :meth:`close`
+        """
+        await self._connection.aclose(code, reason)
+
+    @property
+    def closed(self) -> Awaitable[CloseInfo]:
+        """Await this for the end of the connection: the peer's code and reason (rules X1-X4).
+
+        :raises ConnectionBroken: (when awaited) there was no complete closing handshake, or a message was cut off
+        """
+        return Closed(self._connection)
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """How the connection ended, None while it has not; ``clean`` is false for an unclean end."""
+        return self._connection.close_info
+
+    async def ping(self) -> float:
+        """Send a Ping frame, wait for its pong and return the round-trip time in seconds.
+
+        Pongs are seen only as far as we read: behind a full read buffer this waits. Cancelling is safe.
+
+        :raises ConnectionClosed: the peer has closed the connection
+        :raises ConnectionBroken: the connection ended in another way
+        :raises anyio.ClosedResourceError: we have closed the connection
+        """
+        return await self._connection.ping()
+
+    @property
+    def latency(self) -> float | None:
+        """The round-trip time of the last answered ping in seconds, None before the first."""
+        return self._connection.pings.latency
+
+    def statistics(self) -> ConnectionStatistics:
+        """Return what is buffered in each direction and for how long each was held back."""
+        return ConnectionStatistics(self.readable.statistics(), self.writable.statistics())
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """The typed attributes of the transport, such as :class:`anyio.abc.SocketAttribute`, for :meth:`extra`."""
+        return self._connection.stream.extra_attributes
+
+
+class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
+    """The ``async with`` block that owns a connection: it opens it, and leaving it closes it.
+
+    What the body raises leaves unchanged, never in an exception group.
+    """
+
+    def __init__(self, open_stream: Callable[[], Awaitable[WebSocketStream]]) -> None:
+        self._open: Callable[[], Awaitable[WebSocketStream]] | None = open_stream
+        self._connection: Connection
+        self._task_group: TaskGroup
+
+    async def __aenter__(self) -> WebSocketStream:
+        if self._open is None:
+            raise RuntimeError("this block has been entered before; open a new stream instead")
+        open_stream, self._open = self._open, None
+        stream = await open_stream()
+        self._connection = stream._connection
+        try:
+            self._task_group = await create_task_group().__aenter__()
+        except BaseException:
+            await aclose_forcefully(self._connection.stream)
+            raise
+        self._connection.start(self._task_group)
+        return stream
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        cancelled = exc is not None and not isinstance(exc, Exception)
+        try:
+            await self._connection.leave(_farewell_code(exc), cancelled=cancelled)
+        finally:
+            await self._leave_task_group(exc)
+
+    async def _leave_task_group(self, exc: BaseException | None) -> None:
+        # The tasks have ended, and the body's exception is not for the group: it would come out wrapped.
+        try:
+            await self._task_group.__aexit__(None, None, None)
+        except get_cancelled_exc_class():
+            if not isinstance(exc, get_cancelled_exc_class()):
+                raise
+            # The body's own cancellation goes on instead; a native one must not be replaced by a cancel scope's.
+
+
+def _farewell_code(exc: BaseException | None) -> int | None:
+    if exc is None:
+        return None
+    return CloseCode.INTERNAL_ERROR if isinstance(exc, Exception) else CloseCode.GOING_AWAY

@@ -1,0 +1,175 @@
+"""Testing without a network: byte streams in memory, and two connected WebSocket streams.
+
+    async with websocket_stream_pair() as (client, server):
+        await client.send("hello")
+        assert await server.receive() == "hello"
+
+Everything runs in one process and without real time, on trio and asyncio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event
+from anyio.abc import AnyByteStream, ByteStream
+from anyio.lowlevel import checkpoint
+
+from ._protocol.deflate import Compression, DeflateParameters
+from ._protocol.engine import make_codec
+from ._streams.connection import Connection
+from ._streams.options import StreamOptions, check_compression
+from ._streams.stream import StreamBlock, WebSocketStream
+
+__all__ = ["MemoryByteStream", "memory_byte_stream_pair", "websocket_stream_pair"]
+
+
+class _Pipe:
+    """One direction: at most ``capacity`` bytes on their way, like the buffers of a TCP connection."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._data = bytearray()
+        self._ended = False
+        self._reset = False
+        self._changed = Event()
+
+    async def send(self, item: bytes, closed: _Flag) -> None:
+        await checkpoint()
+        left = memoryview(item)
+        while True:
+            closed.check()
+            if self._reset:
+                raise BrokenResourceError("the peer has closed its end")
+            if not left:
+                return
+            room = self._capacity - len(self._data)
+            if room > 0:
+                self._data += left[:room]
+                left = left[room:]
+                self._change()
+            else:
+                await self._changed.wait()
+
+    async def receive(self, max_bytes: int, closed: _Flag) -> bytes:
+        await checkpoint()
+        while True:
+            closed.check()
+            if self._data:
+                taken = bytes(self._data[:max_bytes])
+                del self._data[:max_bytes]
+                self._change()
+                return taken
+            if self._reset:
+                raise BrokenResourceError("the connection was reset")
+            if self._ended:
+                raise EndOfStream
+            await self._changed.wait()
+
+    def end(self) -> None:
+        self._ended = True
+        self._change()
+
+    def reset(self) -> None:
+        self._reset = True
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = Event()
+
+
+class _Flag:
+    """Whether an end was closed on its own side."""
+
+    def __init__(self) -> None:
+        self.raised = False
+
+    def check(self) -> None:
+        if self.raised:
+            raise ClosedResourceError
+
+
+class MemoryByteStream(ByteStream):
+    """One end of a connected pair, which behaves like a TCP socket: bounded buffers, half-close, reset."""
+
+    def __init__(self, incoming: _Pipe, outgoing: _Pipe) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._closed = _Flag()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Wait for bytes and return them. Cancelling is safe: no byte is lost.
+
+        :raises anyio.EndOfStream: the peer has ended its direction
+        :raises anyio.BrokenResourceError: the connection was reset
+        :raises anyio.ClosedResourceError: this end was closed
+        """
+        return await self._incoming.receive(max_bytes, self._closed)
+
+    async def send(self, item: bytes) -> None:
+        """Send bytes, waiting for room. Cancelling may leave a part of them sent.
+
+        :raises anyio.BrokenResourceError: the peer has closed its end
+        :raises anyio.ClosedResourceError: this end was closed
+        """
+        await self._outgoing.send(item, self._closed)
+
+    async def send_eof(self) -> None:
+        """End our direction; the other one goes on."""
+        self._outgoing.end()
+
+    async def aclose(self) -> None:
+        """Close both directions: the peer reads what is under way and then the end, and cannot send any more."""
+        self._closed.raised = True
+        self._outgoing.end()
+        self._incoming.reset()
+        await checkpoint()
+
+    def reset(self) -> None:
+        """Break the connection for both ends, as a TCP reset does."""
+        self._outgoing.reset()
+        self._incoming.reset()
+
+
+def memory_byte_stream_pair(capacity: int = 65536) -> tuple[MemoryByteStream, MemoryByteStream]:
+    """Return two connected byte streams; each direction holds at most ``capacity`` bytes."""
+    one, other = _Pipe(capacity), _Pipe(capacity)
+    return MemoryByteStream(one, other), MemoryByteStream(other, one)
+
+
+@asynccontextmanager
+async def websocket_stream_pair(
+    *, capacity: int = 65536, compression: bool | Compression = False, **options: Any
+) -> AsyncIterator[tuple[WebSocketStream, WebSocketStream]]:
+    """Open a client's and a server's stream that are connected in memory, and close both at the end of the block.
+
+    :param capacity: bytes that each direction of the transport holds
+    :param compression: whether permessage-deflate was negotiated, with its default parameters
+    :param options: those of :func:`websocketstream.open_websocket_stream` that concern an open connection, for both
+    :raises ValueError: an option is not allowed
+    :raises TypeError: an option is unknown or has the wrong type
+    """
+    client_end, server_end = memory_byte_stream_pair(capacity)
+    deflate = check_compression(compression)
+    async with (
+        over_stream(client_end, server=False, compression=deflate, **options) as client,
+        over_stream(server_end, server=True, compression=deflate, **options) as server,
+    ):
+        yield client, server
+
+
+def over_stream(
+    stream: AnyByteStream, *, server: bool, compression: Compression | None = None, **options: Any
+) -> StreamBlock:
+    """Return the block of a connection over a byte stream on which the opening handshake is done."""
+    checked = StreamOptions(**options)
+    deflate = None if compression is None else DeflateParameters()
+
+    async def open_stream() -> WebSocketStream:
+        codec = make_codec(client=not server, limits=checked.limits, deflate=deflate, compression=compression)
+        return WebSocketStream(Connection(stream, codec, server=server, options=checked), url="ws://memory/")
+
+    return StreamBlock(open_stream)
