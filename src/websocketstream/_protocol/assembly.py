@@ -115,8 +115,11 @@ class Assembler:
             yield 0, None
         elif self._compressed:
             yield from self._inflate(payload, last=last)
+        elif last:
+            yield 0, self._complete(payload)
         else:
-            yield 0, self._complete(payload) if last else self._append(payload)
+            self._append(payload)
+            yield 0, None
         if last:
             self._opcode, self._compressed = None, False
             self._announced = self._fragments = self._empty_fragments = 0
@@ -127,7 +130,8 @@ class Assembler:
             for piece in self._deflate.inflate(payload, last=last):
                 if self.discarding:  # decided while the caller took a break
                     return
-                yield len(piece), self._append(piece)
+                self._append(piece)
+                yield len(piece), None
         except InflatedTooLarge:
             raise self._too_large() from None
         except InflateError as exc:

@@ -257,6 +257,8 @@ class _Compressor:
         self._deflate: zlib._Compress | None = None
 
     def compress(self, payload: bytes) -> bytes | None:
+        if not payload:
+            return None  # a second flush without data in between is nothing at all, not even an empty block
         deflate = self._deflate or zlib.compressobj(*self._settings)
         data = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
         shorter = len(data) - len(_TAIL) < len(payload)
