@@ -1,0 +1,69 @@
+"""Development tasks, each in an environment of its own: `nox -l` lists them."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.10.16"
+nox.options.sessions = ["tests", "lint", "typing", "docs", "coverage"]
+nox.options.reuse_existing_virtualenvs = True
+
+NEWEST = "3.13"
+PYTHONS = ["3.11", "3.12", NEWEST]
+
+
+def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
+    """Install the package with these dependency groups; `--group` needs pip 25.1."""
+    session.install("--upgrade", "pip")
+    project = ["-e", "."] if editable else ["."]
+    session.install(*project, *(f"--group={group}" for group in groups))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run all tests; arguments after -- go to pytest."""
+    _install(session, "test")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install("--upgrade", "pip")
+    session.install("--group=lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(python=PYTHONS[0])
+def typing(session: nox.Session) -> None:
+    """Check types inside, and that everything public is typed."""
+    _install(session, "typing", editable=False)
+    session.install("nox")  # the noxfile is checked too
+    session.run("mypy")
+    session.run("pyright", "--verifytypes", "websocketstream", "--ignoreexternal")
+
+
+@nox.session(python=NEWEST)
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error. Needs no network."""
+    _install(session, "docs")
+    session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", "docs/_build/html")
+
+
+@nox.session(python=NEWEST)
+def coverage(session: nox.Session) -> None:
+    """Measure branch coverage: the protocol layer has to be at 100 %, the rest is reported."""
+    _install(session, "test")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
+    session.run("coverage", "report", "--include=*/_protocol/*", "--fail-under=100", "--precision=2")
+
+
+@nox.session(python=NEWEST)
+def autobahn(session: nox.Session) -> None:
+    """Run the Autobahn testsuite against both roles; `nox -s autobahn -- --sections 1-10` for the quick part."""
+    _install(session, "test", "autobahn")
+    session.run("python", "tests/autobahn/run.py", *(session.posargs or ["--sections", "1-10"]))
