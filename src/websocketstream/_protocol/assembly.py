@@ -19,6 +19,8 @@ CONTINUATION, TEXT, CLOSE, PING = (
 
 # Empty fragments bring no byte nearer to any size limit, so they have one of their own.
 _MAX_EMPTY_FRAGMENTS = 128
+# What take() charges for inflating: a step of 32 KiB is as much work as 16 frames.
+_BYTES_PER_UNIT = 2048
 _new_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
@@ -49,10 +51,12 @@ class Assembler:
         self._joined = _Joiner(limits.max_message_size)
         self._utf8 = _new_utf8_decoder()
         self.discarding = False
+        self.inflating = False  # in the middle of a payload: there is work to do without new data
 
     def discard(self) -> None:
         """Drop what is here of an unfinished message, and all data to come."""
         self.discarding = True
+        self.inflating = False
         self._joined.clear()
 
     def check(self, opcode: int, rsv1: bool, rsv23: bool, length: int) -> None:
@@ -106,38 +110,42 @@ class Assembler:
     def take(self, payload: bytes, *, last: bool) -> Iterator[tuple[int, Message | None]]:
         """Take payload of the frame that was begun; ``last`` when the message ends with it.
 
-        Yields once for every step of work: how many bytes the step has inflated, and the message when it is complete.
-        The caller may take a break after each step.
+        Yields for every step of work how much it was, in units of about one small frame, and the message when it is
+        complete. The caller may take a break after each step.
 
         :raises Violation: the message is too large, or not what it claims to be
         """
         if self.discarding:
-            yield 0, None
+            yield 1, None
         elif self._compressed:
             yield from self._inflate(payload, last=last)
         elif last:
-            yield 0, self._complete(payload)
+            yield 1, self._complete(payload)
         else:
             self._append(payload)
-            yield 0, None
+            yield 1, None
         if last:
             self._opcode, self._compressed = None, False
             self._announced = self._fragments = self._empty_fragments = 0
 
     def _inflate(self, payload: bytes, *, last: bool) -> Iterator[tuple[int, Message | None]]:
         assert self._deflate is not None  # check() has seen to it
+        self.inflating = True
         try:
             for piece in self._deflate.inflate(payload, last=last):
                 if self.discarding:  # decided while the caller took a break
                     return
                 self._append(piece)
-                yield len(piece), None
+                units = 1 + len(piece) // _BYTES_PER_UNIT
+                del piece  # before there is another one
+                yield units, None
         except InflatedTooLarge:
             raise self._too_large() from None
         except InflateError as exc:
             raise Violation(CloseCode.INVALID_PAYLOAD, str(exc)) from exc
+        self.inflating = False
         if last:
-            yield 0, self._complete(b"")
+            yield 1, self._complete(b"")
 
     def _append(self, piece: bytes) -> None:
         if self._opcode == TEXT:
