@@ -97,9 +97,11 @@ def _split(rest: str) -> tuple[str, str, str | None]:
 
 
 def _split_port(text: str, secure: bool) -> tuple[str, int]:
-    match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(.*))?", text, re.DOTALL)
+    match = re.fullmatch(r"(\[[^\]]*\]|[^:\[]*)(?::([^:]*))?", text)
     if match is None:
-        raise ValueError("the URL's host and port are not host:port; an IPv6 address stands in brackets")
+        raise ValueError(
+            f"the URL has no host:port behind the slashes; an IPv6 address stands in brackets ({_ESCAPE_HINT})"
+        )
     host, port = match[1], match[2]
     return host, parse_port(port) if port else _DEFAULT_PORT[secure]
 
