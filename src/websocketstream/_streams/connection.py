@@ -330,7 +330,7 @@ class Connection:
         return None, ""
 
     def _peer_closed(self, close: Close) -> None:
-        info = CloseInfo(CloseCode.NO_STATUS_RECEIVED if close.code is None else close.code, close.reason)
+        info = CloseInfo(int(CloseCode.NO_STATUS_RECEIVED if close.code is None else close.code), close.reason)
         was_open = self.state is State.OPEN
         self._peer_close = info
         if was_open and self.writable._has_held_senders:

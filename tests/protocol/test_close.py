@@ -1,0 +1,73 @@
+"""Close codes and reasons: what an application may say, and what a peer may."""
+
+from __future__ import annotations
+
+import pytest
+
+from websocketstream import CloseCode, CloseInfo
+from websocketstream._protocol.close import check_close, is_valid_on_the_wire, truncate_reason
+
+CLIENT_CODES = {1000, *range(3000, 5000)}
+SERVER_CODES = CLIENT_CODES | {1001, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 1014}
+WIRE_CODES = SERVER_CODES | {1002, 1010}
+EVERY_CODE = [*range(0, 5100), 65535, 65536, 70000, -1]
+
+
+@pytest.mark.parametrize(("server", "allowed"), [(False, CLIENT_CODES), (True, SERVER_CODES)])
+def test_an_application_may_send_the_codes_that_are_its_own_V1(server: bool, allowed: set[int]) -> None:
+    for code in EVERY_CODE:
+        if code in allowed:
+            assert check_close(code, "", server=server) == (code, "")
+        else:
+            with pytest.raises(ValueError, match=f"close code {code} "):
+                check_close(code, "", server=server)
+
+
+def test_a_peer_may_send_registered_codes_and_those_of_applications_F3_W13() -> None:
+    assert {code for code in EVERY_CODE if is_valid_on_the_wire(code)} == WIRE_CODES
+
+
+@pytest.mark.parametrize("code", [True, 1000.0, "1000", b"1000", float("nan")])
+def test_a_code_that_is_no_int_is_a_type_error_V3(code: object) -> None:
+    with pytest.raises(TypeError, match="close code must be an int"):
+        check_close(code, "")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reason", [b"bytes", None, 1])
+def test_a_reason_that_is_no_str_is_a_type_error(reason: object) -> None:
+    with pytest.raises(TypeError, match="close reason must be a str"):
+        check_close(1000, reason)  # type: ignore[arg-type]
+
+
+def test_a_reason_may_have_123_bytes_of_utf_8_and_no_more_V2() -> None:
+    assert check_close(1000, "x" * 123) == (1000, "x" * 123)
+    with pytest.raises(ValueError, match="124 bytes"):
+        check_close(1000, "x" * 124)
+    with pytest.raises(ValueError, match="128 bytes"):
+        check_close(1000, "\U0001f50c" * 32)
+
+
+def test_the_code_is_checked_before_the_reason_V1() -> None:
+    with pytest.raises(ValueError, match="close code 999"):
+        check_close(999, "x" * 124)
+
+
+def test_a_reason_without_a_code_makes_the_code_1000_V6() -> None:
+    assert check_close(None, "pizza") == (1000, "pizza")
+    assert check_close(None, "") == (None, "")
+
+
+def test_a_lone_surrogate_in_a_reason_becomes_a_replacement_character() -> None:
+    assert check_close(1000, "\ud807!") == (1000, "\ufffd!")
+    assert check_close(1000, "\ud83d\udd0c") == (1000, "\U0001f50c")
+
+
+def test_a_reason_of_ours_is_cut_on_a_character() -> None:
+    assert truncate_reason("short") == "short"
+    assert truncate_reason("x" * 122 + "é") == "x" * 122
+    assert truncate_reason("x" * 121 + "é") == "x" * 121 + "é"
+
+
+def test_close_codes_compare_as_ints_and_close_infos_as_values() -> None:
+    assert CloseCode.GOING_AWAY == 1001
+    assert CloseInfo(1001) == CloseInfo(CloseCode.GOING_AWAY, "", True)
