@@ -1,0 +1,139 @@
+"""The command line, run as its users run it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from websocketstream import __main__ as command_line, _demo
+from websocketstream._streams.statistics import DirectionStatistics
+
+SOURCE = Path(__file__).parent.parent / "src"
+LIMIT = 30  # seconds; the demo takes one or two
+
+both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", "-m", "websocketstream", *arguments]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), env=environment(), capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+
+
+def number(pattern: str, text: str) -> float:
+    match = re.search(pattern, text)
+    assert match, f"no {pattern!r} in:\n{text}"
+    return float(match[1].replace(",", ""))
+
+
+@both_backends
+def test_the_demo_shows_a_sender_held_back_and_loses_nothing(backend: str) -> None:
+    done = run("demo", "--seconds", "1", "--backend", backend)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    sent = number(r"sent +([\d,]+) messages of", done.stdout)
+    assert sent > 100
+    assert number(r"read +([\d,]+) messages, none lost", done.stdout) == sent
+    assert number(r"the sender waited ([\d.]+) s of 1.0 s", done.stdout) >= 0.5
+    assert "closed     clean, code 1000, reason 'the demo is over'" in done.stdout
+
+
+@both_backends
+def test_the_demo_stays_within_the_buffer_limits(backend: str) -> None:
+    done = run("demo", "--seconds", "1", "--plain", "--backend", backend)
+    match = re.search(
+        r"at most (\S+) KiB ahead of the network, (\S+) (MiB|KiB) ahead of the reader", done.stdout
+    )
+    assert match, done.stdout
+    # write_buffer and one message; read_buffer and what one read from the network can hold
+    assert float(match[1]) <= 64 + 4
+    assert float(match[2]) * (1024 if match[3] == "MiB" else 1) <= 1024 + 256
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@both_backends
+def test_ctrl_c_ends_the_demo_without_a_traceback(backend: str) -> None:
+    with subprocess.Popen(
+        command("demo", "--seconds", "20", "--plain", "--backend", backend),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is running
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=LIMIT)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+
+
+def test_without_a_command_it_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main([]) == 0
+    assert "demo" in capsys.readouterr().out
+
+
+def test_it_knows_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        command_line.main(["--version"])
+    assert exit_info.value.code == 0
+    assert re.match(r"websocketstream (\d+\.\d+|\(not installed\))", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon", ""])
+def test_a_duration_that_makes_no_sense_is_explained(
+    seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        command_line.main(["demo", f"--seconds={seconds}"])
+    assert exit_info.value.code == 2
+    assert "is not a positive number of seconds" in capsys.readouterr().err
+
+
+def test_a_missing_event_loop_is_explained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as exit_info:
+        command_line.main(["demo", "--backend", "trio"])
+    assert exit_info.value.code == 2
+    assert "pip install trio" in capsys.readouterr().err
+
+
+def test_other_errors_are_not_taken_for_an_interrupt() -> None:
+    assert command_line.is_interrupt(BaseExceptionGroup("", [KeyboardInterrupt()]))
+    assert not command_line.is_interrupt(BaseExceptionGroup("", [KeyboardInterrupt(), ValueError()]))
+
+
+def test_the_live_table_is_drawn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    out = DirectionStatistics(buffered_messages=3, buffered_bytes=65536, messages=10, paused_seconds=1.5)
+    ahead = DirectionStatistics(buffered_messages=2, buffered_bytes=2**20, messages=6, paused_seconds=0.5)
+    with _demo.choose_display(plain=False) as show:
+        show(_demo.Snapshot(2.0, 10, 4, out, ahead, memory=None))
+    shown = capsys.readouterr().out
+    for text in ("64 KiB", "1.0 MiB", "in transit", "1.5 s", "process memory unknown"):
+        assert text in shown
+
+
+def test_sizes_are_shown_in_units_for_people() -> None:
+    assert [_demo.size(number) for number in (0, 1023, 2048, 5 * 2**20)] == [
+        "0 B",
+        "1023 B",
+        "2 KiB",
+        "5.0 MiB",
+    ]
