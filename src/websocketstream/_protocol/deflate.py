@@ -291,17 +291,16 @@ class _Inflater:
             for start in range(0, len(view), _INPUT_STEP):
                 yield from self._feed(view[start : start + _INPUT_STEP])
             if last:
-                yield from self._finish()
+                self._finish()
         except zlib.error as exc:
             raise InflateError(f"compressed data is broken: {exc} (RFC 7692 7.2.2)") from exc
 
-    def _finish(self) -> Iterator[bytes]:
+    def _finish(self) -> None:
         # A message may end with a block marked as the last one, and then nothing is missing (RFC 7692 7.2.3.4). The
         # same goes for a message without any data, which some senders make although RFC 7692 7.2.3.6 wants one byte.
-        if not self._between_streams:
-            yield from self._feed(_TAIL)
-            if not self._at_block_boundary():
-                raise InflateError("compressed data ends inside of a block (RFC 7692 7.2.2)")
+        # Otherwise the tail ends a block that is empty; when something comes out, it was taken for data.
+        if not self._between_streams and (any(self._feed(_TAIL)) or not self._at_block_boundary()):
+            raise InflateError("compressed data ends inside of a block (RFC 7692 7.2.2)")
         if not self._takeover:
             self._zlib = None
             self._window.clear()
