@@ -17,7 +17,7 @@ from ._protocol.client_handshake import ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
 from ._protocol.errors import ConnectFailed, HandshakeTimeout
-from ._protocol.http import HeadersLike, Response
+from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Response
 from ._protocol.url import WebSocketURL, parse_url
 from ._proxy import check_proxy, connect_through
 from ._streams.connection import TRANSPORT_ERRORS, Connection
@@ -46,6 +46,7 @@ def open_websocket_stream(
     ping_timeout: float | None = 20,
     open_timeout: float | None = 10,
     close_timeout: float = 10,
+    handshake_limits: HandshakeLimits = DEFAULT_LIMITS,
     stream: AnyByteStream | None = None,
 ) -> AbstractAsyncContextManager[WebSocketStream]:
     """Open a WebSocket and own it for the length of an ``async with`` block.
@@ -73,6 +74,7 @@ def open_websocket_stream(
     :param ping_timeout: seconds of silence after that ping which end the connection; None for never
     :param open_timeout: seconds from name resolution to the open connection, all together; None for no limit
     :param close_timeout: seconds for all of closing: what is unsent, the Close frames, the end of the transport
+    :param handshake_limits: bounds on the server's answer to the opening handshake
     :param stream: a connected byte stream to use instead of a new TCP connection (a unix socket, a tunnel); for
         ``wss://`` TLS is started on it unless it is a TLS stream already
     :raises ValueError: an argument is not allowed; the message says which and why
@@ -101,7 +103,15 @@ def open_websocket_stream(
         max_fragments=max_fragments,
     )
     opening = _Opening(
-        parsed, handshake, options, deflate, ssl_context, server_hostname or parsed.host, proxy, open_timeout, stream
+        parsed,
+        handshake,
+        options,
+        deflate,
+        ssl_context,
+        server_hostname or parsed.host.rstrip("."),
+        proxy,
+        open_timeout,
+        stream,
     )
     return StreamBlock(opening.open)
 
@@ -197,7 +207,7 @@ class _Opening:
         with move_on_after(REJECTION_BODY_SECONDS):
             while True:
                 self.handshake.receive_data(await self._receive(stream))
-        self.handshake.receive_eof()
+        return self.handshake.receive_eof(timed_out=True)
 
     async def _receive(self, stream: AnyByteStream) -> bytes:
         try:

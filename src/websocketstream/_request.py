@@ -13,7 +13,7 @@ from anyio.abc import AnyByteStream
 
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
-from ._protocol.http import Headers, HeadersLike, Request
+from ._protocol.http import HandshakeLimits, Headers, HeadersLike, Request
 from ._protocol.server_handshake import ServerHandshake
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions
@@ -31,6 +31,7 @@ class ServerOptions:
     origins: frozenset[str | None] | None  # in lower case; None admits all
     ssl_context: ssl.SSLContext | None
     open_timeout: float | None
+    limits: HandshakeLimits
 
 
 class WebSocketRequest(TypedAttributeProvider):

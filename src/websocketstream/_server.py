@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from anyio import (
@@ -26,7 +27,7 @@ from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, 
 from anyio.streams.stapled import MultiListener
 
 from ._protocol.deflate import Compression
-from ._protocol.http import check_protocols
+from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
 from ._request import ServerOptions
 from ._streams.options import StreamOptions, check_compression, check_seconds, check_size
 from ._visit import Handler, Visit
@@ -57,6 +58,7 @@ async def serve_websocket_streams(
     close_timeout: float = 10,
     shutdown_timeout: float = 10,
     max_connections: int | None = 10_000,
+    handshake_limits: HandshakeLimits = DEFAULT_LIMITS,
     task_status: TaskStatus[WebSocketListener] = TASK_STATUS_IGNORED,
 ) -> None:
     """Serve WebSockets until cancelled, or until the listener is closed.
@@ -77,6 +79,7 @@ async def serve_websocket_streams(
     :param open_timeout: seconds from the TCP connection to the handler's answer, TLS included; None for no limit
     :param shutdown_timeout: seconds that handlers have to end after :meth:`WebSocketListener.aclose`
     :param max_connections: connections at the same time, handshakes included; more wait in the system's queue
+    :param handshake_limits: bounds on a client's opening handshake
     :raises ValueError: an argument is not allowed; the message says which and why
     :raises TypeError: an argument has the wrong type
     :raises OSError: the address cannot be listened on
@@ -100,6 +103,7 @@ async def serve_websocket_streams(
             origins=None if origins is None else _check_origins(origins),
             ssl_context=ssl_context,
             open_timeout=open_timeout,
+            limits=handshake_limits,
         ),
         shutdown_timeout=shutdown_timeout,
         max_connections=max_connections,
@@ -136,7 +140,9 @@ class WebSocketListener(TypedAttributeProvider):
     def url(self) -> str:
         """A URL at which a client on this machine reaches the server, without a path."""
         host = str(_parts(self._listener)[0].extra(SocketAttribute.local_address)[0])
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        if ip_address(host).is_unspecified:
+            host = "::1" if ":" in host else "127.0.0.1"
+        host = f"[{host}]" if ":" in host else host
         return f"{'wss' if self._server.options.ssl_context else 'ws'}://{host}:{self.port}"
 
     @property
@@ -223,7 +229,7 @@ class _Server:
             except OSError as exc:
                 if exc.errno in _OUT_OF_RESOURCES and not complained:
                     complained = True
-                    logger.error("cannot accept connections: %s; trying on", exc)
+                    logger.error("cannot accept connections: %s; trying on", exc)  # noqa: TRY400  (the place is no news)
                 await sleep(ACCEPT_PAUSE)
 
     async def _serve_unlimited(self, stream: AnyByteStream) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from anyio import BrokenResourceError, EndOfStream, Lock, move_on_after
 from anyio.abc import AnyByteStream, ByteReceiveStream, ByteStream
@@ -38,7 +40,7 @@ class _SerializedSends(ByteStream):
         self._stream = stream
         self._lock = Lock()
 
-    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:
+    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:  # noqa: ARG002  (TLS reads all there is)
         return await receive_some(self._stream)
 
     async def send(self, item: bytes) -> None:
@@ -52,7 +54,7 @@ class _SerializedSends(ByteStream):
         await self._stream.aclose()
 
     @property
-    def extra_attributes(self):  # type: ignore[no-untyped-def]
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         return self._stream.extra_attributes
 
 

@@ -30,7 +30,7 @@ class Visit:
         self._stream = stream
         self._handler = handler
         self._options = options
-        self._handshake = ServerHandshake(compression=options.compression)
+        self._handshake = ServerHandshake(limits=options.limits, compression=options.compression)
         self._answer_by = CancelScope()  # disarmed by the handler's answer
         self._request: WebSocketRequest | None = None
         self._connection: Connection | None = None

@@ -142,7 +142,10 @@ def memory_byte_stream_pair(capacity: int = 65536) -> tuple[MemoryByteStream, Me
 
 @asynccontextmanager
 async def websocket_stream_pair(
-    *, capacity: int = 65536, compression: bool | Compression = False, **options: Any
+    *,
+    capacity: int = 65536,
+    compression: bool | Compression = False,
+    **options: Any,  # noqa: ANN401
 ) -> AsyncIterator[tuple[WebSocketStream, WebSocketStream]]:
     """Open a client's and a server's stream that are connected in memory, and close both at the end of the block.
 
@@ -162,7 +165,11 @@ async def websocket_stream_pair(
 
 
 def over_stream(
-    stream: AnyByteStream, *, server: bool, compression: Compression | None = None, **options: Any
+    stream: AnyByteStream,
+    *,
+    server: bool,
+    compression: Compression | None = None,
+    **options: Any,  # noqa: ANN401
 ) -> StreamBlock:
     """Return the block of a connection over a byte stream on which the opening handshake is done."""
     checked = StreamOptions(**options)

@@ -6,8 +6,8 @@ import asyncio
 
 import anyio
 import pytest
-from streams.raw_peer import connection_and_peer, some_passes
 
+from streams.raw_peer import connection_and_peer, some_passes
 from websocketstream import ConnectionBroken, ConnectionClosed
 from websocketstream._streams.budget import CHECKPOINT_EVERY
 from websocketstream.testing import websocket_stream_pair
@@ -94,7 +94,9 @@ async def test_a_receive_cancelled_by_a_scope_loses_nothing_P2(passes: int) -> N
 
 
 @is_asyncio
-async def test_a_native_cancellation_between_arrival_and_wake_up_loses_nothing_P13(anyio_backend: object) -> None:
+async def test_a_native_cancellation_between_arrival_and_wake_up_loses_nothing_P13(
+    anyio_backend: object,
+) -> None:
     """The message is in the buffer and the receiver is scheduled to run when the cancellation lands."""
     async with connection_and_peer() as (conn, _):
         receiver = asyncio.ensure_future(conn.receive())

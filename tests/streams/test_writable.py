@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from streams.raw_peer import connection_and_peer
 
+from streams.raw_peer import connection_and_peer
 from websocketstream import ConnectionBroken, ConnectionClosed
 from websocketstream._streams.budget import CHECKPOINT_EVERY
 from websocketstream._streams.writer import MAX_QUEUED_PONGS, WRITE_BYTES, coalesce
@@ -211,9 +211,13 @@ async def test_ten_pings_get_ten_pongs_and_a_flood_gets_the_newest_E3() -> None:
         assert len(events) <= 2 * MAX_QUEUED_PONGS
 
 
-@pytest.mark.parametrize("sizes", [[5], [3, 4, 5], [WRITE_BYTES * 2 + 1], [10, WRITE_BYTES, 10, 7], [WRITE_BYTES // 5] * 9])
+@pytest.mark.parametrize(
+    "sizes", [[5], [3, 4, 5], [WRITE_BYTES * 2 + 1], [10, WRITE_BYTES, 10, 7], [WRITE_BYTES // 5] * 9]
+)
 def test_coalescing_changes_no_byte_and_bounds_every_write(sizes: list[int]) -> None:
-    buffers: list[bytes | bytearray | memoryview] = [bytes([number]) * size for number, size in enumerate(sizes)]
+    buffers: list[bytes | bytearray | memoryview] = [
+        bytes([number]) * size for number, size in enumerate(sizes)
+    ]
     chunks = list(coalesce(buffers, sum(sizes)))
     assert b"".join(chunks) == b"".join(buffers)
     assert all(type(chunk) is bytes for chunk in chunks)

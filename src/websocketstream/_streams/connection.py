@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from anyio import (
     BrokenResourceError,
@@ -19,19 +19,17 @@ from anyio import (
     Event,
     aclose_forcefully,
     current_time,
-    sleep_until,
 )
 from anyio.abc import AnyByteStream, ByteReceiveStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
-from .._protocol.codec import Close, Codec, Ping, Pong
-from .._protocol.codec import Event as CodecEvent
+from .._protocol.codec import Close, Codec, Event as CodecEvent, Ping, Pong
 from .._protocol.errors import WebSocketError
-from .._protocol.keepalive import Action, Keepalive
 from .._protocol.state import ENDED, Happening, State, advance
 from .budget import Budget
 from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose, describe
+from .heartbeat import Heartbeat
 from .options import StreamOptions
 from .pings import PendingPing, Pings
 from .readable import ReadableStream
@@ -74,22 +72,26 @@ class Connection:
         self._done = Event()
         self._running = 0
         self._write_error: BaseException | None = None
-        self._farewell = Event()  # set when nothing of the peer's is needed before the last half of the transport goes
+        self._farewell = (
+            Event()
+        )  # set when nothing of the peer's is needed before the last half of the transport goes
         self._writer_done = Event()
-        self._resumed = Event()  # set while we read
-        self._resumed.set()
-        self._keepalive: Keepalive | None = None
+        self._heartbeat: Heartbeat | None = None
         # Shielded: a cancellation around the block must not take the tasks away before they have said goodbye. The
         # block's end always cancels them, see drop().
         self._reader_scope = CancelScope(shield=True)
         self._writer_scope = CancelScope(shield=True)
-        self._keepalive_scope = CancelScope(shield=True)
+        self._heartbeat_scope = CancelScope(shield=True)
         budget = Budget()
         self.readable = ReadableStream(
             options.read_buffer, budget, on_cancel=self._cancel_readable, on_aclose=self.aclose
         )
         self.writable = WritableStream(
-            options.write_buffer, budget, on_work=self._wake_writer, on_abort=self._abort_writable, on_aclose=self.aclose
+            options.write_buffer,
+            budget,
+            on_work=self._wake_writer,
+            on_abort=self._abort_writable,
+            on_aclose=self.aclose,
         )
         self._writer = Writer(stream, codec, self.writable, self._wrote)
 
@@ -144,10 +146,14 @@ class Connection:
         self._spawn(task_group, self._read, self._reader_scope)
         self._spawn(task_group, self._write, self._writer_scope)
         if self._options.ping_interval is not None:
-            self._keepalive = Keepalive(
-                self._options.ping_interval, self._options.ping_timeout, current_time()
+            self._heartbeat = Heartbeat(
+                self._options.ping_interval,
+                self._options.ping_timeout,
+                self.pings,
+                send_ping=self._send_ping,
+                give_up=self._give_up,
             )
-            self._spawn(task_group, self._keep_alive, self._keepalive_scope)
+            self._spawn(task_group, self._heartbeat.run, self._heartbeat_scope)
 
     def start_close(self, code: int | None, reason: str, *, drop: bool = False) -> None:
         """Close from this side with a code that was checked, or is ours to choose."""
@@ -174,7 +180,7 @@ class Connection:
 
     async def drop(self) -> None:
         """End the transport now, unless it has ended, and wait for the background tasks."""
-        for scope in (self._reader_scope, self._writer_scope, self._keepalive_scope):
+        for scope in (self._reader_scope, self._writer_scope, self._heartbeat_scope):
             scope.cancel()
         with CancelScope(shield=True):  # bounded: the tasks are cancelled and only release the transport
             await self._done.wait()
@@ -187,8 +193,8 @@ class Connection:
         try:
             with scope:
                 await task()
-        except Exception as exc:  # a background task never raises: the connection says what happened
-            self._fail(CloseCode.INTERNAL_ERROR, f"internal error: {exc!r}", cause=exc)
+        except Exception as exc:  # noqa: BLE001
+            self._broke_down(exc)
         finally:
             self._running -= 1
             if not self._running:
@@ -200,14 +206,18 @@ class Connection:
         try:
             await self._read_until_end()
             if self.state is State.CLOSE_RECEIVED:
-                await self._writer_done.wait()  # the peer has said all it had to say; our answer may still reach it
+                await (
+                    self._writer_done.wait()
+                )  # the peer has said all it had to say; our answer may still reach it
             self._transport_ended("the transport ended without a Close frame")
         except TRANSPORT_ERRORS as exc:
             self._transport_ended("the transport failed", exc)
+        except Exception as exc:  # noqa: BLE001
+            self._broke_down(exc)
         finally:
             self._transport_ended("the closing handshake was not complete in time")
             self._writer_scope.cancel()
-            self._keepalive_scope.cancel()
+            self._heartbeat_scope.cancel()
             with suppress(Exception):
                 await aclose_forcefully(self.stream)
 
@@ -224,8 +234,8 @@ class Connection:
                 data = await self._receive()
             except EndOfStream:
                 return
-            if self._keepalive is not None:
-                self._keepalive.heard(current_time())
+            if self._heartbeat is not None:
+                self._heartbeat.heard()
 
     async def _receive(self) -> bytes:
         if isinstance(self.stream, ByteReceiveStream):
@@ -233,18 +243,9 @@ class Connection:
         return await self.stream.receive()
 
     async def _wait_for_room(self) -> None:
-        if not self.readable._full:
-            return
-        if self._keepalive is None:
-            await self.readable._wait_for_room()
-            return
-        self._resumed = Event()
-        self._keepalive.pause(current_time())
-        try:
-            await self.readable._wait_for_room()
-        finally:
-            self._keepalive.resume(current_time())
-            self._resumed.set()
+        if self.readable._full:
+            with nullcontext() if self._heartbeat is None else self._heartbeat.paused():
+                await self.readable._wait_for_room()
 
     def _deliver(self, events: list[CodecEvent]) -> None:
         for event in events:
@@ -279,39 +280,28 @@ class Connection:
         self._writer.wake()
 
     def _wrote(self, with_ping: bool) -> None:
-        if self._keepalive is not None:
-            self._keepalive.wrote(current_time(), ping=with_ping)
+        if self._heartbeat is not None:
+            self._heartbeat.wrote(with_ping)
 
-    # --- the keepalive task
-
-    async def _keep_alive(self) -> None:
-        keepalive = self._keepalive
-        assert keepalive is not None
-        ping: PendingPing | None = None
-        while self.state is State.OPEN:
-            await self._resumed.wait()
-            await sleep_until(keepalive.deadline)
-            action = keepalive.expired(current_time())
-            if action is Action.PING:
-                if ping is not None:
-                    self.pings.forget(ping)
-                ping = self._send_ping()
-            elif action is Action.GIVE_UP:
-                self._fail(
-                    CloseCode.INTERNAL_ERROR,
-                    f"the peer did not answer a ping within ping_timeout={self._options.ping_timeout} s",
-                    reason="ping timeout",
-                )
+    # --- pings
 
     def _send_ping(self) -> PendingPing:
         ping = self.pings.start(current_time())
         self._writer.ping(ping.payload)
         return ping
 
+    def _give_up(self) -> None:
+        self._fail(
+            CloseCode.INTERNAL_ERROR,
+            f"the peer did not answer a ping within ping_timeout={self._options.ping_timeout} s",
+            reason="ping timeout",
+        )
+
     # --- closing
 
     def _begin_close(self, code: int | None, reason: str) -> None:
         self._advance(Happening.CLOSE)
+        self._heartbeat_scope.cancel()  # from here on the closing handshake has its own deadline
         self._writer.close(code, reason)
 
     def _cancel_readable(self, error: BaseException | None) -> None:
@@ -330,7 +320,9 @@ class Connection:
         return None, ""
 
     def _peer_closed(self, close: Close) -> None:
-        info = CloseInfo(int(CloseCode.NO_STATUS_RECEIVED if close.code is None else close.code), close.reason)
+        info = CloseInfo(
+            int(CloseCode.NO_STATUS_RECEIVED if close.code is None else close.code), close.reason
+        )
         was_open = self.state is State.OPEN
         self._peer_close = info
         if was_open and self.writable._has_held_senders:
@@ -362,6 +354,10 @@ class Connection:
             self._writer.close(code, truncate_reason(reason))
             self._limit_life(min(DRAIN_SECONDS, self._options.close_timeout))
 
+    def _broke_down(self, bug: Exception) -> None:
+        """Turn a bug into an error of the connection: a background task never raises."""
+        self._fail(CloseCode.INTERNAL_ERROR, f"internal error: {bug!r}", reason="internal error", cause=bug)
+
     def _transport_ended(self, message: str, cause: BaseException | None = None) -> None:
         self._fail(None, message, cause=cause or self._write_error)
         self._advance(Happening.END)
@@ -377,7 +373,9 @@ class Connection:
         if self._settled.is_set():
             return
         if self._error is not None:
-            self.close_info = CloseInfo(self._error.close_code or CloseCode.ABNORMAL_CLOSURE, self._error.reason, False)
+            self.close_info = CloseInfo(
+                self._error.close_code or CloseCode.ABNORMAL_CLOSURE, self._error.reason, False
+            )
         else:
             self.close_info = self._peer_close
         self._settled.set()

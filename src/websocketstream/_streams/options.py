@@ -59,7 +59,9 @@ def check_seconds(name: str, value: object, *, zero: bool = True) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        raise ValueError(f"{name} must be a {'' if zero else 'positive '}finite number of seconds, not {value}")
+        raise ValueError(
+            f"{name} must be a {'' if zero else 'positive '}finite number of seconds, not {value}"
+        )
 
 
 def check_compression(value: bool | Compression) -> Compression | None:

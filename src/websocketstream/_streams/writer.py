@@ -23,7 +23,11 @@ class Writer:
     """Writes control frames first, then messages in order, then the Close frame, which is the last of all."""
 
     def __init__(
-        self, stream: AnyByteStream, codec: Codec, writable: WritableStream, on_progress: Callable[[bool], None]
+        self,
+        stream: AnyByteStream,
+        codec: Codec,
+        writable: WritableStream,
+        on_progress: Callable[[bool], None],
     ) -> None:
         self._stream = stream
         self._codec = codec
