@@ -1,8 +1,10 @@
 """The browser's WebSocketStream for Python: a WebSocket whose two directions are streams with backpressure.
 
-async with open_websocket_stream("wss://example.com/feed", protocols=["chat"]) as conn:
-async for message in conn.readable:
-await conn.writable.send(await process(message))
+.. code-block:: python
+
+    async with open_websocket_stream("wss://example.com/feed", protocols=["chat"]) as conn:
+        async for message in conn.readable:
+            await conn.writable.send(await process(message))
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from ._protocol.errors import (
     InvalidHandshake as InvalidHandshake,
     WebSocketError as WebSocketError,
 )
-from ._protocol.http import Headers as Headers, Request as Request, Response as Response
+from ._protocol.http import (
+    HandshakeLimits as HandshakeLimits,
+    Headers as Headers,
+    Request as Request,
+    Response as Response,
+)
 from ._request import WebSocketRequest as WebSocketRequest
 from ._server import (
     WebSocketListener as WebSocketListener,

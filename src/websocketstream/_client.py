@@ -87,7 +87,12 @@ def open_websocket_stream(
     parsed = parse_url(url)
     deflate = check_compression(compression)
     handshake = ClientHandshake(
-        parsed, protocols=protocols, headers=headers, origin=origin, compression=deflate
+        parsed,
+        protocols=protocols,
+        headers=headers,
+        origin=origin,
+        compression=deflate,
+        limits=handshake_limits,
     )
     if open_timeout is not None:
         check_seconds("open_timeout", open_timeout)

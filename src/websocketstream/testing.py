@@ -1,5 +1,7 @@
 """Testing without a network: byte streams in memory, and two connected WebSocket streams.
 
+.. code-block:: python
+
     async with websocket_stream_pair() as (client, server):
         await client.send("hello")
         assert await server.receive() == "hello"

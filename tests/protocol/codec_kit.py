@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from websocketstream._protocol.codec import Codec, CodecLimits, Event, Outgoing
 from websocketstream._protocol.deflate import Compression, DeflateParameters
 from websocketstream._protocol.wsproto_codec import WsprotoCodec
@@ -161,13 +159,3 @@ class Deflater:
     def final(self, data: bytes) -> bytes:
         """Compress with a last block (BFINAL), after which this compressor is used up."""
         return self._zlib.compress(data) + self._zlib.flush(zlib.Z_FINISH)
-
-
-@pytest.fixture(params=[pytest.param(engine, id=name) for name, engine in ENGINES.items()])
-def engine(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@pytest.fixture(params=[pytest.param(True, id="client"), pytest.param(False, id="server")])
-def kit(request: pytest.FixtureRequest, engine: Any) -> Kit:
-    return Kit(engine, request.param)

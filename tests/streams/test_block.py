@@ -28,7 +28,7 @@ async def test_what_the_body_raises_comes_out_as_the_same_object_6_13(error: Exc
             try:
                 raise LookupError("context")
             except LookupError:
-                raise error
+                raise error  # noqa: B904  (the context is what is looked at)
     assert caught.value is error
     assert isinstance(error.__context__, LookupError)
     assert error.__cause__ is None

@@ -198,7 +198,7 @@ async def test_abort_drops_what_is_queued_but_never_cuts_a_frame_S2() -> None:
 
 
 async def test_ten_pings_get_ten_pongs_and_a_flood_gets_the_newest_E3() -> None:
-    async with connection_and_peer(capacity=200_000) as (conn, peer):
+    async with connection_and_peer(capacity=200_000) as (_, peer):
         await peer.stream.send(b"".join(peer.codec.send_ping(b"%d" % number) for number in range(10)))
         events = [await peer.read_event() for _ in range(10)]
         assert [event.payload for event in events] == [b"%d" % number for number in range(10)]  # type: ignore[union-attr]

@@ -48,7 +48,9 @@ class HandshakeRejected(HandshakeError):
     """The server answered the opening handshake with something else than 101 (rule H3; redirects are not followed)."""
 
     def __init__(self, response: Response) -> None:
-        super().__init__(f"server rejected the WebSocket handshake: HTTP {response.status} {response.reason}".rstrip())
+        super().__init__(
+            f"server rejected the WebSocket handshake: HTTP {response.status} {response.reason}".rstrip()
+        )
         self.response = response
 
     @property
