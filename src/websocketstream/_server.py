@@ -122,28 +122,38 @@ class WebSocketListener(TypedAttributeProvider):
     def __init__(self, listener: Listener[Any], server: _Server) -> None:
         self._listener = listener
         self._server = server
+        self._addresses = [part.extra(SocketAttribute.local_address, None) for part in _parts(listener)]
 
     @property
     def addresses(self) -> list[Any]:
         """The local addresses: (host, port) pairs, paths for unix sockets."""
-        return [each.extra(SocketAttribute.local_address) for each in _parts(self._listener)]
+        return list(self._addresses)
 
     @property
     def port(self) -> int:
         """The TCP port.
 
-        :raises anyio.TypedAttributeLookupError: it does not listen on TCP
+        :raises ValueError: it does not listen on TCP
         """
-        return int(_parts(self._listener)[0].extra(SocketAttribute.local_port))
+        return self._tcp_address()[1]
 
     @property
     def url(self) -> str:
-        """A URL at which a client on this machine reaches the server, without a path."""
-        host = str(_parts(self._listener)[0].extra(SocketAttribute.local_address)[0])
+        """A URL at which a client on this machine reaches the server, without a path.
+
+        :raises ValueError: it does not listen on TCP
+        """
+        host, port = self._tcp_address()
         if ip_address(host).is_unspecified:
             host = "::1" if ":" in host else "127.0.0.1"
         host = f"[{host}]" if ":" in host else host
-        return f"{'wss' if self._server.options.ssl_context else 'ws'}://{host}:{self.port}"
+        return f"{'wss' if self._server.options.ssl_context else 'ws'}://{host}:{port}"
+
+    def _tcp_address(self) -> tuple[str, int]:
+        address = self._addresses[0]
+        if not isinstance(address, tuple):
+            raise ValueError(f"this server does not listen on TCP but on {address!r}")  # noqa: TRY004  (no argument)
+        return address[0], address[1]
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

@@ -210,6 +210,17 @@ class TestWithAClockOfItsOwn:
             assert anyio.current_time() - start == pytest.approx(1)
             assert conn.close_info == CloseInfo(1000)
 
+    async def test_an_application_that_does_not_read_delays_the_answer_to_a_close_by_a_second_only(
+        self,
+    ) -> None:
+        async with connection_and_peer() as (conn, peer):
+            await peer.send("unread")
+            await peer.close(1000)
+            start = anyio.current_time()
+            assert await peer.read_event() == Close(1000)
+            assert anyio.current_time() - start == pytest.approx(1)
+            assert await conn.receive() == "unread"
+
     async def test_a_cancelled_block_takes_no_longer_than_the_grace(self) -> None:
         ours, _theirs = memory_byte_stream_pair(capacity=10)
         start = anyio.current_time()

@@ -235,6 +235,27 @@ async def test_the_peers_close_behind_unread_messages_waits_for_the_reader_X7() 
         assert (await conn.closed).clean
 
 
+@pytest.mark.parametrize("end", ["close", "protocol error"])
+async def test_what_arrived_together_with_the_peers_last_word_can_still_be_answered(end: str) -> None:
+    """All in one read: the answers must not depend on how the network cut the bytes."""
+    async with connection_and_peer(server=True) as (conn, peer):
+        glued, glue = memory_byte_stream_pair()
+        real, peer.stream = peer.stream, glued
+        await peer.send("one", "two")
+        if end == "close":
+            await peer.close(1000)
+        await glued.send_eof()
+        await real.send(await glue.receive() + (b"" if end == "close" else b"\xff\xff"))
+        peer.stream = real
+        with pytest.raises(anyio.BrokenResourceError if end != "close" else ConnectionClosed):
+            while True:
+                await conn.send("re: " + str(await conn.receive()))
+        assert [await peer.read_event() for _ in range(2)] == ["re: one", "re: two"]
+        last = await peer.read_event()
+        assert isinstance(last, Close)
+        assert last.code == (1000 if end == "close" else 1002)
+
+
 async def test_send_eof_stops_sending_and_goes_on_receiving() -> None:
     async with connection_and_peer() as (conn, peer):
         await conn.send("last words")

@@ -19,7 +19,7 @@ CONTINUATION, TEXT, CLOSE, PING = (
 
 # Empty fragments bring no byte nearer to any size limit, so they have one of their own.
 _MAX_EMPTY_FRAGMENTS = 128
-# What take() charges for inflating: a step of 32 KiB is as much work as 16 frames.
+# What take() charges for inflating: a step of 16 KiB is as much work as 8 frames.
 _BYTES_PER_UNIT = 2048
 _new_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 

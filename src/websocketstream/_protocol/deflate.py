@@ -29,9 +29,9 @@ _WINDOWS = ("server_max_window_bits", "client_max_window_bits")
 _WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}
 _MAX_BITS = 15
 
-# Bytes that one call of the inflater may put out. It is the size of the first block that CPython's zlib allocates: up to
-# here it hands out that block, above it joins several, so that 64 KiB would need 128 KiB for a moment.
-STEP = 32 * 1024
+# Bytes that one call of the inflater may put out. Above 32 KiB CPython's zlib joins several blocks, and for a moment needs
+# twice the memory; below 16 KiB the calls begin to cost more than what they do.
+STEP = 16 * 1024
 # Bytes that one call of the inflater gets in. zlib hands the unread rest back as a copy, so a large input that
 # inflates 1000:1 in steps would be copied again and again: 16 GiB of copies for 1 MiB.
 _INPUT_STEP = 8 * 1024
@@ -241,7 +241,7 @@ class PerMessageDeflate:
     def inflate(self, data: bytes, *, last: bool) -> Iterator[bytes]:
         """Yield what the next bytes of the message inflate to; ``last`` when it ends with them.
 
-        A piece is at most 32 KiB and may be empty: the caller may take a break after each. Every iterator has to be
+        A piece is at most 16 KiB and may be empty: the caller may take a break after each. Every iterator has to be
         used up before the next one is asked for.
 
         :raises InflatedTooLarge: the message is larger than its limit
@@ -349,5 +349,9 @@ class _Inflater:
     def _remember(self, piece: memoryview) -> None:
         surplus = len(self._window) + len(piece) - (1 << self._bits)
         if surplus > 0:
-            del self._window[:surplus]
+            # Moved by hand: deleted from the front, a bytearray is copied to a second one when it grows again.
+            kept = len(self._window) - surplus
+            with memoryview(self._window) as window:
+                window[:kept] = window[surplus:]
+            del self._window[kept:]
         self._window += piece

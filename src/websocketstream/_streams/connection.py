@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from anyio import (
     BrokenResourceError,
@@ -19,12 +19,13 @@ from anyio import (
     Event,
     aclose_forcefully,
     current_time,
+    move_on_after,
 )
 from anyio.abc import AnyByteStream, ByteReceiveStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
-from .._protocol.codec import Close, Codec, Event as CodecEvent, Ping, Pong
+from .._protocol.codec import Close, Codec, Event as CodecEvent, Failure, Ping, Pong
 from .._protocol.errors import WebSocketError
 from .._protocol.state import ENDED, Happening, State, advance
 from .budget import Budget
@@ -40,6 +41,9 @@ READ_BYTES = 65536
 # After the last byte of ours, how long (seconds) the peer may take to end the transport before we do. RFC 6455
 # section 7.1.1 wants the server to end it first; an end with unread data would reset it and destroy our Close frame.
 DRAIN_SECONDS = 1.0
+# The peer's last word waits behind messages that the application has not read yet, so that these can still be answered;
+# but not for longer than this (seconds), or a peer would wait for our Close frame in vain (rule X7).
+LINGER_SECONDS = 1.0
 # A cancelled block says goodbye, but not for longer than this (seconds).
 CANCEL_GRACE = 0.5
 
@@ -224,12 +228,10 @@ class Connection:
     async def _read_until_end(self) -> None:
         data = self._early_data
         while True:
-            self._deliver(self._codec.receive_data(data))
+            await self._deliver(self._codec.receive_data(data))
             while self._codec.pending:
                 await checkpoint()  # one peer must not hold the event loop: the codec works in portions
-                await self._wait_for_room()
-                self._deliver(self._codec.receive_data(b""))
-            await self._wait_for_room()
+                await self._deliver(self._codec.receive_data(b""))
             try:
                 data = await self._receive()
             except EndOfStream:
@@ -242,12 +244,7 @@ class Connection:
             return await self.stream.receive(READ_BYTES)
         return await self.stream.receive()
 
-    async def _wait_for_room(self) -> None:
-        if self.readable._full:
-            with nullcontext() if self._heartbeat is None else self._heartbeat.paused():
-                await self.readable._wait_for_room()
-
-    def _deliver(self, events: list[CodecEvent]) -> None:
+    async def _deliver(self, events: list[CodecEvent]) -> None:
         for event in events:
             if isinstance(event, (str, bytes)):
                 self.readable._push(event)
@@ -255,10 +252,24 @@ class Connection:
                 self._writer.pong(event.payload)
             elif isinstance(event, Pong):
                 self.pings.pong(event.payload, current_time())
-            elif isinstance(event, Close):
-                self._peer_closed(event)
             else:
-                self._fail(event.code, event.message, reason=event.message)
+                await self._conclude(event)
+        if self.readable._full:
+            with self._clock_stopped():
+                await self.readable._wait_for_room()
+
+    async def _conclude(self, last: Close | Failure) -> None:
+        try:
+            with self._clock_stopped(), move_on_after(LINGER_SECONDS):
+                await self.readable._wait_until_drained()
+        finally:
+            if isinstance(last, Close):
+                self._peer_closed(last)
+            else:
+                self._fail(last.code, last.message, reason=last.message)
+
+    def _clock_stopped(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._heartbeat is None else self._heartbeat.paused()
 
     # --- the writer task
 
@@ -347,7 +358,7 @@ class Connection:
             self._error = ConnectionBroken(message, self._peer_close, sent_code=code)
             self._error.__cause__ = cause
         self.readable._finish(self._error)
-        self.writable._finish(self._error, drop=True)
+        self.writable._finish(self._error)
         self._advance(Happening.FAIL)
         self._farewell.set()
         if code is not None:

@@ -49,6 +49,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
         self._end: Exception | None = None
         self._arrival: Event | None = None
         self._room: Event | None = None
+        self._drained: Event | None = None
         self._paused = Stopwatch()
 
     # --- the application's side
@@ -72,6 +73,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
                 await self._budget.checkpoint()
             while not self._items:
                 self._raise_if_ended()
+                self._came_for_more()
                 self._arrival = Event()
                 await self._arrival.wait()
                 self._budget.waited()
@@ -92,6 +94,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
             raise BusyResourceError("receiving from")
         if not self._items:
             self._raise_if_ended()
+            self._came_for_more()
             raise WouldBlock
         return self._pop()
 
@@ -126,6 +129,10 @@ class ReadableStream(ObjectReceiveStream[Message]):
             self._room.set()
         return message
 
+    def _came_for_more(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+
     # --- the connection's side
 
     def _push(self, message: Message) -> None:
@@ -152,6 +159,12 @@ class ReadableStream(ObjectReceiveStream[Message]):
             self._room = None
             self._paused.stop(current_time())
 
+    async def _wait_until_drained(self) -> None:
+        """Wait until the application has taken what is buffered and comes for more; at once when nothing is buffered."""
+        if self._items and self._end is None:
+            self._drained = Event()
+            await self._drained.wait()
+
     def _finish(self, end: Exception) -> None:
         """Let receivers meet ``end`` behind what is buffered; the first end stays."""
         if self._end is None:
@@ -167,6 +180,6 @@ class ReadableStream(ObjectReceiveStream[Message]):
         self._wake()
 
     def _wake(self) -> None:
-        for event in (self._arrival, self._room):
+        for event in (self._arrival, self._room, self._drained):
             if event is not None:
                 event.set()
