@@ -80,8 +80,8 @@ class Assembler:
     def _check_limits(self, length: int, *, compressed: bool) -> None:
         size = self._limits.max_message_size
         if size is not None:
-            # Of compressed data, the inflater counts what counts. But DEFLATE never makes data this much longer, so
-            # a frame of 2**62 bytes is refused by its header, compressed or not.
+            # Of compressed data, the inflater counts what counts. But a compressor adds a few bytes to a block and not
+            # an eighth of it, so a frame of 2**62 bytes is refused by its header, compressed or not.
             allowed = size + size // 8 + 1024 if compressed else size
             if self._announced + length > allowed:
                 raise self._too_large()
