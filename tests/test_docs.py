@@ -1,0 +1,286 @@
+"""Every piece of Python in README.md and docs/ runs, and prints what the page says.
+
+A block that begins with `# name.py` or starts an event loop is a program: it runs in a process of its own, and a ``text``
+block right behind it is its output. One with `server` in its name runs in the background until the end of its page.
+Any other block is a fragment: it runs with `conn`, an open stream, and the public names at hand. A block that begins
+with `# not run: why` is only compiled. Names of example.com stand for a server of this test.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trustme
+from anyio.from_thread import start_blocking_portal
+
+import websocketstream
+from websocketstream import WebSocketRequest, open_websocket_stream, serve_websocket_streams
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+?)(?:#[^)]*)?\)")
+PORT = re.compile(r"\b876\d\b")  # what the programs of the pages listen on
+LIMIT = 30  # seconds for one program
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT / "src"),
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONIOENCODING": "utf-8",
+}
+
+both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+@dataclass(frozen=True)
+class Block:
+    code: str
+    line: int
+    output: str | None
+
+    @property
+    def first_line(self) -> str:
+        return self.code.partition("\n")[0]
+
+    @property
+    def is_program(self) -> bool:
+        return re.fullmatch(r"# \w+\.py", self.first_line) is not None or "anyio.run(" in self.code
+
+    @property
+    def is_for_the_background(self) -> bool:
+        return self.is_program and "server" in self.first_line
+
+    @property
+    def is_run(self) -> bool:
+        return not self.first_line.startswith("# not run: ")
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text("utf-8")
+    found = list(BLOCK.finditer(text))
+    return [
+        Block(
+            match[2],
+            text.count("\n", 0, match.start()) + 1,
+            behind[2]
+            if behind and behind[1] == "text" and not text[match.end() : behind.start()].strip()
+            else None,
+        )
+        for match, behind in zip_longest(found, found[1:])
+        if match[1] == "python"
+    ]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def with_python(pages: list[Path]) -> Any:
+    pages = [page for page in pages if blocks(page)]
+    return pytest.mark.parametrize("page", pages, ids=[name_of(page) for page in pages])
+
+
+# --- the server that example.com stands for
+
+
+async def example_com(request: WebSocketRequest) -> None:
+    """Send three messages at /feed and wait for three answers; echo everywhere else."""
+    async with request.accept(protocol=request.protocols[0] if request.protocols else "") as conn:
+        if request.path == "/feed" and "authorization" not in request.headers:
+            for message in ("one", "two", "three"):
+                await conn.send(message)
+            for _ in range(3):
+                await conn.receive()
+            conn.close(1000)
+            return
+        async for message in conn:
+            await conn.send(message)
+
+
+@pytest.fixture
+def example_url() -> Iterator[str]:
+    serve = partial(serve_websocket_streams, example_com, "127.0.0.1", 0, origins=None, compression=True)
+    with start_blocking_portal("asyncio") as portal:
+        future, listener = portal.start_task(serve)
+        yield listener.url
+        portal.call(listener.aclose)
+        future.result(LIMIT)
+
+
+def localised(code: str, example_url: str, ports: dict[str, str]) -> str:
+    code = code.replace("wss://example.com", example_url)
+    return PORT.sub(lambda match: ports.setdefault(match[0], str(free_port())), code)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+# --- running programs
+
+
+@contextmanager
+def in_background(command: list[str], directory: Path, port: str) -> Iterator[None]:
+    with subprocess.Popen(
+        command, cwd=directory, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for_port(int(port), process)
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=LIMIT)
+
+
+def wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail(f"nothing listens: {process.communicate()[1]}")
+
+
+def run_program(command: list[str], directory: Path) -> str:
+    done = subprocess.run(
+        command, cwd=directory, env=ENVIRONMENT, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+@both_backends
+@with_python(PAGES)
+def test_the_programs_of_a_page_run(page: Path, backend: str, example_url: str, tmp_path: Path) -> None:
+    ports: dict[str, str] = {}
+    with ExitStack() as background:
+        for block in blocks(page):
+            if not (block.is_program and block.is_run):
+                continue
+            code = localised(block.code, example_url, ports)
+            code = re.sub(
+                r"^anyio\.run\((\w+)\)", rf'anyio.run(\1, backend="{backend}")', code, flags=re.MULTILINE
+            )
+            script = tmp_path / f"line_{block.line}.py"
+            script.write_text(code, "utf-8")
+            command = [sys.executable, "-W", "error", str(script)]
+            if block.is_for_the_background:
+                port = ports[PORT.findall(block.code)[0]]
+                background.enter_context(in_background(command, tmp_path, port))
+                continue
+            output = run_program(command, tmp_path)
+            if block.output is not None:
+                assert sorted(output.splitlines()) == sorted(block.output.splitlines()), f"line {block.line}"
+
+
+# --- running fragments
+
+
+def compiled(block: Block, example_url: str = "wss://example.com") -> Any:
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    return compile(localised(block.code, example_url, {}), f"line {block.line}", "exec", flags)
+
+
+async def run_fragment(block: Block, example_url: str) -> None:
+    public = {name: getattr(websocketstream, name) for name in websocketstream.__all__}
+    async with open_websocket_stream(f"{example_url}/") as conn:
+        coroutine = eval(
+            compiled(block, example_url), {**public, "anyio": anyio, "conn": conn, "print": quiet}
+        )
+        if inspect.iscoroutine(coroutine):
+            with anyio.fail_after(LIMIT):
+                await coroutine
+
+
+def quiet(*values: object) -> None:
+    """Take the place of print()."""
+
+
+@both_backends
+@with_python(PAGES)
+def test_the_fragments_of_a_page_run(
+    page: Path, backend: str, example_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trustme.CA().cert_pem.write_to_path("our-authority.pem")
+    for block in blocks(page):
+        if block.is_run and not block.is_program:
+            anyio.run(run_fragment, block, example_url, backend=backend)
+
+
+@with_python(PAGES)
+def test_what_is_not_run_compiles_at_least(page: Path) -> None:
+    for block in blocks(page):
+        compiled(block)
+
+
+# --- the programs in examples/
+
+
+def example(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-W", "error", str(ROOT / "examples" / name), *arguments]
+
+
+def test_the_slow_reader_example_loses_nothing(tmp_path: Path) -> None:
+    output = run_program(example("slow_reader.py"), tmp_path)
+    assert "reader: all 400 read, then connection closed by the peer" in output
+
+
+def test_the_chat_example_reaches_everybody_and_turns_one_away(tmp_path: Path) -> None:
+    output = run_program(example("chat.py"), tmp_path)
+    assert output.count("heard 'good night' last") == 3
+    assert "turned away: 404, There is only /room here." in output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_the_echo_examples_talk_to_each_other(tmp_path: Path) -> None:
+    port = str(free_port())
+    with in_background(example("echo_server.py", port), tmp_path, port):
+        output = run_program(example("echo_client.py", f"ws://127.0.0.1:{port}", "one", "two"), tmp_path)
+    assert output == "one\ntwo\nthe server said: CloseInfo(code=1005, reason='', clean=True)\n"
+
+
+def test_the_echo_client_example_explains_a_failure(tmp_path: Path) -> None:
+    done = subprocess.run(
+        example("echo_client.py", f"ws://127.0.0.1:{free_port()}"),
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("no connection: cannot connect to 127.0.0.1 port")
+
+
+# --- the pages themselves
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=name_of)
+def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+    targets = [target for target in LINK.findall(page.read_text("utf-8")) if "://" not in target]
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing

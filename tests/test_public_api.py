@@ -1,0 +1,116 @@
+"""What is public is chosen, not leaked: `__all__`, what can be imported and what the reference documents are the same."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import websocketstream
+from websocketstream import (
+    Compression,
+    HandshakeLimits,
+    open_websocket_stream,
+    serve_websocket_streams,
+    testing,
+)
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+DIRECTIVE = re.compile(
+    r"^\.\. auto(?:class|exception|function|data):: (websocketstream[.\w]*)\.(\w+)", re.MULTILINE
+)
+ROW = re.compile(r"^\| `(\w+)` \| (.*) \|$", re.MULTILINE)
+
+
+def documented(module: str) -> list[str]:
+    text = "".join(page.read_text("utf-8") for page in sorted(REFERENCE.glob("*.md")))
+    return [name for owner, name in DIRECTIVE.findall(text) if owner == module]
+
+
+def test_all_is_what_can_be_imported() -> None:
+    leaked = {name for name in vars(websocketstream) if not name.startswith("_")}
+    # Submodules are attributes once somebody has imported them, and `annotations` comes from __future__.
+    leaked -= {name for name in leaked if isinstance(getattr(websocketstream, name), ModuleType)} | {
+        "annotations"
+    }
+    assert sorted(leaked) == sorted(websocketstream.__all__)
+
+
+def test_all_is_sorted_and_has_no_name_twice() -> None:
+    for names in (websocketstream.__all__, testing.__all__):
+        assert len(set(names)) == len(names)
+    assert sorted(testing.__all__) == testing.__all__
+
+
+@pytest.mark.parametrize("module", [websocketstream, testing], ids=lambda module: module.__name__)
+def test_the_reference_documents_every_public_name_once(module: ModuleType) -> None:
+    assert sorted(documented(module.__name__)) == sorted(module.__all__)
+
+
+@pytest.mark.parametrize("module", [websocketstream, testing], ids=lambda module: module.__name__)
+def test_every_public_name_has_a_docstring_that_starts_with_a_sentence(module: ModuleType) -> None:
+    for name in module.__all__:
+        doc = inspect.getdoc(getattr(module, name))
+        assert doc, name
+        first = doc.split("\n\n")[0]
+        assert re.search(r"[.:]$|\.\s", first), f"{name}: {first!r}"
+
+
+@pytest.mark.parametrize("name", websocketstream.__all__)
+def test_every_public_method_has_a_docstring(name: str) -> None:
+    value = getattr(websocketstream, name)
+    if not inspect.isclass(value):
+        return
+    for member, thing in vars(value).items():
+        if member.startswith("_") or not (inspect.isfunction(thing) or isinstance(thing, property)):
+            continue
+        assert inspect.getdoc(thing), f"{name}.{member}"
+
+
+def defaults(function: object) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(function).parameters)  # type: ignore[arg-type]
+
+
+def shown(value: object) -> str:
+    return "(required)" if value is inspect.Parameter.empty else str(value)
+
+
+def test_the_option_tables_have_every_option_with_its_real_default() -> None:
+    client, server = defaults(open_websocket_stream), defaults(serve_websocket_streams)
+    sections = (REFERENCE / "options.md").read_text("utf-8").split("\n## ")
+    tables = {section.splitlines()[0]: ROW.findall(section) for section in sections}
+
+    def check(row: tuple[str, str], columns: list[dict[str, inspect.Parameter]]) -> str:
+        name, rest = row
+        cells = [cell.strip() for cell in rest.split(" | ")]
+        for cell, parameters in zip(cells, columns, strict=False):
+            default = parameters[name].default
+            # A dataclass is shown as the call that makes it.
+            text = f"{type(default).__name__}()" if isinstance(default, HandshakeLimits) else shown(default)
+            assert cell == text, f"{name}: the table says {cell}, the code {text}"
+        return name
+
+    both = {check(row, [client, server]) for row in tables["Of one connection"]}
+    of_client = {check(row, [client]) for row in tables["Of a client"]}
+    of_server = {check(row, [server]) for row in tables["Of a server"]}
+    assert both | of_client | {"url"} == client.keys()
+    assert both | of_server | {"handler", "task_status"} == server.keys()
+
+
+@pytest.mark.parametrize("options", [Compression, HandshakeLimits])
+def test_the_options_of_a_value_are_keyword_only_or_have_defaults(options: type) -> None:
+    assert all(
+        parameter.default is not inspect.Parameter.empty for parameter in defaults(options).values()
+    ), "each has a default"
+
+
+@pytest.mark.parametrize(
+    ("function", "positional"),
+    [(open_websocket_stream, ["url"]), (serve_websocket_streams, ["handler", "host", "port"])],
+)
+def test_options_are_keyword_only(function: object, positional: list[str]) -> None:
+    kinds = {name: parameter.kind for name, parameter in defaults(function).items()}
+    assert [name for name, kind in kinds.items() if kind is not inspect.Parameter.KEYWORD_ONLY] == positional
