@@ -9,10 +9,11 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from functools import cache
 
-from anyio import EndOfStream, aclose_forcefully, connect_tcp, move_on_after
+from anyio import EndOfStream, aclose_forcefully, move_on_after
 from anyio.abc import AnyByteStream
 from anyio.streams.tls import TLSAttribute
 
+from ._dial import dial
 from ._protocol.client_handshake import ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
@@ -181,7 +182,7 @@ class _Opening:
             self.stage += " through the proxy"
             return await connect_through(self.proxy, host, port)
         try:
-            return await connect_tcp(host, port)
+            return await dial(host, port)
         except OSError as exc:
             raise _connect_failed(f"cannot connect to {host} port {port}", exc) from exc
 

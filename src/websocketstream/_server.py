@@ -26,6 +26,7 @@ from anyio import (
 from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, TaskGroup, TaskStatus
 from anyio.streams.stapled import MultiListener
 
+from ._dial import accept
 from ._protocol.deflate import Compression
 from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
 from ._request import ServerOptions
@@ -233,7 +234,7 @@ class _Server:
         complained = False
         while True:
             try:
-                return await listener.accept()
+                return await accept(listener)
             except ClosedResourceError:
                 return None
             except OSError as exc:

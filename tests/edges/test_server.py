@@ -304,17 +304,18 @@ async def test_connections_over_the_limit_wait_for_their_turn() -> None:
 async def test_a_system_out_of_descriptors_is_logged_once_and_tried_again_B28(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Tired:
-        failures = 3
+    failures = 3
 
-        async def accept(self) -> str:
-            self.failures -= 1
-            if self.failures >= 0:
-                raise OSError(errno.EMFILE, "Too many open files")
-            return "stream"
+    async def accept(listener: object) -> str:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return "stream"
 
     monkeypatch.setattr("websocketstream._server.ACCEPT_PAUSE", 0)
-    assert await _Server._accept_one(None, Tired()) == "stream"  # type: ignore[arg-type]
+    monkeypatch.setattr("websocketstream._server.accept", accept)
+    assert await _Server._accept_one(None, None) == "stream"  # type: ignore[arg-type]
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 

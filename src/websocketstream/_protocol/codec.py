@@ -74,7 +74,7 @@ class CodecLimits:
 class Codec(Protocol):
     """One connection's engine."""
 
-    def receive_data(self, data: bytes) -> list[Event]:
+    def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Take what arrived and return events in wire order.
 
         One call decodes a bounded number of frames, so that one peer cannot hold the event loop (about 10 ms of
@@ -88,12 +88,17 @@ class Codec(Protocol):
         """Whether ``receive_data(b"")`` would decode more of what was already given."""
         ...
 
+    @property
+    def only_messages(self) -> bool:
+        """Whether the last call of :meth:`receive_data` returned nothing but whole messages."""
+        ...
+
     def discard_data(self) -> None:
         """From now on drop data frames unread (their framing is still checked): nobody wants them while closing."""
         ...
 
-    def send_messages(self, messages: Sequence[Outgoing]) -> list[bytes | bytearray | memoryview]:
-        """Encode queued messages, one frame each, into the buffers to write in order."""
+    def send_messages(self, messages: Sequence[Message | Outgoing]) -> list[bytes | bytearray | memoryview]:
+        """Encode queued messages, one frame each, into the buffers to write in order; a bare str is ASCII."""
         ...
 
     def send_ping(self, payload: bytes) -> bytes:

@@ -21,7 +21,7 @@ from wsproto.frame_protocol import (
 
 from .assembly import Assembler, Violation, read_close
 from .close import is_valid_on_the_wire, truncate_reason
-from .codec import Close, CodecLimits, Event, Failure, Outgoing, Ping, Pong
+from .codec import Close, CodecLimits, Event, Failure, Message, Outgoing, Ping, Pong
 from .deflate import Compression, DeflateParameters, PerMessageDeflate
 
 # What one call of receive_data() may do: 128 frames, or about 256 KiB inflated, or a mixture. Measured with CPython 3.11
@@ -56,7 +56,7 @@ class WsprotoCodec:
         """Whether ``receive_data(b"")`` has more to decode of what was already given."""
         return self._pending
 
-    def receive_data(self, data: bytes) -> list[Event]:
+    def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Decode what arrived into events, up to 128 frames or 256 KiB of inflated data in one call."""
         if self._decoder is None:
             return []
@@ -72,17 +72,22 @@ class WsprotoCodec:
             self._pending = False
         return events
 
+    @property
+    def only_messages(self) -> bool:
+        """Never sure here: telling events apart costs little beside decoding them."""
+        return False
+
     def discard_data(self) -> None:
         """Drop data frames unread from now on; control frames are still events and framing is still checked."""
         if self._decoder is not None:
             self._decoder.assembler.discard()
 
-    def send_messages(self, messages: Sequence[Outgoing]) -> list[bytes | bytearray | memoryview]:
+    def send_messages(self, messages: Sequence[Message | Outgoing]) -> list[bytes | bytearray | memoryview]:
         """Encode messages, one frame each; small ones share a buffer, large ones of a server are not copied."""
         buffers: list[bytes | bytearray | memoryview] = []
         shared = bytearray()
         for message in messages:
-            header, payload = self._encode_message(message)
+            header, payload = self._encode_message(_outgoing(message))
             shared += header
             if len(payload) < _LARGE:
                 shared += payload
@@ -162,9 +167,9 @@ class _Decoder:
         self._frames = _FrameParser(client, assembler)
         self._steps = self._run()
 
-    def decode(self, data: bytes, events: list[Event]) -> bool:
+    def decode(self, data: bytes | bytearray | memoryview, events: list[Event]) -> bool:
         """Add what ``data`` brings to ``events``, and tell whether there is more to decode when the budget is spent."""
-        self._frames.receive_bytes(data)
+        self._frames.receive_bytes(data)  # type: ignore[arg-type]  # it only appends
         budget = _BUDGET
         while budget > 0:
             cost, event = next(self._steps)
@@ -198,6 +203,12 @@ def _control_event(opcode: Opcode, payload: bytes) -> Ping | Pong | Close:
     if opcode is Opcode.CLOSE:
         return read_close(payload)
     return Ping(payload) if opcode is Opcode.PING else Pong(payload)
+
+
+def _outgoing(message: Message | Outgoing) -> Outgoing:
+    if isinstance(message, str):
+        return Outgoing(message.encode(), True)
+    return Outgoing(message, False) if isinstance(message, bytes) else message
 
 
 class _FrameParser(FrameDecoder):

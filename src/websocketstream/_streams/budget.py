@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from anyio.lowlevel import checkpoint
 
-CHECKPOINT_EVERY = 32  # messages
+CHECKPOINT_EVERY = 32  # operations
 
 
 class Budget:
     """Yields to the event loop, and notices a cancellation, on every 32nd operation that did not have to wait.
 
-    The first operation after a wait starts a new count: waiting is a checkpoint.
+    Each operation takes one from ``left`` and checkpoints when nothing is left. Waiting is a checkpoint, too, so it
+    starts a new ``turn`` with a full budget.
     """
 
-    __slots__ = ("_left",)
+    __slots__ = ("left", "turn")
 
     def __init__(self) -> None:
-        self._left = CHECKPOINT_EVERY
-
-    def spend(self) -> bool:
-        """Take one operation from the budget and tell whether a :func:`checkpoint` is due."""
-        self._left -= 1
-        return self._left <= 0
-
-    async def checkpoint(self) -> None:
-        """Yield once and start a new count."""
-        self._left = CHECKPOINT_EVERY
-        await checkpoint()
+        self.left = CHECKPOINT_EVERY
+        self.turn = 0
 
     def waited(self) -> None:
-        """Start a new count: the operation has waited, which was a checkpoint."""
-        self._left = CHECKPOINT_EVERY
+        """Start a new turn: the operation has waited."""
+        self.left = CHECKPOINT_EVERY
+        self.turn += 1
+
+    async def checkpoint(self) -> None:
+        """Yield to the event loop and start a new turn."""
+        self.waited()
+        await checkpoint()

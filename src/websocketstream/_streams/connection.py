@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import cast
 
 from anyio import (
     BrokenResourceError,
@@ -25,10 +26,11 @@ from anyio.abc import AnyByteStream, ByteReceiveStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
 from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
-from .._protocol.codec import Close, Codec, Event as CodecEvent, Failure, Ping, Pong
+from .._protocol.codec import Close, Codec, Event as CodecEvent, Failure, Message, Ping, Pong
 from .._protocol.errors import WebSocketError
 from .._protocol.state import ENDED, Happening, State, advance
 from .budget import Budget
+from .direct import Buffer, DirectStream
 from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose, describe
 from .heartbeat import Heartbeat
 from .options import StreamOptions
@@ -70,6 +72,7 @@ class Connection:
         self._codec = codec
         self._options = options
         self._early_data = early_data
+        self._last_word: Close | Failure | None = None  # of the peer, decoded and not yet acted upon
         self._peer_close: CloseInfo | None = None
         self._error: ConnectionBroken | None = None
         self._settled = Event()
@@ -93,11 +96,11 @@ class Connection:
         self.writable = WritableStream(
             options.write_buffer,
             budget,
-            on_work=self._wake_writer,
+            on_work=self._message_queued,
             on_abort=self._abort_writable,
             on_aclose=self.aclose,
         )
-        self._writer = Writer(stream, codec, self.writable, self._wrote)
+        self._writer = Writer(stream, codec, self.writable, budget, self._wrote)
 
     # --- what the application can do
 
@@ -210,9 +213,8 @@ class Connection:
         try:
             await self._read_until_end()
             if self.state is State.CLOSE_RECEIVED:
-                await (
-                    self._writer_done.wait()
-                )  # the peer has said all it had to say; our answer may still reach it
+                # The peer has said all it had to say; our answer may still reach it.
+                await self._writer_done.wait()
             self._transport_ended("the transport ended without a Close frame")
         except TRANSPORT_ERRORS as exc:
             self._transport_ended("the transport failed", exc)
@@ -226,37 +228,56 @@ class Connection:
                 await aclose_forcefully(self.stream)
 
     async def _read_until_end(self) -> None:
-        data = self._early_data
+        attention = self._feed(self._early_data)
         while True:
-            await self._deliver(self._codec.receive_data(data))
-            while self._codec.pending:
-                await checkpoint()  # one peer must not hold the event loop: the codec works in portions
-                await self._deliver(self._codec.receive_data(b""))
+            while attention:
+                attention = await self._attend()
             try:
-                data = await self._receive()
+                if isinstance(self.stream, DirectStream):
+                    await self.stream.pump(self._feed)
+                    attention = True
+                else:
+                    attention = self._feed(await self._receive())
             except EndOfStream:
                 return
-            if self._heartbeat is not None:
-                self._heartbeat.heard()
 
     async def _receive(self) -> bytes:
         if isinstance(self.stream, ByteReceiveStream):
             return await self.stream.receive(READ_BYTES)
         return await self.stream.receive()
 
-    async def _deliver(self, events: list[CodecEvent]) -> None:
+    def _feed(self, data: Buffer) -> bool:
+        """Deliver what arrived, and tell whether the reader task has something to wait for before it reads on."""
+        if self._heartbeat is not None:
+            self._heartbeat.heard()
+        events = self._codec.receive_data(data)
+        if self._codec.only_messages:
+            self.readable._push(cast("list[Message]", events))
+        else:
+            self.readable._push([event for event in events if isinstance(event, (str, bytes))])
+            self._take_controls(events)
+        return self.readable._full or self._codec.pending or self._last_word is not None
+
+    def _take_controls(self, events: list[CodecEvent]) -> None:
         for event in events:
-            if isinstance(event, (str, bytes)):
-                self.readable._push(event)
-            elif isinstance(event, Ping):
+            if isinstance(event, Ping):
                 self._writer.pong(event.payload)
             elif isinstance(event, Pong):
                 self.pings.pong(event.payload, current_time())
-            else:
-                await self._conclude(event)
-        if self.readable._full:
+            elif isinstance(event, (Close, Failure)):
+                self._last_word = event
+
+    async def _attend(self) -> bool:
+        """Wait for what keeps us from reading on, go on decoding, and tell whether there is more to attend to."""
+        if self._last_word is not None:
+            await self._conclude(self._last_word)
+            self._last_word = None
+        elif self.readable._full:
             with self._clock_stopped():
                 await self.readable._wait_for_room()
+        else:
+            await checkpoint()  # one peer must not hold the event loop: the codec works in portions
+        return self._codec.pending and self._feed(b"")
 
     async def _conclude(self, last: Close | Failure) -> None:
         try:
@@ -287,8 +308,8 @@ class Connection:
         finally:
             self._writer_done.set()
 
-    def _wake_writer(self) -> None:
-        self._writer.wake()
+    def _message_queued(self) -> None:
+        self._writer.message_queued()
 
     def _wrote(self, with_ping: bool) -> None:
         if self._heartbeat is not None:

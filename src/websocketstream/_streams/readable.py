@@ -7,19 +7,18 @@ hand-over and the wake-up loses it. Here the item stays in the buffer until the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from sys import getsizeof
 
-from anyio import BusyResourceError, ClosedResourceError, Event, WouldBlock, current_time
+from anyio import BusyResourceError, ClosedResourceError, EndOfStream, Event, WouldBlock, current_time
 from anyio.abc import ObjectReceiveStream
 
 from .._protocol.codec import Message
 from .budget import Budget
 from .statistics import DirectionStatistics, Stopwatch
 
-
-def memory_of(message: Message) -> int:
-    """Return what a buffered message is charged with: its memory in bytes, so that tiny messages are not free."""
-    return message.__sizeof__()
+# A buffered message is charged with its memory in bytes, so that tiny messages are not free.
+memory_of = getsizeof
 
 
 class ReadableStream(ObjectReceiveStream[Message]):
@@ -65,11 +64,18 @@ class ReadableStream(ObjectReceiveStream[Message]):
         :raises anyio.ClosedResourceError: we have closed the connection, or cancelled this stream
         :raises anyio.BusyResourceError: another task is receiving already
         """
+        budget = self._budget
+        budget.left -= 1
+        if self._items and budget.left > 0 and not self._receiving:
+            return self._pop()
+        return await self._receive()
+
+    async def _receive(self) -> Message:
         if self._receiving:
             raise BusyResourceError("receiving from")
         self._receiving = True
         try:
-            if self._budget.spend():
+            if self._budget.left <= 0:
                 await self._budget.checkpoint()
             while not self._items:
                 self._raise_if_ended()
@@ -80,6 +86,18 @@ class ReadableStream(ObjectReceiveStream[Message]):
             return self._pop()
         finally:
             self._receiving = False
+            self._arrival = None
+
+    async def __anext__(self) -> Message:
+        # As receive(), not by receive(): this is the hottest path there is.
+        budget = self._budget
+        budget.left -= 1
+        if self._items and budget.left > 0 and not self._receiving:
+            return self._pop()
+        try:
+            return await self._receive()
+        except EndOfStream:
+            raise StopAsyncIteration from None
 
     def receive_nowait(self) -> Message:
         """Return the next message if one is buffered.
@@ -135,12 +153,12 @@ class ReadableStream(ObjectReceiveStream[Message]):
 
     # --- the connection's side
 
-    def _push(self, message: Message) -> None:
-        if self._end is not None:
+    def _push(self, messages: Sequence[Message]) -> None:
+        if self._end is not None or not messages:
             return
-        self._items.append(message)
-        self._bytes += memory_of(message)
-        self._messages += 1
+        self._items.extend(messages)
+        self._bytes += sum(map(memory_of, messages))
+        self._messages += len(messages)
         if self._arrival is not None:
             self._arrival.set()
 

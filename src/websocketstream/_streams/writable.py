@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from anyio import ClosedResourceError, Event, WouldBlock, current_time
 from anyio.abc import ObjectSendStream
@@ -11,6 +12,9 @@ from anyio.abc import ObjectSendStream
 from .._protocol.codec import Message, Outgoing
 from .budget import Budget
 from .statistics import DirectionStatistics, Stopwatch
+
+# str only if it is ASCII, whose size is its length and whose encoding cannot fail.
+Queued: TypeAlias = Message | Outgoing
 
 BATCH_BYTES = 65536  # how much payload of small messages is encoded and written in one go
 
@@ -32,12 +36,13 @@ class WritableStream(ObjectSendStream[Message]):
         self._on_work = on_work
         self._on_abort = on_abort
         self._on_aclose = on_aclose
-        self._queue: deque[Outgoing] = deque()
+        self._queue: deque[Queued | None] = deque()  # None: taken back
+        self._enqueued = 0  # how many messages ever, which numbers them
+        self._taken = 0  # the number of the last one that the writer has taken
         self._queued_bytes = 0
         self._writing_bytes = 0  # encoded, and not yet taken by the network
-        self._messages = 0
         self._end: Exception | None = None
-        self._held: list[Outgoing] = []  # messages whose send() has not returned
+        self._held: dict[int, int] = {}  # messages whose send() has not returned: number -> bytes
         self._room: Event | None = None
         self._paused = Stopwatch()
 
@@ -59,14 +64,17 @@ class WritableStream(ObjectSendStream[Message]):
         :raises ConnectionBroken: the connection ended in another way (an :exc:`anyio.BrokenResourceError`)
         :raises anyio.ClosedResourceError: we have closed the connection
         """
-        outgoing = prepare(message, compress)
-        self._raise_if_ended()
-        if self._budget.spend():
-            await self._budget.checkpoint()
+        item = prepare(message, compress)
+        if self._end is not None:
             self._raise_if_ended()
-        self._enqueue(outgoing)
-        if self._unsent >= self._limit:
-            await self._hold(outgoing)
+        budget = self._budget
+        budget.left -= 1
+        if budget.left <= 0:
+            await budget.checkpoint()
+            self._raise_if_ended()
+        size = self._enqueue(item)
+        if self._queued_bytes + self._writing_bytes >= self._limit:
+            await self._hold(self._enqueued, size)
 
     def send_nowait(self, message: Message, *, compress: bool = True) -> None:
         """Queue one message if there is room in the write buffer.
@@ -78,11 +86,11 @@ class WritableStream(ObjectSendStream[Message]):
         :raises ConnectionBroken: as :meth:`send`
         :raises anyio.ClosedResourceError: as :meth:`send`
         """
-        outgoing = prepare(message, compress)
+        item = prepare(message, compress)
         self._raise_if_ended()
         if self._unsent >= self._limit:
             raise WouldBlock
-        self._enqueue(outgoing)
+        self._enqueue(item)
 
     def abort(self, error: BaseException | None = None) -> None:
         """Drop what is queued and start the closing handshake, like ``writer.abort()`` in the browser (rule S2).
@@ -103,7 +111,7 @@ class WritableStream(ObjectSendStream[Message]):
         return DirectionStatistics(
             buffered_messages=len(self._queue),
             buffered_bytes=self._unsent,
-            messages=self._messages,
+            messages=self._enqueued,
             paused_seconds=self._paused.read(current_time()),
         )
 
@@ -115,14 +123,17 @@ class WritableStream(ObjectSendStream[Message]):
     def _unsent(self) -> int:
         return self._queued_bytes + self._writing_bytes
 
-    def _enqueue(self, outgoing: Outgoing) -> None:
-        self._queue.append(outgoing)
-        self._queued_bytes += len(outgoing.payload)
-        self._messages += 1
+    def _enqueue(self, item: Queued) -> int:
+        size = len(item.payload) if type(item) is Outgoing else len(item)  # type: ignore[arg-type]
+        self._queue.append(item)
+        self._queued_bytes += size
+        self._enqueued += 1
         self._on_work()
+        return size
 
-    async def _hold(self, outgoing: Outgoing) -> None:
-        self._held.append(outgoing)
+    async def _hold(self, number: int, size: int) -> None:
+        """Wait for room; messages are known by their number, so that two equal ones are not confused."""
+        self._held[number] = size
         self._paused.start(current_time())
         try:
             while self._unsent >= self._limit and self._end is None:
@@ -130,38 +141,41 @@ class WritableStream(ObjectSendStream[Message]):
                     self._room = Event()
                 await self._room.wait()
                 self._budget.waited()
-            if outgoing in self._held:
+            if number in self._held:
                 return
         except BaseException:
-            self._withdraw(outgoing)
+            self._withdraw(number)
             raise
         finally:
-            self._release(outgoing)
+            self._held.pop(number, None)
+            if not self._held:
+                self._paused.stop(current_time())
         self._raise_if_ended()
 
-    def _release(self, outgoing: Outgoing) -> None:
-        if outgoing in self._held:
-            self._held.remove(outgoing)
-        if not self._held:
-            self._paused.stop(current_time())
-
-    def _withdraw(self, outgoing: Outgoing) -> None:
+    def _withdraw(self, number: int) -> None:
         """Take a message back unless the writer has begun with it: then its frame will be completed."""
-        if outgoing in self._queue:
-            self._queue.remove(outgoing)
-            self._queued_bytes -= len(outgoing.payload)
-            self._messages -= 1
+        if number > self._taken and number in self._held:
+            self._queue[number - self._taken - 1] = None
+            self._queued_bytes -= self._held[number]
 
     # --- the connection's side
 
-    def _take_batch(self) -> list[Outgoing]:
+    def _take_batch(self) -> list[Queued]:
         """Remove and return the messages to encode next: many small ones, or one large one."""
-        batch: list[Outgoing] = []
-        size = 0
-        while self._queue and size < BATCH_BYTES:
-            outgoing = self._queue.popleft()
-            size += len(outgoing.payload)
-            batch.append(outgoing)
+        queue = self._queue
+        if self._queued_bytes < BATCH_BYTES:
+            batch = [item for item in queue if item is not None]
+            self._taken += len(queue)
+            self._queued_bytes = 0
+            queue.clear()
+            return batch
+        batch, size = [], 0
+        while queue and size < BATCH_BYTES:
+            item = queue.popleft()
+            self._taken += 1
+            if item is not None:
+                size += len(item.payload) if type(item) is Outgoing else len(item)  # type: ignore[arg-type]
+                batch.append(item)
         self._queued_bytes -= size
         return batch
 
@@ -177,10 +191,11 @@ class WritableStream(ObjectSendStream[Message]):
 
     def _finish(self, end: Exception, *, drop: bool = False) -> None:
         """Let senders meet ``end``; messages whose ``send()`` still waits are taken back, ``drop`` takes back all."""
-        for outgoing in self._held:
-            self._withdraw(outgoing)
+        for number in self._held:
+            self._withdraw(number)
         self._held.clear()
         if drop:
+            self._taken += len(self._queue)
             self._queue.clear()
             self._queued_bytes = 0
         if self._end is None or isinstance(end, ClosedResourceError):
@@ -189,20 +204,27 @@ class WritableStream(ObjectSendStream[Message]):
             self._room.set()
 
 
-def prepare(message: Message, compress: bool) -> Outgoing:
+def prepare(message: Message, compress: bool) -> Queued:
     """Turn a message into what the codec sends, or say why it cannot be sent."""
-    if type(message) is bytes:
-        return Outgoing(message, False, compress)
+    kind = type(message)
+    if kind is bytes or (kind is str and message.isascii()):
+        return message if compress else Outgoing(_encode(message), kind is str, compress)
     if isinstance(message, str):
-        try:
-            return Outgoing(message.encode(), True, compress)
-        except UnicodeEncodeError as exc:
-            raise ValueError(
-                f"a text message must be encodable as UTF-8, and the character at index {exc.start} is a lone "
-                f"surrogate ({message[exc.start]!a}); send bytes, or replace it"
-            ) from None
+        return Outgoing(_encode(message), True, compress)
     if isinstance(message, (bytes, bytearray, memoryview)):
         return Outgoing(bytes(message), False, compress)
     raise TypeError(
         f"a message must be str, bytes, bytearray or memoryview, not {type(message).__name__}; nothing was sent"
     )
+
+
+def _encode(message: Message) -> bytes:
+    if isinstance(message, bytes):
+        return message
+    try:
+        return message.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError(
+            f"a text message must be encodable as UTF-8, and the character at index {exc.start} is a lone "
+            f"surrogate ({message[exc.start]!a}); send bytes, or replace it"
+        ) from None

@@ -1,4 +1,8 @@
-"""The writer task: everything that leaves goes through here, whole frames in one order."""
+"""The writer: everything that leaves goes through here, whole frames in one order.
+
+Where the transport allows it, the sender's own task writes, without waiting; what does not fit is left to the writer
+task, which completes it whatever becomes of the sender.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,14 @@ from anyio import Event
 from anyio.abc import AnyByteStream
 
 from .._protocol.codec import Codec
+from .budget import Budget
+from .direct import Buffer, sink_of
 from .writable import WritableStream
 
 # Ten pings want ten pongs, but a peer that pings and does not read gets no endless queue: beyond this many unsent
 # pongs the oldest is dropped, as RFC 6455 section 5.5.3 allows.
 MAX_QUEUED_PONGS = 16
 WRITE_BYTES = 2**18  # one write; between two of them senders learn how much is left
-
-Buffer = bytes | bytearray | memoryview
 
 
 class Writer:
@@ -27,21 +31,44 @@ class Writer:
         stream: AnyByteStream,
         codec: Codec,
         writable: WritableStream,
+        budget: Budget,
         on_progress: Callable[[bool], None],
     ) -> None:
         self._stream = stream
+        self._sink = sink_of(stream)
         self._codec = codec
         self._writable = writable
+        self._budget = budget
+        self._turn = -1  # the sender's turn in which a message was written at once
         self._on_progress = on_progress
         self._pongs: deque[bytes] = deque(maxlen=MAX_QUEUED_PONGS)
         self._pings: deque[bytes] = deque()
         self._close: tuple[int | None, str] | None = None
         self._work: Event | None = None
+        self._chunks: Iterator[Buffer] = iter(())
+        self._chunk: Buffer | None = None  # on its way: nothing else may be written before it
+        self._tried = False  # whether the sink has had its turn with the chunk
+        self._left = 0  # bytes of the chunk and those behind it
+        self._with_ping = False
+        self._last = False  # whether the chunks end with the Close frame
+        self._failure: Exception | None = None
 
     def wake(self) -> None:
         """Tell the writer task that there is something to write."""
         if self._work is not None:
             self._work.set()
+
+    def message_queued(self) -> None:
+        """Write a message at once if it is the first of the sender's turn, or leave it to be written with the next ones.
+
+        A request that waits for its answer goes out without a pass of the event loop; of a burst, all but the first
+        share one write.
+        """
+        if self._sink is None or self._turn == self._budget.turn:
+            self.wake()
+        elif self._chunk is None:
+            self._turn = self._budget.turn
+            self._write_now()
 
     def pong(self, payload: bytes) -> None:
         """Queue the answer to a ping."""
@@ -68,60 +95,105 @@ class Writer:
 
         :raises anyio.BrokenResourceError: the transport failed (or its own error)
         """
-        finished = False
-        while not finished:
-            buffers, with_ping, finished = self._next()
-            if buffers:
-                await self._write(buffers, with_ping)
-            elif not finished:
+        while self._failure is None:
+            chunk = self._next_chunk()
+            if chunk is not None:
+                await self._send(chunk)
+                self._took(len(chunk))
+            elif self._last:
+                return
+            else:
                 self._work = Event()
                 await self._work.wait()
                 self._work = None
+        raise self._failure
 
-    def _next(self) -> tuple[list[Buffer], bool, bool]:
-        """Encode what goes out next: the buffers, whether a ping is among them, and whether that was the last."""
+    async def _send(self, chunk: Buffer) -> None:
+        if self._sink is not None and self._tried:
+            await self._sink.finish_send(chunk)
+        else:
+            # Always bytes: that is all anyio's byte streams promise to take.
+            await self._stream.send(chunk if type(chunk) is bytes else bytes(chunk))
+
+    def _write_now(self) -> None:
+        assert self._sink is not None
+        try:
+            while (chunk := self._next_chunk()) is not None:
+                taken = self._sink.try_send(chunk)
+                self._took(taken)
+                if self._chunk is not None:
+                    self._tried = True
+                    self.wake()
+                    return
+        except Exception as exc:  # noqa: BLE001  (the writer task reports it, as if it had written itself)
+            self._failure = exc
+            self.wake()
+
+    def _next_chunk(self) -> Buffer | None:
+        """Return what is to be written next, None when there is nothing."""
+        if self._chunk is None:
+            self._chunk = next(self._chunks, None)
+            if self._chunk is None and not self._last:
+                self._load()
+                self._chunk = next(self._chunks, None)
+        return self._chunk
+
+    def _took(self, count: int) -> None:
+        chunk = self._chunk
+        assert chunk is not None
+        self._chunk = None if count == len(chunk) else memoryview(chunk)[count:]
+        self._tried = False
+        self._left -= count
+        self._writable._progress(self._left)
+        self._on_progress(self._with_ping and not self._left)
+
+    def _load(self) -> None:
+        """Encode what goes out next."""
         buffers: list[Buffer] = []
-        while self._pongs:
-            buffers.append(self._codec.send_pong(self._pongs.popleft()))
-        with_ping = bool(self._pings)
-        while self._pings:
-            buffers.append(self._codec.send_ping(self._pings.popleft()))
+        if self._pongs or self._pings:
+            self._with_ping = bool(self._pings)
+            self._encode_controls(buffers)
+        else:
+            self._with_ping = False
         batch = self._writable._take_batch()
         if batch:
             buffers += self._codec.send_messages(batch)
         elif self._close is not None:
             buffers.append(self._codec.send_close(*self._close))
-            return buffers, with_ping, True
-        return buffers, with_ping, False
+            self._last = True
+        self._left = sum(map(len, buffers))
+        self._chunks = coalesce(buffers, self._left)
+        self._writable._progress(self._left)
 
-    async def _write(self, buffers: list[Buffer], with_ping: bool) -> None:
-        left = sum(map(len, buffers))
-        self._writable._progress(left)
-        for chunk in coalesce(buffers, left):
-            await self._stream.send(chunk)
-            left -= len(chunk)
-            self._writable._progress(left)
-            self._on_progress(with_ping and not left)
+    def _encode_controls(self, buffers: list[Buffer]) -> None:
+        while self._pongs:
+            buffers.append(self._codec.send_pong(self._pongs.popleft()))
+        while self._pings:
+            buffers.append(self._codec.send_ping(self._pings.popleft()))
 
 
-def coalesce(buffers: Sequence[Buffer], total: int) -> Iterator[bytes]:
-    """Yield what to write in one call each: small buffers joined, large ones cut.
-
-    Always bytes: that is all anyio's byte streams promise to take.
-    """
+def coalesce(buffers: Sequence[Buffer], total: int) -> Iterator[Buffer]:
+    """Return what to write in one call each: small buffers joined, large ones cut."""
+    if len(buffers) <= 1 and total <= WRITE_BYTES:
+        return iter(buffers)
     if total <= WRITE_BYTES:
-        yield bytes(buffers[0]) if len(buffers) == 1 else b"".join(buffers)
-        return
+        return iter([b"".join(buffers)])
+    return _cut(buffers)
+
+
+def _cut(buffers: Sequence[Buffer]) -> Iterator[Buffer]:
     small: list[Buffer] = []
+    size = 0
     for buffer in buffers:
-        if len(buffer) < WRITE_BYTES // 4:
-            small.append(buffer)
-            continue
-        if small:
+        large = len(buffer) >= WRITE_BYTES // 4
+        if small and (large or size + len(buffer) > WRITE_BYTES):
             yield b"".join(small)
-            small.clear()
-        view = memoryview(buffer)
-        for start in range(0, len(view), WRITE_BYTES):
-            yield bytes(view[start : start + WRITE_BYTES])
+            small, size = [], 0
+        if large:
+            view = memoryview(buffer)
+            yield from (view[start : start + WRITE_BYTES] for start in range(0, len(view), WRITE_BYTES))
+        else:
+            small.append(buffer)
+            size += len(buffer)
     if small:
         yield b"".join(small)

@@ -1,0 +1,132 @@
+"""Sockets to byte streams: connecting and accepting, on asyncio with a transport of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from itertools import chain, zip_longest
+from typing import Any
+
+from anyio import (
+    CancelScope,
+    ClosedResourceError,
+    Event,
+    connect_tcp,
+    create_task_group,
+    getaddrinfo,
+    move_on_after,
+)
+from anyio.abc import ByteStream, SocketAttribute, SocketListener
+from sniffio import current_async_library
+
+from ._streams.asyncio_stream import AsyncioStream
+
+HAPPY_EYEBALLS_DELAY = 0.25  # seconds between attempts, RFC 8305 section 5
+
+
+async def dial(host: str, port: int) -> ByteStream:
+    """Connect to a TCP port, trying all addresses of the host (RFC 8305).
+
+    :raises OSError: no address could be connected to, or the name has none
+    """
+    if current_async_library() != "asyncio":
+        return await connect_tcp(host, port)
+    connected = await _connect_socket(host, port)
+    try:
+        _, stream = await asyncio.get_running_loop().create_connection(AsyncioStream, sock=connected)
+    except BaseException:
+        connected.close()
+        raise
+    return stream
+
+
+async def accept(listener: SocketListener) -> ByteStream:
+    """Accept one connection.
+
+    :raises OSError: the system could not accept
+    :raises anyio.ClosedResourceError: the listener was closed
+    """
+    listening: Any = listener.extra(SocketAttribute.raw_socket)
+    if current_async_library() != "asyncio":
+        return await listener.accept()
+    loop = asyncio.get_running_loop()
+    if listening.fileno() < 0:
+        raise ClosedResourceError
+    try:
+        accepted, _ = await loop.sock_accept(listening)
+    except asyncio.CancelledError:
+        # sock_accept() leaves its callback behind when it is cancelled (bpo-41317).
+        with suppress(ValueError, NotImplementedError):
+            loop.remove_reader(listening)
+        raise
+    try:
+        _, stream = await loop.connect_accepted_socket(AsyncioStream, accepted)
+    except BaseException:
+        accepted.close()
+        raise
+    return stream
+
+
+async def _connect_socket(host: str, port: int) -> socket.socket:
+    """Race the host's addresses, each attempt a little after the one before."""
+    addresses = _interleave(await getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    race = _Race()
+    try:
+        async with create_task_group() as tasks:
+            for family, address in addresses:
+                failed = Event()
+                tasks.start_soon(race.attempt, family, address, failed, tasks.cancel_scope)
+                with move_on_after(HAPPY_EYEBALLS_DELAY):
+                    await failed.wait()
+    except BaseException:
+        race.close_all_but(0)
+        raise
+    race.close_all_but(1)
+    return race.result()
+
+
+class _Race:
+    """Connection attempts under way to the addresses of one host."""
+
+    def __init__(self) -> None:
+        self._connected: list[socket.socket] = []
+        self._errors: list[OSError] = []
+
+    async def attempt(
+        self, family: int, address: tuple[Any, ...], failed: Event, others: CancelScope
+    ) -> None:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(sock, address)
+        except OSError as exc:
+            sock.close()
+            self._errors.append(exc)
+            failed.set()
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            self._connected.append(sock)
+            others.cancel()
+
+    def close_all_but(self, winners: int) -> None:
+        """Close the connections that nobody needs."""
+        for late in self._connected[winners:]:
+            late.close()
+
+    def result(self) -> socket.socket:
+        """Return the first connection, or raise what prevented one."""
+        if self._connected:
+            return self._connected[0]
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        raise OSError("all connection attempts failed") from ExceptionGroup("attempts", self._errors)
+
+
+def _interleave(found: list[tuple[Any, ...]]) -> list[tuple[int, Any]]:
+    """Return (family, address) pairs, the families in turn, beginning with the system's first choice."""
+    first = [(each[0], each[4]) for each in found if each[0] == found[0][0]]
+    others = [(each[0], each[4]) for each in found if each[0] != found[0][0]]
+    return [pair for pair in chain.from_iterable(zip_longest(first, others)) if pair is not None]

@@ -1,0 +1,208 @@
+"""A lean byte stream on asyncio: what arrives is decoded in the event loop's callback, and nothing is paused in between.
+
+anyio's stream pauses and resumes the transport on every receive and spends a pass of the event loop on every send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, cast
+
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
+from anyio.abc import SocketAttribute
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+
+from .direct import Buffer, DirectStream
+
+RECEIVE_BYTES = 2**18
+
+
+class _Scratch(threading.local):
+    """Where the system puts what arrives: one for all connections of a thread, for it is used up in the callback."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(RECEIVE_BYTES))
+
+
+_scratch = _Scratch()
+
+
+class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
+    """One end of a socket connection, on the event loop's own transport."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._feed: Callable[[Buffer], bool] | None = None
+        self._backlog = bytearray()  # what arrived while nobody wanted it
+        self._ended = False
+        self._lost = False
+        self._error: Exception | None = None
+        self._closed = False
+        self._reading = True
+        self._arrival: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._flowing = True
+
+    # --- called by the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        # "Writable" shall mean that all has left: what waits belongs into the send buffer, where it is counted.
+        self._transport.set_write_buffer_limits(0)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        return _scratch.view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = _scratch.view[:nbytes]
+        if self._feed is None:
+            self._backlog += data
+            self._pause()
+        elif not self._feed(data):
+            return
+        self._feed = None
+        self._wake(self._arrival)
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        self._wake(self._arrival)
+        return True  # the other direction stays open
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._error = exc
+        self._lost = True
+        self._wake(self._arrival)
+        self._wake(self._drained)
+
+    def pause_writing(self) -> None:
+        self._flowing = False
+
+    def resume_writing(self) -> None:
+        self._flowing = True
+        self._wake(self._drained)
+
+    # --- called by the connection
+
+    async def pump(self, feed: Callable[[Buffer], bool]) -> None:
+        """See :class:`DirectStream`."""
+        if self._backlog:
+            data, self._backlog = self._backlog, bytearray()
+            if feed(data):
+                return
+        self._feed = feed
+        try:
+            await self._wait_for_arrival()
+            enough = self._feed is None
+        finally:
+            self._feed = None
+            self._pause()
+        if not enough:
+            self._raise_end()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Wait for bytes and return them. Cancelling is safe: nothing is lost.
+
+        :raises anyio.EndOfStream: the peer has ended its direction
+        :raises anyio.BrokenResourceError: the transport has failed
+        :raises anyio.ClosedResourceError: this end was closed
+        """
+        if self._backlog:
+            await checkpoint()
+        else:
+            await self._wait_for_arrival()
+        if not self._backlog:
+            self._raise_end()
+        data = bytes(self._backlog[:max_bytes])
+        del self._backlog[:max_bytes]
+        return data
+
+    async def send(self, item: bytes) -> None:
+        """Send bytes and wait until the system has taken them all.
+
+        :raises anyio.BrokenResourceError: the transport has failed
+        :raises anyio.ClosedResourceError: this end was closed
+        """
+        await checkpoint_if_cancelled()
+        self.try_send(item)
+        if self._flowing:
+            await checkpoint()
+        await self.finish_send(b"")
+
+    def try_send(self, data: Buffer) -> int:
+        """See :class:`Sink`; what has not left is in the transport's hands."""
+        self._check()
+        self._transport.write(data)
+        return len(data) if self._flowing else max(0, len(data) - self._transport.get_write_buffer_size())
+
+    async def finish_send(self, rest: Buffer) -> None:  # noqa: ARG002
+        """See :class:`Sink`."""
+        while not self._flowing and not self._lost:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+        self._check()
+
+    async def send_eof(self) -> None:
+        """End our direction behind what was sent."""
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+
+    async def aclose(self) -> None:
+        """Drop the connection; unsent bytes are lost."""
+        self._closed = True
+        self._transport.abort()
+        await checkpoint()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """The attributes of the socket."""
+        info = self._transport.get_extra_info
+        return {
+            SocketAttribute.family: lambda: info("socket").family,
+            SocketAttribute.local_address: lambda: info("sockname"),
+            SocketAttribute.remote_address: lambda: info("peername"),
+            SocketAttribute.local_port: lambda: info("sockname")[1],
+            SocketAttribute.remote_port: lambda: info("peername")[1],
+            SocketAttribute.raw_socket: lambda: info("socket"),
+        }
+
+    async def _wait_for_arrival(self) -> None:
+        """Wait for something in the backlog, for the feed to have had enough, or for the end."""
+        if self._ended or self._lost or self._closed:
+            await checkpoint()
+            self._raise_end()
+        self._resume()
+        self._arrival = asyncio.get_running_loop().create_future()
+        try:
+            await self._arrival
+        finally:
+            self._arrival = None
+
+    def _raise_end(self) -> NoReturn:
+        if self._closed:
+            raise ClosedResourceError
+        if self._error is not None and not self._ended:
+            raise BrokenResourceError("the connection was lost") from self._error
+        raise EndOfStream
+
+    def _pause(self) -> None:
+        if self._reading and not self._lost:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self._reading and not self._lost:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ClosedResourceError
+        if self._lost or self._transport.is_closing():
+            raise BrokenResourceError("the connection was lost") from self._error
+
+    @staticmethod
+    def _wake(future: asyncio.Future[None] | None) -> None:
+        if future is not None and not future.done():
+            future.set_result(None)

@@ -1,0 +1,86 @@
+"""Short cuts past the event loop: transports that take bytes, and hand them over, without a task in between.
+
+Any anyio byte stream works without them; they make the common transports fast.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from socket import socket
+from typing import Protocol, TypeAlias
+
+from anyio import BrokenResourceError
+from anyio.abc import AnyByteStream, ByteStream, SocketAttribute, SocketStream
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class Sink(Protocol):
+    """Where bytes can go at once, as long as nothing else is on its way."""
+
+    def try_send(self, data: Buffer) -> int:
+        """Send without waiting and return how many bytes have left; the others are for :meth:`finish_send`.
+
+        :raises anyio.BrokenResourceError: the transport has failed
+        """
+        ...
+
+    async def finish_send(self, rest: Buffer) -> None:
+        """Wait until what :meth:`try_send` left over has left as well."""
+        ...
+
+
+class DirectStream(ByteStream):
+    """A byte stream that is its own sink, and that can call a function with what arrives."""
+
+    @abstractmethod
+    def try_send(self, data: Buffer) -> int:
+        """See :class:`Sink`."""
+
+    @abstractmethod
+    async def finish_send(self, rest: Buffer) -> None:
+        """See :class:`Sink`."""
+
+    @abstractmethod
+    async def pump(self, feed: Callable[[Buffer], bool]) -> None:
+        """Call ``feed`` with whatever arrives, until it returns true.
+
+        The buffer is only good during the call. Cancelling is safe: what has arrived and was not fed stays.
+
+        :raises anyio.EndOfStream: the peer has ended its direction
+        :raises anyio.BrokenResourceError: the transport has failed
+        """
+
+
+class SocketSink:
+    """A non-blocking socket, tried from the sender's task; anyio's stream around it does the waiting."""
+
+    def __init__(self, stream: SocketStream, raw_socket: socket) -> None:
+        self._stream = stream
+        self._socket = raw_socket
+
+    def try_send(self, data: Buffer) -> int:
+        """Send what the system takes."""
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            raise BrokenResourceError from exc
+
+    async def finish_send(self, rest: Buffer) -> None:
+        """Send the rest, waiting for the system to take it."""
+        await self._stream.send(bytes(rest))
+
+
+def sink_of(stream: AnyByteStream) -> Sink | None:
+    """Return the short cut into a stream, None where there is none."""
+    if isinstance(stream, DirectStream):
+        return stream
+    if isinstance(stream, SocketStream):
+        raw_socket = stream.extra(SocketAttribute.raw_socket, None)
+        # On asyncio the event loop owns the socket, and hands out a stand-in that cannot send.
+        if isinstance(raw_socket, socket):
+            return SocketSink(stream, raw_socket)
+    return None
