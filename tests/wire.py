@@ -177,3 +177,14 @@ class Wire:
         """Close the TCP connection with a reset (RST)."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
+
+
+def connect(port: int, path: str = "/", *headers: str) -> Wire:
+    """Open a WebSocket as a client; the answer is checked for its status only."""
+    wire = Wire(socket.create_connection(("127.0.0.1", port), timeout=20), client=True)
+    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade"]
+    lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *headers]
+    wire.write("\r\n".join([*lines, "", ""]).encode())
+    head = wire.read_head()
+    assert head.startswith(b"HTTP/1.1 101 "), head
+    return wire

@@ -6,9 +6,8 @@ from twisted.internet import reactor
 listen = reactor.listenTCP
 
 
-def listen_on_loopback(port, factory, *args, **options):
-    options["interface"] = "127.0.0.1"
-    return listen(port, factory, *args, **options)
+def listen_on_loopback(port, factory, backlog=50, interface=""):
+    return listen(port, factory, backlog, "127.0.0.1")
 
 
 reactor.listenTCP = listen_on_loopback

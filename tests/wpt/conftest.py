@@ -22,6 +22,13 @@ class Open(Protocol):
     ) -> AbstractAsyncContextManager[WebSocketStream]: ...
 
 
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """uvloop is asyncio for what these tests are about; the promises and the peers are tested on it, too."""
+    backend: str = request.param
+    return backend
+
+
 @pytest.fixture(params=["ws", "wss"])
 def server(request: pytest.FixtureRequest, server_ssl: ssl.SSLContext) -> Iterator[Server]:
     server = Server(dict(HANDLERS), server_ssl if request.param == "wss" else None)
