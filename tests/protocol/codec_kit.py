@@ -12,12 +12,18 @@ from websocketstream._protocol.codec import Codec, CodecLimits, Event, Outgoing
 from websocketstream._protocol.deflate import Compression, DeflateParameters
 from websocketstream._protocol.wsproto_codec import WsprotoCodec
 
+try:
+    from websocketstream._protocol._compiled import CompiledCodec
+except ImportError:  # it is optional, and its tests are skipped
+    CompiledCodec = None  # type: ignore[assignment,misc]
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 RSV1, RSV2, RSV3 = 4, 2, 1
 KEY = b"\xa5\x00\xff\x3c"
 TAIL = b"\x00\x00\xff\xff"
 
-ENGINES: dict[str, Any] = {"wsproto": WsprotoCodec}  # another engine is one more line
+ENGINES: dict[str, Any] = {"wsproto": WsprotoCodec, "compiled": CompiledCodec}
+NOT_BUILT = "the compiled engine is not built (python setup.py build_ext --inplace)"
 
 
 def mask(payload: bytes, key: bytes = KEY) -> bytes:
@@ -118,6 +124,11 @@ class Kit:
             client=self.client, limits=limits, deflate=deflate, compression=compression
         )
         return codec
+
+    @property
+    def frames_per_call(self) -> int:
+        """The budget of one call of receive_data()."""
+        return 128 if self.engine is WsprotoCodec else 4096
 
     @property
     def peer(self) -> Kit:

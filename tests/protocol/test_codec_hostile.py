@@ -36,7 +36,6 @@ from websocketstream._protocol.codec import Close, Codec, Event, Failure, Ping, 
 from websocketstream._protocol.deflate import DeflateParameters
 
 BITS_15 = DeflateParameters()
-FRAMES_PER_CALL = 128
 LENGTHS = [2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**62, 2**63 - 1]
 
 
@@ -194,25 +193,22 @@ def test_one_call_decodes_a_bounded_number_of_frames_W14_C12(kit, frame):
     while codec.pending:
         sizes.append(len(codec.receive_data(b"")))
     assert sum(sizes) == 10_000
-    assert max(sizes) <= FRAMES_PER_CALL
+    assert max(sizes) <= kit.frames_per_call
 
 
 def test_pending_is_false_when_the_last_frame_was_the_last_of_the_budget_W14(kit):
     codec = kit.codec()
-    assert len(codec.receive_data(kit.frame(PING) * FRAMES_PER_CALL)) == FRAMES_PER_CALL
+    assert len(codec.receive_data(kit.frame(PING) * kit.frames_per_call)) == kit.frames_per_call
     assert not codec.pending
 
 
 def test_empty_fragments_count_for_the_budget_although_they_make_no_event_W14(kit):
     codec = kit.codec(max_fragments=None)
-    wire = (
-        kit.frame(BINARY, b"x", fin=False)
-        + (kit.frame(CONTINUATION, b"", fin=False) + kit.frame(CONTINUATION, b"y", fin=False)) * 200
-    )
-    calls, data = 1, wire
+    empty, single = (kit.frame(CONTINUATION, part, fin=False) for part in (b"", b"y"))
+    calls, data = 1, kit.frame(BINARY, b"x", fin=False) + (empty + single) * 2 * kit.frames_per_call
     while codec.receive_data(data) == [] and codec.pending:
         calls, data = calls + 1, b""
-    assert calls >= len(wire) // len(kit.frame(CONTINUATION, b"y")) // FRAMES_PER_CALL
+    assert calls >= 4
 
 
 def test_more_data_may_be_given_while_some_is_pending_W14(kit):
@@ -265,7 +261,7 @@ def test_nothing_is_delivered_after_a_close_frame_C18_F6(kit):
 
 def test_an_end_on_the_last_frame_of_the_budget_leaves_nothing_pending_W4(kit):
     codec = kit.codec()
-    wire = kit.frame(PING) * (FRAMES_PER_CALL - 1) + kit.frame(CLOSE) + kit.frame(PING) * 100
+    wire = kit.frame(PING) * (kit.frames_per_call - 1) + kit.frame(CLOSE) + kit.frame(PING) * 100
     assert codec.receive_data(wire)[-1] == Close()
     assert_dead(kit, codec)
 
@@ -606,4 +602,4 @@ def test_endless_last_blocks_are_inflated_within_the_budget_W14(kit):
     while (events := codec.receive_data(data)) == []:
         calls, data = calls + 1, b""
     assert events == [b""]
-    assert calls >= 5000 // FRAMES_PER_CALL
+    assert calls >= 5000 // 128  # what zlib does without putting anything out is more work than a frame

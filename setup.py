@@ -1,0 +1,35 @@
+"""The part of the build that pyproject.toml cannot describe: the compiled engine, without which everything works too.
+
+It is left out when there is no Cython, no working C compiler, no CPython, or ``WEBSOCKETSTREAM_BUILD_EXTENSION=0``.
+"""
+
+import os
+import sys
+import sysconfig
+
+from setuptools import Extension, setup
+
+SOURCE = "src/websocketstream/_protocol/_compiled"
+
+
+def extensions() -> list[Extension]:
+    """Return what to compile; a failing compiler then only makes a warning."""
+    if os.environ.get("WEBSOCKETSTREAM_BUILD_EXTENSION") == "0" or sys.implementation.name != "cpython":
+        return []
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return []  # a codec belongs to one thread at a time, and in C nothing but the GIL enforces that
+    try:
+        from Cython.Build import cythonize
+    except ImportError:
+        return []
+    extension = Extension(
+        "websocketstream._protocol._compiled",
+        [f"{SOURCE}.pyx"],
+        depends=[f"{SOURCE}.h"],
+        extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0"],  # whatever Python was built with
+        optional=True,
+    )
+    return cythonize([extension])
+
+
+setup(ext_modules=extensions())

@@ -1,0 +1,809 @@
+# cython: language_level=3, cdivision=True, always_allow_keywords=True
+"""The compiled codec engine: a whole network read in, a list of messages out, and the other way round.
+
+It makes the same events and the same failures as the portable engine, which is the one to read first; a test feeds both
+the same bytes. What differs is that nothing is a Python object before it is an event: headers are parsed where they lie,
+small messages are made straight from the read that brought them, large ones are put together in the bytes object that is
+delivered.
+"""
+
+import os
+from collections import deque
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport INT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from .assembly import Violation, read_close
+from .close import is_valid_on_the_wire, truncate_reason
+from .codec import Close, Failure, Ping, Pong
+from .deflate import Compression, InflatedTooLarge, InflateError, PerMessageDeflate
+
+cdef extern from "_compiled.h":
+    ctypedef uint32_t ws_key
+    ctypedef struct ws_utf8:
+        uint8_t needed
+    enum: WS_MAX_HEADER
+    enum: WS_UTF8_OK
+    enum: WS_UTF8_BAD_START
+    ws_key ws_load_key(const uint8_t *p) noexcept nogil
+    ws_key ws_advance_key(ws_key key, size_t n) noexcept nogil
+    bint ws_mask(uint8_t *dst, const uint8_t *src, size_t n, ws_key key) noexcept nogil
+    int ws_utf8_check(ws_utf8 *state, const uint8_t *p, size_t n) noexcept nogil
+    Py_ssize_t ws_header_size(Py_ssize_t n, bint masked) noexcept nogil
+    uint8_t *ws_put_header(uint8_t *p, uint8_t first, Py_ssize_t n, bint masked) noexcept nogil
+    uint64_t ws_read_length(const uint8_t *p, int size) noexcept nogil
+
+cdef extern from "Python.h":
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    char *data_of "PyBytes_AS_STRING"(PyObject *) noexcept
+    str PyUnicode_New(Py_ssize_t, Py_UCS4)
+    void *PyUnicode_DATA(object) noexcept
+    bint PyUnicode_IS_COMPACT_ASCII(object) noexcept
+    Py_ssize_t PyUnicode_GET_LENGTH(object) noexcept
+    Py_ssize_t PY_SSIZE_T_MAX
+
+cdef enum:
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+cdef enum:
+    # What one call of receive_data() may do, in units of about one small frame with its event. Measured with CPython 3.11
+    # on two shared cores: 4096 small messages take 0.3 ms, 4096 pings 2 ms, 8 MiB of payload 2-4 ms, 256 KiB inflated 1 ms.
+    BUDGET = 4096
+    BYTES_PER_UNIT = 2048
+    INFLATE_STEP = 32  # a call of zlib, whatever it does ...
+    INFLATED_BYTES_PER_UNIT = 64  # ... and what it puts out
+    # Compressed bytes that are unmasked at a time.
+    INFLATE_INPUT = 64 * 1024
+    # Empty fragments bring no byte nearer to any size limit, so they have one of their own.
+    MAX_EMPTY_FRAGMENTS = 128
+    MAX_CONTROL_PAYLOAD = 125  # RFC 6455 5.5
+    # A payload from here on is handed out in a buffer of its own; below, a copy is cheaper than a second write.
+    LARGE = 64 * 1024
+    # A first buffer of this size is within everybody's means; more is only allocated for what has arrived.
+    FIRST_BUFFER = 4096
+    ON_STACK = 1024
+
+# --- masking keys ---
+
+cdef enum:
+    KEYS_AT_ONCE = 4096  # bytes
+
+# RFC 6455 5.3 and 10.3: a fresh key for every frame, from a source that nobody can predict. Asking the operating system
+# for a thousand of them at a time makes one cost 10 ns.
+cdef bytes _keys = b""
+cdef Py_ssize_t _keys_used = 0
+
+
+def _forget_keys():
+    """Throw away the keys in stock: after a fork, parent and child must not use the same ones."""
+    global _keys, _keys_used
+    _keys = b""
+    _keys_used = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_keys)
+
+
+cdef ws_key _new_key() except? 0:
+    global _keys, _keys_used
+    cdef ws_key key
+    if PyBytes_GET_SIZE(_keys) - _keys_used < 4:
+        # Other threads may run while the operating system is asked, so nothing is assigned before it has answered.
+        keys = os.urandom(KEYS_AT_ONCE)
+        if len(keys) < 4:
+            raise RuntimeError("os.urandom() returned less than it was asked for")
+        _keys = keys
+        _keys_used = 0
+    key = ws_load_key(<const uint8_t *>PyBytes_AS_STRING(_keys) + _keys_used)
+    _keys_used += 4
+    return key
+
+
+# --- values ---
+
+
+cdef object _not_utf8(str reason):
+    return Violation(1007, f"text message is not UTF-8: {reason} (RFC 6455 8.1)")
+
+
+cdef inline str _decode(const uint8_t *data, Py_ssize_t size):
+    return PyUnicode_DecodeUTF8(<const char *>data, size, NULL)  # receive_data() catches what it raises
+
+
+cdef str _masked_text(const uint8_t *data, Py_ssize_t size, ws_key key):
+    cdef uint8_t small[ON_STACK]
+    cdef str text
+    if size <= ON_STACK:
+        ws_mask(small, data, size, key)
+        return _decode(small, size)
+    # Large text is mostly ASCII: unmasked straight into the str, which is thrown away if it is not.
+    text = PyUnicode_New(size, 127)
+    if ws_mask(<uint8_t *>PyUnicode_DATA(text), data, size, key):
+        return text
+    return _decode(<const uint8_t *>PyUnicode_DATA(text), size)
+
+
+cdef bytes _masked_bytes(const uint8_t *data, Py_ssize_t size, ws_key key):
+    cdef bytes payload = PyBytes_FromStringAndSize(NULL, size)
+    if size:  # otherwise it is everybody's empty bytes object
+        ws_mask(<uint8_t *>PyBytes_AS_STRING(payload), data, size, key)
+    return payload
+
+
+cdef Py_ssize_t _bound(limit) except -2:
+    """A limit as a number; what is None or beyond all that memory can hold is -1."""
+    if limit is None or limit > INT64_MAX // 4:
+        return -1
+    return max(limit, 0)
+
+
+cdef struct Frame:
+    const uint8_t *payload
+    Py_ssize_t size
+    uint8_t first
+    bint large
+
+
+cdef class CompiledCodec:
+    """A :class:`~.codec.Codec` in C. Like all of them it belongs to one thread at a time."""
+
+    cdef bint _client
+    cdef object _deflate
+    # limits
+    cdef object _size_limit
+    cdef Py_ssize_t _max_size
+    cdef Py_ssize_t _max_fragments
+    # what was given and not yet decoded: a read, where to go on in it, and those behind it
+    cdef bytes _rest
+    cdef Py_ssize_t _rest_at
+    cdef object _queue
+    # the frame in progress: first the bytes of its header, then its payload
+    cdef uint8_t _head[WS_MAX_HEADER]
+    cdef uint8_t _head_size
+    cdef bint _in_payload
+    cdef bint _fin
+    cdef uint8_t _frame_opcode
+    cdef ws_key _key
+    cdef uint64_t _left
+    cdef PyObject *_control  # of a control frame that did not come in one piece
+    cdef uint8_t _control_size
+    # the message in progress
+    cdef uint8_t _opcode  # 0: none
+    cdef bint _compressed
+    cdef uint64_t _announced  # payload bytes that the headers of this message have announced
+    cdef Py_ssize_t _fragments
+    cdef int _empty_fragments
+    cdef PyObject *_buffer  # a bytes object that nobody else has seen, of which _size bytes are in use
+    cdef Py_ssize_t _size
+    cdef ws_utf8 _utf8
+    cdef object _inflating  # what is left of a piece of compressed payload
+    cdef bint _inflating_last
+    # state
+    cdef bint _only_messages
+    cdef bint _discarding
+    cdef bint _ended
+    cdef bint _busy
+
+    def __init__(self, *, bint client, limits, deflate=None, compression=None):
+        if self._busy:
+            raise RuntimeError("the codec is at work")
+        self._end()
+        self._ended = self._discarding = False
+        self._client = client
+        self._size_limit = limits.max_message_size
+        self._max_size = _bound(limits.max_message_size)
+        self._max_fragments = _bound(limits.max_fragments)
+        self._deflate = None
+        if deflate is not None:
+            self._deflate = PerMessageDeflate(deflate, compression or Compression(), client=client)
+
+    def __dealloc__(self):
+        self._drop_buffers()
+
+    # --- receiving ---
+
+    @property
+    def pending(self):
+        """Whether ``receive_data(b"")`` has more to decode of what was already given."""
+        return self._rest is not None or self._inflating is not None
+
+    @property
+    def only_messages(self):
+        """Whether the last call of :meth:`receive_data` returned nothing but whole messages."""
+        return self._only_messages
+
+    def receive_data(self, data):
+        """Decode what arrived into events: up to 4096 frames, 8 MiB, or 224 KiB of inflated data in one call."""
+        cdef list events = []
+        if self._busy:
+            # Only a second thread gets here. It would pull the buffers away under the first one.
+            raise RuntimeError("receive_data() is being called by somebody else")
+        self._only_messages = True
+        if self._ended:
+            return events
+        self._busy = True
+        try:
+            self._receive(data, events)
+        except Violation as exc:
+            self._fail(exc, events)
+        except UnicodeDecodeError as exc:
+            self._fail(_not_utf8(exc.reason), events)
+        except BaseException:  # out of memory: a frame is lost, and with it the sense of what comes next
+            self._end()
+            raise
+        finally:
+            self._busy = False
+        return events
+
+    def discard_data(self):
+        """Drop data frames unread from now on; control frames are still events and framing is still checked."""
+        self._discarding = True
+        if not self._busy:
+            self._forget_message_data()
+
+    cdef int _receive(self, data, list events) except -1:
+        cdef Py_ssize_t budget = BUDGET
+        if self._inflating is not None:
+            if self._discarding:
+                self._inflating = None
+            else:
+                self._inflate(events, &budget)
+        if self._rest is None and self._inflating is None:
+            self._decode_new(data, events, &budget)
+        elif len(data):
+            if self._queue is None:
+                self._queue = deque()
+            self._queue.append(bytes(data))
+            if self._rest is None:
+                self._next_read()
+        while self._rest is not None and budget > 0 and self._inflating is None and not self._ended:
+            self._decode_rest(events, &budget)
+        return 0
+
+    cdef int _decode_new(self, data, list events, Py_ssize_t *budget) except -1:
+        cdef Py_buffer view
+        cdef Py_ssize_t used
+        if PyBytes_CheckExact(data):
+            used = self._decode(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), events, budget)
+            if used < PyBytes_GET_SIZE(data) and not self._ended:
+                self._rest, self._rest_at = data, used
+            return 0
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            used = self._decode(<const uint8_t *>view.buf, view.len, events, budget)
+            if used < view.len and not self._ended:
+                self._rest, self._rest_at = (<char *>view.buf)[used:view.len], 0
+        finally:
+            PyBuffer_Release(&view)
+        return 0
+
+    cdef int _decode_rest(self, list events, Py_ssize_t *budget) except -1:
+        cdef bytes data = self._rest
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data) - self._rest_at
+        cdef Py_ssize_t used
+        used = self._decode(<const uint8_t *>PyBytes_AS_STRING(data) + self._rest_at, size, events, budget)
+        if self._ended:
+            return 0
+        self._rest_at += used
+        if used == size:
+            self._next_read()
+        return 0
+
+    cdef int _next_read(self) except -1:
+        self._rest, self._rest_at = None, 0
+        if self._queue is not None:
+            self._rest = self._queue.popleft()
+            if not self._queue:
+                self._queue = None
+        return 0
+
+    cdef Py_ssize_t _decode(
+        self, const uint8_t *data, Py_ssize_t size, list events, Py_ssize_t *budget
+    ) except -1:
+        """Decode until the data or the budget is used up, and return how much of the data was."""
+        cdef Py_ssize_t at = 0
+        while budget[0] > 0 and self._inflating is None and not self._ended:
+            if not self._in_payload:
+                if at == size:
+                    break
+                at += self._take_header(data + at, size - at)
+                if not self._in_payload:
+                    break
+            if at == size and self._left:
+                break
+            if self._frame_opcode >= CLOSE:
+                at += self._take_control(data + at, size - at, events, budget)
+            else:
+                at += self._take_data(data + at, size - at, events, budget)
+        return at
+
+    # --- headers ---
+
+    cdef Py_ssize_t _take_header(self, const uint8_t *data, Py_ssize_t size) except -1:
+        """Read a header, or a part of it, and return how much of the data it took."""
+        cdef Py_ssize_t before = self._head_size
+        cdef Py_ssize_t used
+        if before == 0:
+            used = self._parse_header(data, size)
+            if used:
+                return used
+        if size > WS_MAX_HEADER - before:
+            size = WS_MAX_HEADER - before
+        memcpy(self._head + before, data, size)
+        self._head_size = before + size
+        if before == 0:
+            return size
+        used = self._parse_header(self._head, self._head_size)
+        if not used:
+            return size
+        self._head_size = 0
+        return used - before
+
+    cdef Py_ssize_t _parse_header(self, const uint8_t *head, Py_ssize_t size) except -1:
+        """Check a header as far as it is there; begin its frame and return its size, or 0 when some is missing."""
+        cdef uint8_t opcode, short_length
+        cdef Py_ssize_t end = 2
+        cdef uint64_t length
+        if size < 2:
+            return 0
+        if bool(head[1] & 0x80) == self._client:
+            kind = "masked frame from a server" if self._client else "unmasked frame from a client"
+            raise Violation(1002, f"{kind} (RFC 6455 5.1)")
+        opcode = head[0] & 0x0F
+        short_length = head[1] & 0x7F
+        if BINARY < opcode < CLOSE or opcode > PONG:
+            raise Violation(1002, f"Invalid opcode {opcode:#x} (RFC 6455 5.2)")
+        if opcode >= CLOSE:
+            if not head[0] & 0x80:
+                raise Violation(1002, "Invalid attempt to fragment control frame (RFC 6455 5.2)")
+            if short_length > MAX_CONTROL_PAYLOAD:
+                raise Violation(1002, "Control frame with payload len > 125 (RFC 6455 5.2)")
+        length = short_length
+        if short_length >= 126:
+            end = 4 if short_length == 126 else 10
+            if size < end:
+                return 0
+            length = ws_read_length(head + 2, end - 2)
+            _check_length(length, end - 2)
+        self._check_frame(opcode, head[0], length)
+        if not self._client:
+            end += 4
+            if size < end:
+                return 0
+            self._key = ws_load_key(head + end - 4)
+        self._begin_frame(opcode, head[0], length)
+        return end
+
+    cdef int _check_frame(self, uint8_t opcode, uint8_t first, uint64_t length) except -1:
+        cdef bint rsv1 = first & 0x40
+        cdef bint starts_message = CONTINUATION < opcode < CLOSE
+        # RFC 7692 6: RSV1 is set on the first frame of a compressed message and on no other.
+        if first & 0x30 or (rsv1 and (self._deflate is None or not starts_message)):
+            raise Violation(1002, "reserved bit set, and no extension gives it a meaning (RFC 6455 5.2)")
+        if opcode == CONTINUATION and not self._opcode:
+            raise Violation(1002, "continuation frame without a message in progress (RFC 6455 5.4)")
+        if starts_message and self._opcode:
+            raise Violation(1002, "new message before the last fragment of the one in progress (RFC 6455 5.4)")
+        if opcode < CLOSE and not self._discarding:
+            self._check_limits(length, rsv1 or self._compressed)
+        return 0
+
+    cdef int _check_limits(self, uint64_t length, bint compressed) except -1:
+        cdef uint64_t allowed
+        if self._max_size >= 0:
+            # Of compressed data, the inflater counts what counts. But DEFLATE never makes data this much longer, so a
+            # frame of 2**62 bytes is refused by its header, compressed or not.
+            allowed = self._max_size
+            if compressed:
+                allowed += allowed // 8 + 1024
+            # Both are below 2**63: what was announced has arrived, but for the frame in question.
+            if self._announced + length > allowed:
+                raise self._too_large()
+        if self._fragments == self._max_fragments:
+            raise Violation(1008, f"message has more than {self._fragments} fragments (limit: max_fragments)")
+        if not length and self._empty_fragments == MAX_EMPTY_FRAGMENTS:
+            raise Violation(
+                1008,
+                f"more than {MAX_EMPTY_FRAGMENTS} empty fragments in a row, which is a limit beside max_fragments",
+            )
+        return 0
+
+    cdef object _too_large(self):
+        return Violation(1009, f"message is larger than {self._size_limit} bytes (limit: max_message_size)")
+
+    cdef int _begin_frame(self, uint8_t opcode, uint8_t first, uint64_t length) except -1:
+        self._in_payload = True
+        self._fin = first & 0x80
+        self._frame_opcode = opcode
+        self._left = length
+        if opcode >= CLOSE:
+            return 0
+        if opcode != CONTINUATION:
+            self._opcode = opcode
+            self._compressed = first & 0x40
+            if self._compressed:
+                self._deflate.begin(self._size_limit)
+        self._announced += length
+        self._fragments += 1
+        self._empty_fragments = 0 if length else self._empty_fragments + 1
+        return 0
+
+    # --- control frames ---
+
+    cdef Py_ssize_t _take_control(
+        self, const uint8_t *data, Py_ssize_t size, list events, Py_ssize_t *budget
+    ) except -1:
+        cdef bytes payload
+        if size >= <Py_ssize_t>self._left and self._control is NULL:
+            size = <Py_ssize_t>self._left
+            payload = data[:size] if self._client else _masked_bytes(data, size, self._key)
+        else:
+            if self._control is NULL:
+                self._control = new_bytes(NULL, <Py_ssize_t>self._left)
+                self._control_size = 0
+            if size > <Py_ssize_t>self._left:
+                size = <Py_ssize_t>self._left
+            self._copy(<uint8_t *>data_of(self._control) + self._control_size, data, size)
+            self._control_size += size
+            self._left -= size
+            if self._left:
+                return size
+            payload = <bytes>self._control
+            Py_XDECREF(self._control)
+            self._control = NULL
+        self._in_payload = False
+        budget[0] -= 1
+        self._only_messages = False
+        if self._frame_opcode == PING:
+            events.append(Ping(payload))
+        elif self._frame_opcode == PONG:
+            events.append(Pong(payload))
+        else:
+            events.append(read_close(payload))
+            self._end()
+        return size
+
+    cdef void _copy(self, uint8_t *target, const uint8_t *data, Py_ssize_t size) noexcept:
+        """Copy payload out of a read, without its mask."""
+        if self._client:
+            memcpy(target, data, size)
+        else:
+            ws_mask(target, data, size, self._key)
+            self._key = ws_advance_key(self._key, size)
+
+    # --- data frames ---
+
+    cdef Py_ssize_t _take_data(
+        self, const uint8_t *data, Py_ssize_t size, list events, Py_ssize_t *budget
+    ) except -1:
+        cdef bint last
+        cdef Py_ssize_t most = INFLATE_INPUT if self._compressed else budget[0] * BYTES_PER_UNIT
+        if size > most:
+            size = most
+        if <uint64_t>size > self._left:
+            size = <Py_ssize_t>self._left
+        self._left -= size
+        self._in_payload = self._left != 0
+        last = self._fin and not self._left
+        budget[0] -= 1 + size // BYTES_PER_UNIT
+        if self._discarding:
+            if not self._client:
+                self._key = ws_advance_key(self._key, size)
+            if last:
+                self._end_message()
+        elif self._compressed:
+            self._begin_inflating(data, size, last)
+            self._inflate(events, budget)
+        elif last and self._buffer is NULL:
+            events.append(self._message(data, size))
+            self._end_message()
+        else:
+            self._append(data, size, not last)
+            if last:
+                self._complete(events)
+        return size
+
+    cdef object _message(self, const uint8_t *data, Py_ssize_t size):
+        """Make a message of a whole payload."""
+        if self._opcode == TEXT:
+            return _decode(data, size) if self._client else _masked_text(data, size, self._key)
+        return data[:size] if self._client else _masked_bytes(data, size, self._key)
+
+    cdef int _append(self, const uint8_t *data, Py_ssize_t size, bint check) except -1:
+        """Add payload to the message in progress; ``check`` it unless it will be decoded at once."""
+        cdef uint8_t *target
+        if not size:
+            return 0
+        self._reserve(size)
+        target = <uint8_t *>data_of(self._buffer) + self._size
+        self._copy(target, data, size)
+        self._size += size
+        if check:
+            self._check_utf8(target, size)
+        return 0
+
+    cdef int _append_inflated(self, bytes piece) except -1:
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(piece)
+        cdef uint8_t *target
+        if not size:
+            return 0
+        self._reserve(size)
+        target = <uint8_t *>data_of(self._buffer) + self._size
+        memcpy(target, PyBytes_AS_STRING(piece), size)
+        self._size += size
+        self._check_utf8(target, size)
+        return 0
+
+    cdef int _check_utf8(self, const uint8_t *data, Py_ssize_t size) except -1:
+        """Fail at the first bad byte (RFC 6455 8.1), and not only when the message is complete."""
+        cdef int verdict
+        if self._opcode == TEXT:
+            verdict = ws_utf8_check(&self._utf8, data, size)
+            if verdict != WS_UTF8_OK:
+                raise _not_utf8("invalid start byte" if verdict == WS_UTF8_BAD_START else "invalid continuation byte")
+        return 0
+
+    cdef int _reserve(self, Py_ssize_t more) except -1:
+        """Make room for more bytes, which have arrived: what was only announced is never allocated."""
+        cdef Py_ssize_t room = 0 if self._buffer is NULL else PyBytes_GET_SIZE(<object>self._buffer)
+        cdef Py_ssize_t needed, wanted
+        if more <= room - self._size:
+            return 0
+        if more > PY_SSIZE_T_MAX // 4 - self._size:
+            raise MemoryError
+        needed = self._size + more
+        wanted = max(2 * needed, FIRST_BUFFER)
+        if self._fin and not self._compressed and <uint64_t>wanted > self._announced:
+            wanted = <Py_ssize_t>self._announced  # all of it has been announced
+        elif 0 <= self._max_size < wanted:
+            wanted = self._max_size
+        if wanted < needed:
+            wanted = needed
+        if self._buffer is NULL:
+            self._buffer = new_bytes(NULL, wanted)
+        else:
+            _PyBytes_Resize(&self._buffer, wanted)  # on failure, there is no buffer any more
+        return 0
+
+    cdef int _complete(self, list events) except -1:
+        """Deliver what was put together."""
+        cdef Py_ssize_t size = self._size
+        cdef PyObject *buffer = self._buffer
+        if buffer is NULL:
+            events.append("" if self._opcode == TEXT else b"")
+        elif self._opcode == TEXT:
+            events.append(_decode(<const uint8_t *>data_of(buffer), size))
+        else:
+            _PyBytes_Resize(&self._buffer, size)
+            events.append(<object>self._buffer)
+        self._forget_message_data()
+        self._end_message()
+        return 0
+
+    cdef void _end_message(self) noexcept:
+        self._opcode = 0
+        self._compressed = False
+        self._announced = 0
+        self._fragments = 0
+        self._empty_fragments = 0
+
+    # --- compressed messages ---
+
+    cdef int _begin_inflating(self, const uint8_t *data, Py_ssize_t size, bint last) except -1:
+        cdef bytes payload = PyBytes_FromStringAndSize(NULL, size)
+        if size:
+            self._copy(<uint8_t *>PyBytes_AS_STRING(payload), data, size)
+        self._inflating = iter(self._deflate.inflate(payload, last=last))
+        self._inflating_last = last
+        return 0
+
+    cdef int _inflate(self, list events, Py_ssize_t *budget) except -1:
+        """Go on with a piece of compressed payload until it or the budget is used up."""
+        try:
+            while budget[0] > 0:
+                piece = next(self._inflating, None)
+                if piece is None or self._discarding:
+                    self._inflating = None
+                    break
+                budget[0] -= INFLATE_STEP + len(piece) // INFLATED_BYTES_PER_UNIT
+                self._append_inflated(piece)
+        except InflatedTooLarge:
+            raise self._too_large() from None
+        except InflateError as exc:
+            raise Violation(1007, str(exc)) from exc
+        if self._inflating is None and self._inflating_last:
+            if self._discarding:
+                self._end_message()
+            else:
+                self._complete(events)
+        return 0
+
+    # --- the end ---
+
+    cdef int _fail(self, violation, list events) except -1:
+        self._end()
+        self._only_messages = False
+        events.append(Failure(violation.code, violation.message))
+        return 0
+
+    cdef void _end(self) noexcept:
+        """Let go of everything: nothing more is received."""
+        self._ended = True
+        self._rest = None
+        self._queue = None
+        self._forget_message_data()
+        self._drop_buffers()
+        self._in_payload = False
+        self._head_size = 0
+        self._end_message()
+
+    cdef void _forget_message_data(self) noexcept:
+        self._inflating = None
+        self._utf8.needed = 0
+        self._size = 0
+        Py_XDECREF(self._buffer)
+        self._buffer = NULL
+
+    cdef void _drop_buffers(self) noexcept:
+        Py_XDECREF(self._buffer)
+        self._buffer = NULL
+        Py_XDECREF(self._control)
+        self._control = NULL
+
+    # --- sending ---
+
+    def send_messages(self, messages):
+        """Encode messages, one frame each, into one buffer; large ones of a server stand in the list as they are."""
+        cdef tuple items = tuple(messages)  # nobody can change it, whatever happens while something is compressed
+        cdef Py_ssize_t count = len(items)
+        cdef list payloads = [], buffers = []
+        cdef Frame *frames
+        cdef Py_ssize_t i
+        if not count:
+            return buffers
+        frames = <Frame *>PyMem_Malloc(count * sizeof(Frame))
+        if frames is NULL:
+            raise MemoryError
+        try:
+            for i in range(count):
+                payloads.append(self._prepare(items[i], &frames[i]))
+            i = 0
+            while i < count:
+                i = self._encode_some(frames, i, count, payloads, buffers)
+        finally:
+            PyMem_Free(frames)
+        return buffers
+
+    cdef object _prepare(self, message, Frame *frame):
+        """Describe the frame of a message, and return the object that has its payload."""
+        cdef bint compress = True
+        if isinstance(message, str):
+            frame.first = 0x80 | TEXT
+            if self._deflate is None and PyUnicode_IS_COMPACT_ASCII(message):
+                frame.payload = <const uint8_t *>PyUnicode_DATA(message)
+                frame.size = PyUnicode_GET_LENGTH(message)
+                frame.large = not self._client and frame.size >= LARGE
+                if not frame.large:
+                    return message
+            payload = (<str>message).encode()
+        elif isinstance(message, bytes):
+            frame.first = 0x80 | BINARY
+            payload = message
+        else:
+            frame.first = 0x80 | (TEXT if message.text else BINARY)
+            payload = message.payload
+            compress = message.compress
+        if self._deflate is not None and compress and len(payload) >= self._deflate.threshold:
+            compressed = self._deflate.compress(payload)
+            if compressed is not None:
+                frame.first |= 0x40
+                payload = compressed
+        if not isinstance(payload, bytes):
+            payload = bytes(payload)
+        frame.payload = <const uint8_t *>PyBytes_AS_STRING(payload)
+        frame.size = PyBytes_GET_SIZE(payload)
+        frame.large = not self._client and frame.size >= LARGE
+        return payload
+
+    cdef Py_ssize_t _encode_some(
+        self, Frame *frames, Py_ssize_t start, Py_ssize_t count, list payloads, list buffers
+    ) except -1:
+        """Add the buffers up to and including the next large payload, and return where to go on."""
+        cdef Py_ssize_t total = 0
+        cdef Py_ssize_t end = start
+        cdef Py_ssize_t i
+        cdef bytes shared
+        cdef uint8_t *p
+        cdef bint large = False
+        while end < count and not large:
+            large = frames[end].large
+            if frames[end].size > PY_SSIZE_T_MAX - WS_MAX_HEADER - total:
+                raise MemoryError
+            total += ws_header_size(frames[end].size, self._client) + (0 if large else frames[end].size)
+            end += 1
+        shared = PyBytes_FromStringAndSize(NULL, total)
+        p = <uint8_t *>PyBytes_AS_STRING(shared)
+        for i in range(start, end):
+            p = self._put_frame(p, &frames[i])
+        buffers.append(shared)
+        if large:
+            buffers.append(payloads[end - 1])
+        return end
+
+    cdef uint8_t *_put_frame(self, uint8_t *p, const Frame *frame) except NULL:
+        """Write a frame, of a large one the header only, and return what follows it."""
+        cdef ws_key key
+        p = ws_put_header(p, frame.first, frame.size, self._client)
+        if frame.large:
+            return p
+        if self._client:
+            key = _new_key()
+            memcpy(p, &key, 4)
+            p += 4
+            ws_mask(p, frame.payload, frame.size, key)
+        else:
+            memcpy(p, frame.payload, frame.size)
+        return p + frame.size
+
+    def send_ping(self, payload):
+        """Encode a Ping frame.
+
+        :raises ValueError: the payload is longer than 125 bytes
+        """
+        return self._control_frame(PING, bytes(payload))
+
+    def send_pong(self, payload):
+        """Encode a Pong frame.
+
+        :raises ValueError: the payload is longer than 125 bytes
+        """
+        return self._control_frame(PONG, bytes(payload))
+
+    def send_close(self, code=None, str reason not None=""):
+        """Encode a Close frame; without a code its body is empty, reason or not.
+
+        :raises ValueError: the code is not one for the wire
+        """
+        if code is None:
+            return self._control_frame(CLOSE, b"")
+        if not is_valid_on_the_wire(code):
+            raise ValueError(f"close code {code} is not for the wire (RFC 6455 7.4)")
+        return self._control_frame(CLOSE, int(code).to_bytes(2, "big") + truncate_reason(reason).encode())
+
+    cdef bytes _control_frame(self, uint8_t opcode, bytes payload):
+        cdef Frame frame
+        cdef bytes wire
+        cdef Py_ssize_t size = len(payload)
+        if size > MAX_CONTROL_PAYLOAD:
+            raise ValueError(f"a control frame carries at most 125 bytes, not {size} (RFC 6455 5.5)")
+        frame.payload = <const uint8_t *>PyBytes_AS_STRING(payload)
+        frame.size = size
+        frame.first = 0x80 | opcode
+        frame.large = False
+        wire = PyBytes_FromStringAndSize(NULL, ws_header_size(size, self._client) + size)
+        self._put_frame(<uint8_t *>PyBytes_AS_STRING(wire), &frame)
+        return wire
+
+
+cdef int _check_length(uint64_t length, Py_ssize_t width) except -1:
+    """RFC 6455 5.2: the shortest form there is, and no sign bit."""
+    if width == 2 and length < 126:
+        raise Violation(1002, "Payload length used 2 bytes when 1 would have sufficed (RFC 6455 5.2)")
+    if width == 8 and length < 65536:
+        raise Violation(1002, "Payload length used 8 bytes when 2 would have sufficed (RFC 6455 5.2)")
+    if length >> 63:
+        raise Violation(1002, "8-byte payload length with non-zero MSB (RFC 6455 5.2)")
+    return 0
