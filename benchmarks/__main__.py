@@ -1,0 +1,131 @@
+"""``python -m benchmarks``: run, print the tables, keep the figures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from . import bars, plot, report
+from .contenders import ENTRIES, OURS, RAW
+from .rows import ALL, BY_NAME
+from .run import Plan, Results, available, describe_environment, run
+
+BACKENDS = ("asyncio", "uvloop", "trio")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    if options.list:
+        for row in ALL:
+            print(f"{row.name:18} {row.about}")
+        return 0
+    results = Results.load(options.from_) if options.from_ else _run(options)
+    if options.json:
+        results.save(options.json)
+    medians = report.Medians(results, per_cpu=options.per_cpu_second)
+    if options.plot:
+        plot.write(medians, options.plot)
+    _print(medians, only_bars=options.bars)
+    return int(any(f" {name} (" in failure for failure in results.failures for name in (OURS, RAW)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--rows", help="names or patterns such as 'receive-*', separated by commas; all by default"
+    )
+    parser.add_argument("--contenders", help="names, separated by commas; all by default")
+    parser.add_argument("--backends", help="of asyncio, uvloop and trio; all by default")
+    parser.add_argument("--rounds", type=int, help="how often everything is repeated; 3 by default")
+    parser.add_argument(
+        "--seconds", type=float, help="how long one measurement takes, without warm-up; 1 by default"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of 0.25 s: the direction, not the figure"
+    )
+    parser.add_argument(
+        "--bars", action="store_true", help="run what the bars need, and print which of them are met"
+    )
+    parser.add_argument(
+        "--per-cpu-second", action="store_true", help="rates per second of CPU time, for a busy machine"
+    )
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument(
+        "--from", dest="from_", type=Path, help="run nothing, take the figures of this JSON file"
+    )
+    parser.add_argument("--plot", type=Path, help="write a bar chart to this SVG file")
+    parser.add_argument("--list", action="store_true", help="say what the rows are")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> Results:
+    rows = [BY_NAME[name] for name in _chosen(options.rows, BY_NAME, bars.ROWS if options.bars else BY_NAME)]
+    results = Results({})
+    backends = _chosen(options.backends, BACKENDS, BACKENDS)
+    contenders = available(_chosen(options.contenders, ENTRIES, ENTRIES), results)
+    usable = [backend for backend in backends if _is_there(backend, results)]
+    plan = Plan(
+        rows,
+        contenders,
+        [*usable, "none"],
+        options.rounds or (1 if options.quick else 3),
+        options.seconds or (0.25 if options.quick else 1.0),
+    )
+    results.environment = describe_environment(plan)
+    run(plan, results, _show_progress)
+    _show_progress("")
+    return results
+
+
+def _chosen(given: str | None, known: Iterable[str], default: Iterable[str]) -> list[str]:
+    if given is None:
+        return list(default)
+    chosen: dict[str, None] = {}
+    for pattern in given.split(","):
+        matches = [name for name in known if fnmatch(name, pattern.strip())]
+        if not matches:
+            raise SystemExit(f"{pattern.strip()!r} is none of {', '.join(known)}")
+        chosen.update(dict.fromkeys(matches))
+    return list(chosen)
+
+
+def _is_there(backend: str, results: Results) -> bool:
+    if backend != "asyncio":
+        try:
+            __import__(backend)
+        except ImportError as exc:
+            results.skipped[backend] = str(exc)
+            return False
+    return True
+
+
+def _show_progress(words: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
+
+
+def _print(medians: report.Medians, *, only_bars: bool) -> None:
+    environment = medians.results.environment
+    versions = ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items())
+    print(
+        f"{environment.get('python')} on {environment.get('processor')}, engine {environment.get('engine')}"
+    )
+    print(versions)
+    if medians.suffix:
+        print("rates are per second of CPU time")
+    if only_bars:
+        report.print_table("bars", bars.HEAD, bars.lines(medians))
+    else:
+        for table in report.tables(medians):
+            report.print_table(*table)
+        for line in report.growth(medians):
+            print(line)
+    for line in report.notes(medians.results):
+        print(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The limit: a bare blocking socket that moves the same bytes, without an event loop and without looking at them."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
+
+from .. import frames
+from .base import Link, Message, perf_counter
+
+ACKNOWLEDGEMENT = len(frames.server_frame(b"ok", text=False))
+
+
+class RawLink(Link):
+    def __init__(self, sock: socket.socket, text: bool, incoming: int) -> None:
+        self.sock = sock
+        self.text = text
+        self.incoming = incoming  # size of the frames to come
+        self.frames: dict[Message, bytes] = {}
+        self.buffer = bytearray(frames.BLOCK_BYTES)
+        self.rest = 0  # bytes that arrived beyond the last whole frame asked for
+
+    async def receive_n(self, count: int) -> None:
+        receive, buffer = self.sock.recv_into, self.buffer
+        left = count * self.incoming - self.rest
+        while left > 0:
+            got = receive(buffer)
+            if not got:
+                raise ConnectionError("the other end has gone")
+            left -= got
+        self.rest = -left
+
+    async def send_n(self, count: int, message: Message) -> None:
+        frame = self._frame(message)
+        at_once = max(1, frames.BLOCK_BYTES // len(frame))
+        block = frame * at_once
+        while count >= at_once:
+            self.sock.sendall(block)
+            count -= at_once
+        self.sock.sendall(frame * count)
+
+    def _frame(self, message: Message) -> bytes:
+        if message not in self.frames:
+            data = message.encode() if isinstance(message, str) else message
+            self.frames[message] = frames.client_frame(data, text=self.text)
+        return self.frames[message]
+
+    async def echo_n(self, count: int, message: Message) -> list[float]:
+        frame = self._frame(message)
+        times = []
+        for _ in range(count):
+            start = perf_counter()
+            self.sock.sendall(frame)
+            await self.receive_n(1)
+            times.append(perf_counter() - start)
+        return times
+
+    async def pipeline_n(self, count: int, message: Message, in_flight: int) -> None:
+        frame = self._frame(message)
+        self.sock.sendall(frame * in_flight)
+        left, sent, got = count * self.incoming, in_flight, 0
+        while left > 0:
+            received = self.sock.recv_into(self.buffer)
+            left -= received
+            done, got = divmod(got + received, self.incoming)
+            more = min(done, count - sent)
+            if more:
+                self.sock.sendall(frame * more)
+                sent += more
+
+
+class Raw:
+    @asynccontextmanager
+    async def connect(
+        self, url: str, *, text: bool, context: ssl.SSLContext | None = None, deflate: bool = False
+    ) -> AsyncIterator[Link]:
+        assert not deflate
+        parts = urlsplit(url)
+        assert parts.hostname
+        sock = socket.create_connection((parts.hostname, parts.port or 0))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            sock = context.wrap_socket(sock, server_hostname=parts.hostname)
+        sock.sendall(frames.request(parts.netloc, f"{parts.path}?{parts.query}"))
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += sock.recv(1)  # nothing of the first frame
+        yield RawLink(sock, text, incoming_size(parts.path, parts.query))
+        sock.sendall(frames.MASKED_CLOSE_FRAME)
+        while sock.recv(4096):
+            pass
+        sock.close()
+
+    async def serve(self, announce: Callable[[int], None], *, keepalive: bool) -> None:
+        del keepalive
+        with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+            announce(listener.getsockname()[1])
+            serve(listener)
+
+
+def incoming_size(path: str, query: str) -> int:
+    if path == "/sink":
+        return ACKNOWLEDGEMENT
+    size = int(parse_qs(query).get("size", ["0"])[0])
+    return len(frames.server_frame(bytes(size), text=False))
+
+
+def serve(listener: socket.socket) -> None:
+    """Echo every read with one static frame; the load sends nothing else, one frame at a time."""
+    poll = select.epoll()
+    poll.register(listener, select.EPOLLIN)
+    clients: dict[int, socket.socket] = {}
+    answer = frames.server_frame(frames.payload(64, text=False), text=False)
+    while True:
+        for fd, _ in poll.poll():
+            if fd == listener.fileno():
+                sock, _ = listener.accept()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                poll.register(sock, select.EPOLLIN)
+                clients[sock.fileno()] = sock
+                continue
+            if not answer_one(clients[fd], answer):
+                poll.unregister(fd)
+                clients.pop(fd).close()
+
+
+def answer_one(sock: socket.socket, answer: bytes) -> bool:
+    """Answer one request, message or Close frame; return whether the connection goes on."""
+    try:
+        data = sock.recv(4096)
+        if data[:1] == b"G":
+            sock.send(frames.response(data))
+        elif data and data[0] != frames.CLOSE_BYTE:
+            sock.send(answer)
+        else:
+            sock.send(frames.CLOSE_FRAME)
+            return False
+    except OSError:
+        return False
+    return True
+
+
+CONTENDER = Raw()

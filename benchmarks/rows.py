@@ -1,0 +1,106 @@
+"""What is measured: the rows of the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a row."""
+
+    name: str
+    unit: str
+    more_is_better: bool
+
+
+RATE = Metric("rate", "messages/s", True)
+CONNECTIONS = Metric("rate", "connections/s", True)
+CPU_PER_GIB = Metric("cpu", "CPU s/GiB", False)
+MEDIAN = Metric("median", "us", False)
+P99 = Metric("p99", "us", False)
+OVERHEAD = Metric("overhead", "us/message", False)
+WALL_PER_MESSAGE = Metric("wall", "us/message", False)
+CPU_PER_MESSAGE = Metric("cpu", "CPU us/message", False)
+MEMORY = Metric("memory", "KiB/connection", False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: ``kind`` names the function that does it, ``metrics`` what the table shows of its result."""
+
+    name: str
+    kind: str
+    about: str
+    metrics: tuple[Metric, ...]
+    size: int = 64
+    text: bool = False
+    tls: bool = False
+    count: int = 0
+
+    @property
+    def by_server(self) -> bool:
+        """Whether the contender is the server."""
+        return self.kind in ("accept", "memory", "many")
+
+
+SIZES = {"16": 16, "64": 64, "1k": 2**10, "64k": 2**16, "1m": 2**20}
+
+
+def _throughput() -> list[Row]:
+    rows = []
+    for kind in ("receive", "send"):
+        for label, size in SIZES.items():
+            for text in (False, True):
+                name = f"{kind}-{label}{'-text' if text else ''}"
+                about = (
+                    f"{kind} {'text' if text else 'binary'} messages of {size:,} bytes, as many as possible"
+                )
+                metrics = (RATE, CPU_PER_GIB) if label in ("64k", "1m") and not text else (RATE,)
+                rows.append(Row(name, kind, about, metrics, size=size, text=text))
+    return rows
+
+
+ALL = [
+    *_throughput(),
+    Row("echo-64", "echo", "round trip of 64 bytes, one at a time", (MEDIAN, P99), size=64),
+    Row("echo-16k", "echo", "round trip of 16 KiB, one at a time", (MEDIAN, P99), size=2**14),
+    Row("pipeline-64", "pipeline", "echo of 64 bytes with 64 messages in flight", (RATE,), size=64, count=64),
+    Row(
+        "slow",
+        "slow",
+        "receive 1 KiB messages and be busy for 1 ms with each: the time beyond it",
+        (OVERHEAD,),
+        size=2**10,
+    ),
+    Row("receive-1m-tls", "receive", "receive messages of 1 MiB over TLS", (RATE,), size=2**20, tls=True),
+    Row("send-1m-tls", "send", "send messages of 1 MiB over TLS", (RATE,), size=2**20, tls=True),
+    Row(
+        "receive-deflate",
+        "deflate",
+        "receive 4 KiB of JSON, compressed by permessage-deflate",
+        (RATE,),
+        size=2**12,
+        text=True,
+    ),
+    Row("connect", "connect", "a client opens and closes connections, one after the other", (CONNECTIONS,)),
+    Row("accept", "accept", "a server accepts and closes connections, 16 at a time", (CONNECTIONS,)),
+    Row(
+        "memory",
+        "memory",
+        "a server's memory for an idle connection, keepalive on, of 2,000",
+        (MEMORY,),
+        count=2000,
+    ),
+    *(
+        Row(
+            f"many-{count}",
+            "many",
+            f"a server echoes 64 bytes on each of {count:,} connections",
+            (WALL_PER_MESSAGE, CPU_PER_MESSAGE),
+            count=count,
+        )
+        for count in (1, 10, 100, 1000)
+    ),
+]
+BY_NAME = {row.name: row for row in ALL}

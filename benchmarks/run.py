@@ -1,0 +1,296 @@
+"""Running: a fresh pair of processes for every contender, row and round, contenders one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from threading import Timer
+from typing import Any, Self
+
+from .contenders import ENTRIES, Entry
+from .process import two_cores
+from .rows import Row
+
+CHECKOUT = Path(__file__).parent.parent
+START_SECONDS = 20.0  # beyond the measurement's own time, until a process counts as stuck
+SETTLE_SECONDS = 0.5  # after the last connection was opened, before memory is read
+
+LOADS = {"memory": "hold", "accept": "accept", "many": "many"}
+
+Figures = dict[str, float]
+
+
+class Failed(Exception):
+    """A process ended without its figure."""
+
+
+class Child:
+    """A process of this suite that talks in lines of JSON."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed when this block is left)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+            cwd=CHECKOUT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def tell(self, words: str) -> None:
+        self._process.stdin.write(words + "\n")  # type: ignore[union-attr]
+        self._process.stdin.flush()  # type: ignore[union-attr]
+
+    def ask(self, question: str, key: str, timeout: float = START_SECONDS) -> Any:
+        self.tell(question)
+        return self.hear(key, timeout)
+
+    def hear(self, key: str, timeout: float = START_SECONDS) -> Any:
+        """Return one value of the next line."""
+        return self.hear_all(timeout)[key]
+
+    def hear_all(self, timeout: float = START_SECONDS) -> dict[str, Any]:
+        line = _read_line(self._process, timeout)
+        if not line:
+            self._process.kill()
+            self._process.wait()
+            raise Failed(self._last_words())
+        return json.loads(line)  # type: ignore[no-any-return]
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors.read().splitlines() if line.strip(" |+-")]
+        return lines[-1] if lines else "stuck, or ended without a word"
+
+
+def _read_line(process: subprocess.Popen[str], timeout: float) -> str:
+    """Read one line, or "" when the process has ended or is stuck."""
+    timer = Timer(timeout, process.kill)
+    timer.start()
+    try:
+        return process.stdout.readline()  # type: ignore[union-attr]
+    finally:
+        timer.cancel()
+
+
+@dataclass
+class Plan:
+    """What to run."""
+
+    rows: Sequence[Row]
+    contenders: Sequence[Entry]
+    backends: Sequence[str]
+    rounds: int
+    seconds: float
+
+    def jobs(self, row: Row) -> Iterator[tuple[str, Entry]]:
+        for backend in self.backends:
+            for entry in self.contenders:
+                if backend in entry.backends and row.kind not in entry.cannot:
+                    yield backend, entry
+
+
+@dataclass
+class Results:
+    """What came out: the figures of every round by row, backend and contender."""
+
+    environment: dict[str, Any]
+    skipped: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, dict[str, dict[str, list[Figures]]]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, row: str, backend: str, contender: str, figures: Figures) -> None:
+        backends = self.figures.setdefault(row, {})
+        backends.setdefault(backend, {}).setdefault(contender, []).append(figures)
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(vars(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        return cls(**json.loads(path.read_text()))
+
+
+def run(plan: Plan, results: Results, progress: Callable[[str], None]) -> None:
+    """Run all rounds; a contender that fails is noted and does not stop the others."""
+    with _certificates() as (certificate, authority):
+        for number in range(plan.rounds):
+            for row in plan.rows:
+                if row.tls and not certificate:
+                    results.skipped[row.name] = "needs trustme for its certificates"
+                    continue
+                for backend, entry in plan.jobs(row):
+                    progress(f"round {number + 1} of {plan.rounds}  {row.name}  {entry.name} ({backend})")
+                    job = Job(row, backend, entry.name, plan.seconds, certificate, authority)
+                    try:
+                        results.add(row.name, backend, entry.name, job.run())
+                    except Failed as exc:
+                        results.failures.append(f"{row.name}: {entry.name} ({backend}): {exc}")
+
+
+@contextlib.contextmanager
+def _certificates() -> Iterator[tuple[str, str]]:
+    """Give the files of a server's certificate with its key, and of the authority; empty without trustme."""
+    try:
+        import trustme
+    except ImportError:
+        yield "", ""
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        certificate, authority = Path(directory, "server.pem"), Path(directory, "authority.pem")
+        ca = trustme.CA()
+        ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+        ca.cert_pem.write_to_path(str(authority))
+        yield str(certificate), str(authority)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One contender, one row, once."""
+
+    row: Row
+    backend: str
+    contender: str
+    seconds: float
+    certificate: str
+    authority: str
+
+    def run(self) -> Figures:
+        self_core, other_core = two_cores()
+        core = "" if other_core is None else str(other_core)
+        return self._as_server(self_core, core) if self.row.by_server else self._as_client(self_core, core)
+
+    def _worker(self, core: int | None, port: int = 0) -> Child:
+        job = {
+            "row": self.row.name,
+            "backend": self.backend,
+            "contender": self.contender,
+            "core": core,
+            "port": port,
+            "seconds": self.seconds,
+            "authority": self.authority,
+        }
+        return Child("worker", json.dumps(job))
+
+    def _as_client(self, core: int | None, other_core: str) -> Figures:
+        mode = "in-turn" if self.row.kind == "connect" else "at-once"
+        certificate = self.certificate if self.row.tls else ""
+        with (
+            Child("peer", other_core, mode, certificate) as peer,
+            self._worker(core, peer.hear("port")) as worker,
+        ):
+            return worker.hear("figures", START_SECONDS + 10 * self.seconds)  # type: ignore[no-any-return]
+
+    def _as_server(self, core: int | None, other_core: str) -> Figures:
+        measure = {"memory": self._memory, "accept": self._accept, "many": self._many}[self.row.kind]
+        numbers = {
+            "memory": [str(self.row.count)],
+            "accept": [str(float(self.seconds))],
+            "many": [str(self.row.count), str(float(self.seconds))],
+        }[self.row.kind]
+        with self._worker(core) as worker:
+            port = str(worker.hear("port"))
+            with Child("load", other_core, LOADS[self.row.kind], port, *numbers) as load:
+                load.hear("ready", START_SECONDS + 2 * self.seconds)
+                return measure(worker, load)
+
+    def _memory(self, worker: Child, load: Child) -> Figures:
+        before = worker.ask("pss", "pss")
+        count = load.ask("go", "connections", 3 * START_SECONDS)
+        time.sleep(SETTLE_SECONDS)
+        return {"memory": (worker.ask("pss", "pss") - before) / count / 1024}
+
+    def _accept(self, worker: Child, load: Child) -> Figures:  # noqa: ARG002
+        said = self._go(load)
+        return {"rate": said["count"] / said["seconds"]}
+
+    def _many(self, worker: Child, load: Child) -> Figures:
+        before = worker.ask("cpu", "cpu")
+        said = self._go(load)
+        cpu = worker.ask("cpu", "cpu") - before
+        return {"wall": said["seconds"] / said["count"] * 1e6, "cpu": cpu / said["count"] * 1e6}
+
+    def _go(self, load: Child) -> dict[str, Any]:
+        load.tell("go")
+        return load.hear_all(START_SECONDS + 2 * self.seconds)
+
+
+def describe_environment(plan: Plan) -> dict[str, Any]:
+    """Return what somebody needs to know who wants to believe or to repeat the figures."""
+    return {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "pinned": two_cores()[0] is not None,
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else [],
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": _commit(),
+        "engine": _engine(),
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+        "versions": _versions(plan),
+    }
+
+
+def _versions(plan: Plan) -> dict[str, str]:
+    versions = {entry.name: entry.version() for entry in plan.contenders if entry.distribution}
+    for library in ("anyio", "trio", "uvloop", "wsproto"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[library] = version(library)
+    return versions
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _commit() -> str:
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        command = ["git", "describe", "--always", "--dirty"]
+        return subprocess.run(
+            command, cwd=CHECKOUT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    return ""
+
+
+def _engine() -> str:
+    with contextlib.suppress(ImportError):
+        import websocketstream
+
+        return str(getattr(websocketstream, "engine", "wsproto"))
+    return ""
+
+
+def available(names: Sequence[str], results: Results) -> list[Entry]:
+    """Return the contenders that can run; note why the others cannot."""
+    entries = []
+    for name in names:
+        if why := ENTRIES[name].missing():
+            results.skipped[name] = why
+        else:
+            entries.append(ENTRIES[name])
+    return entries
