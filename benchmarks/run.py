@@ -279,9 +279,9 @@ def _commit() -> str:
 
 def _engine() -> str:
     with contextlib.suppress(ImportError):
-        import websocketstream
+        from websocketstream._protocol.engine import ENGINE
 
-        return str(getattr(websocketstream, "engine", "wsproto"))
+        return ENGINE
     return ""
 
 

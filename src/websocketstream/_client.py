@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -254,6 +256,8 @@ def _in_words(reason: BaseException) -> str:
         return "; ".join(dict.fromkeys(_in_words(each) for each in reason.exceptions))
     if isinstance(reason, ssl.SSLCertVerificationError):
         return f"certificate not accepted: {reason.verify_message}"
-    if isinstance(reason, OSError) and reason.strerror:
+    if isinstance(reason, socket.gaierror) and reason.strerror:
         return reason.strerror
+    if isinstance(reason, OSError) and reason.errno and not isinstance(reason, ssl.SSLError):
+        return os.strerror(reason.errno)  # asyncio's own words for it are only that the call failed
     return str(reason) or type(reason).__name__
