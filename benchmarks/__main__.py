@@ -50,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         "--bars", action="store_true", help="run what the bars need, and print which of them are met"
     )
     parser.add_argument(
-        "--per-cpu-second", action="store_true", help="rates per second of CPU time, for a busy machine"
+        "--per-cpu-second",
+        action="store_true",
+        help="count CPU time instead of time on the clock, for a busy machine",
     )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument(
@@ -115,7 +117,7 @@ def _print(medians: report.Medians, *, only_bars: bool) -> None:
     )
     print(versions)
     if medians.suffix:
-        print("rates are per second of CPU time")
+        print("figures are in CPU time, where there is such a figure")
     if only_bars:
         report.print_table("bars", bars.HEAD, bars.lines(medians))
     else:

@@ -32,8 +32,8 @@ class Cell:
 class Medians:
     """The results as the reports need them.
 
-    :param per_cpu: rates per second of CPU time instead of time on the clock; on a machine that does something else
-        as well these are steadier, but they do not see a contender that waits
+    :param per_cpu: CPU time instead of time on the clock, where there is such a figure; on a machine that does
+        something else as well it is steadier, but it does not see a contender that waits
     """
 
     def __init__(self, results: Results, *, per_cpu: bool = False) -> None:
