@@ -84,6 +84,27 @@ typedef struct {
 
 enum { WS_UTF8_OK, WS_UTF8_BAD_START, WS_UTF8_BAD_CONTINUATION };
 
+#define WS_CONTINUES(byte) (((byte) & 0xC0) == 0x80)
+
+/* The length of the character at p, of which four bytes can be read; 0 when it is better looked at byte by byte. */
+static inline size_t ws_utf8_length(const uint8_t *p) {
+    if (p[0] < 0x80)
+        return 1;
+    if (!WS_CONTINUES(p[1]))
+        return 0;
+    if (p[0] >= 0xC2 && p[0] < 0xE0)
+        return 2;
+    if (!WS_CONTINUES(p[2]))
+        return 0;
+    if (p[0] > 0xE0 && p[0] < 0xF0 && p[0] != 0xED)
+        return 3;
+    if (p[0] > 0xF0 && p[0] < 0xF4 && WS_CONTINUES(p[3]))
+        return 4;
+    if (p[0] == 0xF0 && p[1] >= 0x90 && WS_CONTINUES(p[3]))
+        return 4; /* most emoji */
+    return 0;
+}
+
 static int ws_utf8_check(ws_utf8 *state, const uint8_t *p, size_t n) {
     size_t i = 0;
     uint8_t needed = state->needed, low = state->low, high = state->high;
@@ -100,6 +121,14 @@ static int ws_utf8_check(ws_utf8 *state, const uint8_t *p, size_t n) {
         }
         if (i < n && p[i] < 0x80)
             i += ws_ascii_prefix(p + i, n - i);
+        while (n - i >= 4) {
+            const size_t length = ws_utf8_length(p + i);
+            if (!length)
+                break;
+            i += length;
+            if (length == 1)
+                i += ws_ascii_prefix(p + i, n - i);
+        }
         while (i < n && p[i] < 0x80)
             i++;
         if (i == n) {
