@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.wpt("6.20.1", "6.1")
+@pytest.mark.wpt("6.20.1")
 @pytest.mark.parametrize("message", [b"x" * MIB, b"y" * 1024], ids=["large", "small"])
 async def test_an_unread_backlog_is_no_obstacle_to_a_quick_and_clean_close(
     message: bytes, serve: Serve

@@ -53,7 +53,7 @@ ERRORS: list[BaseException] = [
 ]
 
 
-@pytest.mark.wpt("6.20.13", "6.13")
+@pytest.mark.wpt("6.20.13")
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("handler", [polite, rude, unread])
 async def test_an_exception_of_the_body_leaves_as_the_same_object(

@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -199,6 +200,7 @@ async def _opened_within(passes: int, url: str, context: ssl.SSLContext | None) 
         group.start_soon(stay_open)
         while passes and not opened:
             await anyio.lowlevel.checkpoint()
+            time.sleep(0.00005)  # let the server's thread have the interpreter
             passes -= 1
         group.cancel_scope.cancel()
     return opened

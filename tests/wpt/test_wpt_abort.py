@@ -30,7 +30,7 @@ async def test_a_scope_cancelled_beforehand_prevents_the_connection(server: Serv
         assert [request.target for request in server.requests] == ["/echo?second"]
 
 
-@pytest.mark.wpt("wA1", "6.18")
+@pytest.mark.wpt("wA1")
 async def test_a_bad_url_is_reported_even_when_the_scope_is_already_cancelled() -> None:
     with anyio.CancelScope() as signal:
         signal.cancel()
@@ -53,7 +53,7 @@ async def test_cancelling_during_the_handshake_aborts_it(server: Server, connect
 @pytest.mark.wpt(
     "wA3",
     deviation="a scope stays around the body, so the signal is disarmed (its deadline lifted) once the stream is open; "
-    "cancelling the body's scope is structured exit and closes the connection (6.12)",
+    "cancelling the body's scope is structured exit and closes the connection",
 )
 async def test_a_signal_that_only_guards_the_opening_does_nothing_afterwards(connect: Open) -> None:
     with anyio.move_on_after(1) as signal:

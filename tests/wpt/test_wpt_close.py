@@ -158,7 +158,6 @@ async def test_aborting_or_cancelling_closes_with_what_a_websocket_error_says(
 
 
 @pytest.mark.parametrize("operation", [abort_writable, cancel_readable])
-@wpt("1.7 S4")
 async def test_a_code_that_only_a_server_may_send_falls_back_to_an_empty_close(
     operation: Callable[[WebSocketStream, Any], None], connect: Open
 ) -> None:

@@ -57,7 +57,7 @@ async def test_protocols_are_offered_and_the_selected_one_is_reported(connect: O
 
 @pytest.mark.wpt(
     "wK7",
-    deviation="one exception instead of two rejected promises; it tells status, headers and body (6.11)",
+    deviation="one exception instead of two rejected promises; it tells status, headers and body",
 )
 async def test_a_refused_handshake_raises_one_websocket_error(connect: Open) -> None:
     with pytest.raises(HandshakeRejected) as caught:

@@ -52,7 +52,7 @@ async def test_a_reason_may_be_any_text(connect: Open) -> None:
         assert await conn.closed == CloseInfo(4000, "ロボット")
 
 
-@pytest.mark.wpt("wD5", "6.9")
+@pytest.mark.wpt("wD5")
 async def test_a_close_that_cuts_off_a_write_is_not_clean(server: Server, connect: Open) -> None:
     async with connect("/remote-close?code=4567&hold&unread") as conn, anyio.create_task_group() as group:
         writing = Call.start(group, conn.send, bytes(20 * MIB))

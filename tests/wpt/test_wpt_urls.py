@@ -107,7 +107,7 @@ def test_both_default_ports_go_with_both_schemes(url: str) -> None:
 
 @wpt(
     "2.3 Create-blocked-port",
-    deviation="a protection of browsers against web pages: a program may use any port (6.16)",
+    deviation="a protection of browsers against web pages: a program may use any port",
 )
 @pytest.mark.parametrize("port", BLOCKED_PORTS)
 def test_no_port_is_blocked(port: int) -> None:
@@ -188,7 +188,6 @@ def test_headers_of_the_handshake_cannot_be_overridden(name: str) -> None:
     "2.3 Create-protocol-with-space",
     "2.3 Create-protocols-repeated",
     "2.3 Create-protocols-repeated-case-insensitive",
-    "6.10",
 )
 @pytest.mark.parametrize(
     "protocols",
