@@ -57,22 +57,18 @@ static int ws_mask(uint8_t *WS_RESTRICT dst, const uint8_t *WS_RESTRICT src, siz
     return !(seen & WS_HIGH_BITS) && !(tail & 0x80);
 }
 
-/* The length of the ASCII at the start, or a little less. */
-static inline size_t ws_ascii_prefix(const uint8_t *p, size_t n) {
-    size_t i = 0;
-    for (; n - i >= 32; i += 32) {
-        uint64_t word[4];
-        memcpy(word, p + i, 32);
-        if ((word[0] | word[1] | word[2] | word[3]) & WS_HIGH_BITS)
-            break;
-    }
-    for (; n - i >= 8; i += 8) {
-        uint64_t word;
-        memcpy(&word, p + i, 8);
-        if (word & WS_HIGH_BITS)
-            break;
-    }
-    return i;
+/* Whether eight bytes are there and all of them ASCII. */
+static inline int ws_starts_with_ascii(const uint8_t *p, size_t n) {
+    uint64_t word;
+    if (n < 8)
+        return 0;
+    memcpy(&word, p, 8);
+    return !(word & WS_HIGH_BITS);
+}
+
+/* Copy; dst and src do not overlap. Returns whether it is all ASCII. */
+static int ws_copy(uint8_t *WS_RESTRICT dst, const uint8_t *WS_RESTRICT src, size_t n) {
+    return ws_mask(dst, src, n, 0);
 }
 
 /* --- incremental UTF-8 (RFC 3629; the Unicode Standard, table 3-7) --- */
@@ -119,15 +115,13 @@ static int ws_utf8_check(ws_utf8 *state, const uint8_t *p, size_t n) {
                 return WS_UTF8_BAD_CONTINUATION;
             low = 0x80, high = 0xBF;
         }
-        if (i < n && p[i] < 0x80)
-            i += ws_ascii_prefix(p + i, n - i);
         while (n - i >= 4) {
             const size_t length = ws_utf8_length(p + i);
             if (!length)
                 break;
             i += length;
             if (length == 1)
-                i += ws_ascii_prefix(p + i, n - i);
+                i += 8 * ws_starts_with_ascii(p + i, n - i);
         }
         while (i < n && p[i] < 0x80)
             i++;
@@ -157,6 +151,33 @@ static int ws_utf8_check(ws_utf8 *state, const uint8_t *p, size_t n) {
         }
         i++;
     }
+}
+
+/* --- messages in the making --- */
+
+/* A buffer is a bytes object, or for text a str that takes ASCII only; nobody else has seen it. When text turns out not
+ * to be ASCII, the str goes on as a mere piece of memory, and is decoded from in the end. A debug build of CPython looks
+ * into every str that is resized, so there it is always bytes. */
+
+static inline PyObject *ws_new_buffer(Py_ssize_t size, int text) {
+#ifndef Py_DEBUG
+    if (text)
+        return PyUnicode_New(size, 127);
+#endif
+    return PyBytes_FromStringAndSize(NULL, size);
+}
+
+static inline uint8_t *ws_buffer_data(PyObject *buffer) {
+    return PyBytes_Check(buffer) ? (uint8_t *)PyBytes_AS_STRING(buffer) : (uint8_t *)PyUnicode_DATA(buffer);
+}
+
+static inline Py_ssize_t ws_buffer_size(PyObject *buffer) {
+    return PyBytes_Check(buffer) ? PyBytes_GET_SIZE(buffer) : PyUnicode_GET_LENGTH(buffer);
+}
+
+/* On failure the buffer may be gone, and is NULL then. */
+static inline int ws_resize_buffer(PyObject **buffer, Py_ssize_t size) {
+    return PyBytes_Check(*buffer) ? _PyBytes_Resize(buffer, size) : PyUnicode_Resize(buffer, size);
 }
 
 /* --- headers (RFC 6455 5.2) --- */

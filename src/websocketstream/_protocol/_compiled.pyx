@@ -34,6 +34,11 @@ cdef extern from "_compiled.h":
     ws_key ws_load_key(const uint8_t *p) noexcept nogil
     ws_key ws_advance_key(ws_key key, size_t n) noexcept nogil
     bint ws_mask(uint8_t *dst, const uint8_t *src, size_t n, ws_key key) noexcept nogil
+    bint ws_copy(uint8_t *dst, const uint8_t *src, size_t n) noexcept nogil
+    PyObject *ws_new_buffer(Py_ssize_t size, bint text) except NULL
+    uint8_t *ws_buffer_data(PyObject *buffer) noexcept
+    Py_ssize_t ws_buffer_size(PyObject *buffer) noexcept
+    int ws_resize_buffer(PyObject **buffer, Py_ssize_t size) except -1
     int ws_utf8_check(ws_utf8 *state, const uint8_t *p, size_t n) noexcept nogil
     Py_ssize_t ws_header_size(Py_ssize_t n, bint masked) noexcept nogil
     uint8_t *ws_put_header(uint8_t *p, uint8_t first, Py_ssize_t n, bint masked) noexcept nogil
@@ -41,7 +46,6 @@ cdef extern from "_compiled.h":
 
 cdef extern from "Python.h":
     PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
     char *data_of "PyBytes_AS_STRING"(PyObject *) noexcept
     str PyUnicode_New(Py_ssize_t, Py_UCS4)
     void *PyUnicode_DATA(object) noexcept
@@ -187,8 +191,9 @@ cdef class CompiledCodec:
     cdef uint64_t _announced  # payload bytes that the headers of this message have announced
     cdef Py_ssize_t _fragments
     cdef int _empty_fragments
-    cdef PyObject *_buffer  # a bytes object that nobody else has seen, of which _size bytes are in use
+    cdef PyObject *_buffer  # becomes the message; _size bytes of it are in use
     cdef Py_ssize_t _size
+    cdef bint _beyond_ascii
     cdef ws_utf8 _utf8
     cdef object _inflating  # what is left of a piece of compressed payload
     cdef bint _inflating_last
@@ -477,13 +482,13 @@ cdef class CompiledCodec:
             self._end()
         return size
 
-    cdef void _copy(self, uint8_t *target, const uint8_t *data, Py_ssize_t size) noexcept:
-        """Copy payload out of a read, without its mask."""
+    cdef bint _copy(self, uint8_t *target, const uint8_t *data, Py_ssize_t size) noexcept:
+        """Copy payload out of a read, without its mask, and tell whether it is ASCII."""
+        cdef ws_key key = self._key
         if self._client:
-            memcpy(target, data, size)
-        else:
-            ws_mask(target, data, size, self._key)
-            self._key = ws_advance_key(self._key, size)
+            return ws_copy(target, data, size)
+        self._key = ws_advance_key(key, size)
+        return ws_mask(target, data, size, key)
 
     # --- data frames ---
 
@@ -526,43 +531,37 @@ cdef class CompiledCodec:
     cdef int _append(self, const uint8_t *data, Py_ssize_t size, bint check) except -1:
         """Add payload to the message in progress; ``check`` it unless it will be decoded at once."""
         cdef uint8_t *target
-        if not size:
-            return 0
-        self._reserve(size)
-        target = <uint8_t *>data_of(self._buffer) + self._size
-        self._copy(target, data, size)
-        self._size += size
-        if check:
-            self._check_utf8(target, size)
+        if size:
+            target = self._reserve(size)
+            self._added(target, size, self._copy(target, data, size), check)
         return 0
 
     cdef int _append_inflated(self, bytes piece) except -1:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(piece)
         cdef uint8_t *target
-        if not size:
-            return 0
-        self._reserve(size)
-        target = <uint8_t *>data_of(self._buffer) + self._size
-        memcpy(target, PyBytes_AS_STRING(piece), size)
-        self._size += size
-        self._check_utf8(target, size)
+        if size:
+            target = self._reserve(size)
+            self._added(target, size, ws_copy(target, <const uint8_t *>PyBytes_AS_STRING(piece), size), True)
         return 0
 
-    cdef int _check_utf8(self, const uint8_t *data, Py_ssize_t size) except -1:
-        """Fail at the first bad byte (RFC 6455 8.1), and not only when the message is complete."""
+    cdef int _added(self, const uint8_t *data, Py_ssize_t size, bint ascii, bint check) except -1:
+        """Text fails at its first bad byte (RFC 6455 8.1), and not only when the message is complete."""
         cdef int verdict
-        if self._opcode == TEXT:
+        self._size += size
+        if self._opcode != TEXT or (ascii and not self._utf8.needed):
+            return 0
+        self._beyond_ascii = True
+        if check:
             verdict = ws_utf8_check(&self._utf8, data, size)
             if verdict != WS_UTF8_OK:
                 raise _not_utf8("invalid start byte" if verdict == WS_UTF8_BAD_START else "invalid continuation byte")
         return 0
 
-    cdef int _reserve(self, Py_ssize_t more) except -1:
-        """Make room for more bytes, which have arrived: what was only announced is never allocated."""
-        cdef Py_ssize_t room = 0 if self._buffer is NULL else PyBytes_GET_SIZE(<object>self._buffer)
+    cdef uint8_t *_reserve(self, Py_ssize_t more) except NULL:
+        """Return where more bytes go that have arrived: for what was only announced, nothing is ever allocated."""
         cdef Py_ssize_t needed, wanted
-        if more <= room - self._size:
-            return 0
+        if self._buffer is not NULL and more <= ws_buffer_size(self._buffer) - self._size:
+            return ws_buffer_data(self._buffer) + self._size
         if more > PY_SSIZE_T_MAX // 4 - self._size:
             raise MemoryError
         needed = self._size + more
@@ -574,21 +573,19 @@ cdef class CompiledCodec:
         if wanted < needed:
             wanted = needed
         if self._buffer is NULL:
-            self._buffer = new_bytes(NULL, wanted)
+            self._buffer = ws_new_buffer(wanted, self._opcode == TEXT)
         else:
-            _PyBytes_Resize(&self._buffer, wanted)  # on failure, there is no buffer any more
-        return 0
+            ws_resize_buffer(&self._buffer, wanted)
+        return ws_buffer_data(self._buffer) + self._size
 
     cdef int _complete(self, list events) except -1:
         """Deliver what was put together."""
-        cdef Py_ssize_t size = self._size
-        cdef PyObject *buffer = self._buffer
-        if buffer is NULL:
+        if self._buffer is NULL:
             events.append("" if self._opcode == TEXT else b"")
-        elif self._opcode == TEXT:
-            events.append(_decode(<const uint8_t *>data_of(buffer), size))
+        elif self._opcode == TEXT and (self._beyond_ascii or PyBytes_CheckExact(<object>self._buffer)):
+            events.append(_decode(ws_buffer_data(self._buffer), self._size))
         else:
-            _PyBytes_Resize(&self._buffer, size)
+            ws_resize_buffer(&self._buffer, self._size)
             events.append(<object>self._buffer)
         self._forget_message_data()
         self._end_message()
@@ -654,6 +651,7 @@ cdef class CompiledCodec:
     cdef void _forget_message_data(self) noexcept:
         self._inflating = None
         self._utf8.needed = 0
+        self._beyond_ascii = False
         self._size = 0
         Py_XDECREF(self._buffer)
         self._buffer = NULL
