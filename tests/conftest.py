@@ -51,14 +51,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 
 def open_descriptors() -> dict[str, str]:
-    """Return what this process has open: descriptor -> target."""
+    """Return what this process has open: descriptor -> target, without those that pytest redirects."""
     found = {}
     for descriptor in FD_DIRECTORY.iterdir():
         try:
             found[descriptor.name] = str(descriptor.readlink())
         except OSError:  # the descriptor of this very listing
             continue
-    return found
+    return {descriptor: target for descriptor, target in found.items() if int(descriptor) > 2}
 
 
 @pytest.fixture(autouse=True)
