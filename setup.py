@@ -13,7 +13,7 @@ SOURCE = "src/websocketstream/_protocol/_compiled"
 
 
 def extensions() -> list[Extension]:
-    """Return what to compile; a failing compiler then only makes a warning."""
+    """Return what to compile, if anything."""
     if os.environ.get("WEBSOCKETSTREAM_BUILD_EXTENSION") == "0" or sys.implementation.name != "cpython":
         return []
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
@@ -27,9 +27,11 @@ def extensions() -> list[Extension]:
         [f"{SOURCE}.pyx"],
         depends=[f"{SOURCE}.h"],
         extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0"],  # whatever Python was built with
-        optional=True,
     )
-    return cythonize([extension])
+    compiled: list[Extension] = cythonize([extension])
+    for item in compiled:
+        item.optional = True  # a failing compiler only makes a warning; Cython does not hand this on
+    return compiled
 
 
 setup(ext_modules=extensions())

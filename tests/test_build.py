@@ -1,0 +1,71 @@
+"""The compiled engine is built where that is possible, and nothing fails where it is not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHOW_ENGINE = "from websocketstream._protocol.engine import ENGINE; print(ENGINE)"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.implementation.name != "cpython", reason="the engine is for CPython"),
+    pytest.mark.skipif(
+        not all(map(importlib.util.find_spec, ("setuptools", "Cython"))), reason="needs setuptools and Cython"
+    ),
+]
+
+
+def run(*command: str, cwd: Path, **variables: str) -> str:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WEBSOCKETSTREAM_")}
+    return subprocess.run(
+        [sys.executable, *command], cwd=cwd, env=env | variables, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tree = tmp_path_factory.mktemp("tree")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "_compiled.c", "*.egg-info")
+    shutil.copytree(ROOT / "src", tree / "src", ignore=ignored)
+    return tree
+
+
+def built_engine(tree: Path, tmp_path: Path, **variables: str) -> str:
+    run(
+        *("setup.py", "-q", "build", f"--build-base={tmp_path / 'base'}", f"--build-lib={tmp_path / 'lib'}"),
+        cwd=tree,
+        **variables,
+    )
+    return run("-c", SHOW_ENGINE, cwd=tmp_path, PYTHONPATH=str(tmp_path / "lib"))
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler"
+)
+def test_with_a_compiler_the_compiled_engine_is_built_and_used(tree, tmp_path):
+    assert built_engine(tree, tmp_path) == "compiled"
+
+
+@pytest.mark.parametrize("compiler", ["/bin/false", "/there/is/no/compiler"])
+def test_without_a_working_compiler_the_build_succeeds_and_wsproto_is_used(tree, tmp_path, compiler):
+    assert built_engine(tree, tmp_path, CC=compiler) == "wsproto"
+
+
+def test_an_environment_variable_switches_the_build_of_the_engine_off(tree, tmp_path):
+    assert built_engine(tree, tmp_path, WEBSOCKETSTREAM_BUILD_EXTENSION="0") == "wsproto"
+
+
+def test_without_cython_the_build_succeeds_and_wsproto_is_used(tree, tmp_path):
+    (tmp_path / "Cython.py").write_text('raise ImportError("hidden")')
+    assert built_engine(tree, tmp_path, PYTHONPATH=str(tmp_path)) == "wsproto"
