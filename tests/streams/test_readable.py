@@ -124,7 +124,7 @@ async def test_another_task_gets_its_turn_while_messages_are_buffered() -> None:
             tasks.start_soon(count_turns)
             for _ in range(CHECKPOINT_EVERY * 4):
                 await conn.receive()
-            assert 3 <= turns <= 8
+            assert turns >= 4
             tasks.cancel_scope.cancel()
 
 

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from anyio.lowlevel import checkpoint
 
-CHECKPOINT_EVERY = 32  # operations
+CHECKPOINT_EVERY = 128  # operations, at the most
+CHECKPOINT_SECONDS = 0.0005  # what the operations between two checkpoints should take, at the most
 
 
 class Budget:
-    """Yields to the event loop, and notices a cancellation, on every 32nd operation that did not have to wait.
+    """Says how many operations, which need not wait, may pass until the next checkpoint.
 
-    Each operation takes one from ``left`` and checkpoints when nothing is left. Waiting is a checkpoint, too, so it
-    starts a new ``turn`` with a full budget.
+    Checkpoints yield to the event loop and notice a cancellation. As many operations are allowed as fit into half a
+    millisecond, going by those before, but never more than 128: a consumer that takes long for each message yields
+    after each one. Waiting is a checkpoint, too; every checkpoint starts a new ``turn``.
     """
 
-    __slots__ = ("left", "turn")
+    __slots__ = ("_allowed", "_clock", "_since", "left", "turn")
 
-    def __init__(self) -> None:
-        self.left = CHECKPOINT_EVERY
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._allowed = 1
+        self._since = clock()
+        self.left = 1
         self.turn = 0
 
-    def waited(self) -> None:
-        """Start a new turn: the operation has waited."""
-        self.left = CHECKPOINT_EVERY
-        self.turn += 1
+    def take(self, operations: int) -> int:
+        """Take up to so many operations from what is left, and return how many they are."""
+        taken = min(operations, self.left)
+        self.left -= taken
+        return taken
 
     async def checkpoint(self) -> None:
-        """Yield to the event loop and start a new turn."""
-        self.waited()
+        """Yield to the event loop because nothing is left, and start a new turn."""
+        took = self._clock() - self._since
+        if took > CHECKPOINT_SECONDS:
+            self._allowed = max(1, int(self._allowed * CHECKPOINT_SECONDS / took))
+        elif took < CHECKPOINT_SECONDS / 2:
+            self._allowed = min(CHECKPOINT_EVERY, self._allowed * 2)
         await checkpoint()
+        self.waited()
+
+    def waited(self) -> None:
+        """Start a new turn: the task has waited."""
+        self.turn += 1
+        self.left = self._allowed
+        self._since = self._clock()

@@ -19,7 +19,6 @@ from anyio import (
     EndOfStream,
     Event,
     aclose_forcefully,
-    current_time,
     move_on_after,
 )
 from anyio.abc import AnyByteStream, ByteReceiveStream, TaskGroup
@@ -29,6 +28,7 @@ from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
 from .._protocol.codec import Close, Codec, Event as CodecEvent, Failure, Message, Ping, Pong
 from .._protocol.errors import WebSocketError
 from .._protocol.state import ENDED, Happening, State, advance
+from .backend import current_backend
 from .budget import Budget
 from .direct import Buffer, DirectStream
 from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose, describe
@@ -89,18 +89,21 @@ class Connection:
         self._reader_scope = CancelScope(shield=True)
         self._writer_scope = CancelScope(shield=True)
         self._heartbeat_scope = CancelScope(shield=True)
-        budget = Budget()
+        self._backend = backend = current_backend()
+        budget = Budget(backend.clock)
+        self._writer = Writer(stream, codec, budget, backend, self._wrote)
         self.readable = ReadableStream(
-            options.read_buffer, budget, on_cancel=self._cancel_readable, on_aclose=self.aclose
+            options.read_buffer, budget, backend, on_cancel=self._cancel_readable, on_aclose=self.aclose
         )
         self.writable = WritableStream(
             options.write_buffer,
             budget,
-            on_work=self._message_queued,
+            backend,
+            self._writer,
             on_abort=self._abort_writable,
             on_aclose=self.aclose,
         )
-        self._writer = Writer(stream, codec, self.writable, budget, self._wrote)
+        self._writer.serve(self.writable)
 
     # --- what the application can do
 
@@ -157,6 +160,7 @@ class Connection:
                 self._options.ping_interval,
                 self._options.ping_timeout,
                 self.pings,
+                self._backend.clock,
                 send_ping=self._send_ping,
                 give_up=self._give_up,
             )
@@ -178,7 +182,7 @@ class Connection:
         try:
             if cancelled:
                 self._limit_life(CANCEL_GRACE)
-                with CancelScope(shield=True, deadline=current_time() + CANCEL_GRACE):
+                with CancelScope(shield=True, deadline=self._backend.clock() + CANCEL_GRACE):
                     await self._done.wait()
             else:
                 await self._done.wait()
@@ -263,7 +267,7 @@ class Connection:
             if isinstance(event, Ping):
                 self._writer.pong(event.payload)
             elif isinstance(event, Pong):
-                self.pings.pong(event.payload, current_time())
+                self.pings.pong(event.payload, self._backend.clock())
             elif isinstance(event, (Close, Failure)):
                 self._last_word = event
 
@@ -308,9 +312,6 @@ class Connection:
         finally:
             self._writer_done.set()
 
-    def _message_queued(self) -> None:
-        self._writer.message_queued()
-
     def _wrote(self, with_ping: bool) -> None:
         if self._heartbeat is not None:
             self._heartbeat.wrote(with_ping)
@@ -318,7 +319,7 @@ class Connection:
     # --- pings
 
     def _send_ping(self) -> PendingPing:
-        ping = self.pings.start(current_time())
+        ping = self.pings.start(self._backend.clock())
         self._writer.ping(ping.payload)
         return ping
 
@@ -414,7 +415,7 @@ class Connection:
         self.pings.give_up()
 
     def _limit_life(self, seconds: float) -> None:
-        deadline = current_time() + seconds
+        deadline = self._backend.clock() + seconds
         for scope in (self._reader_scope, self._writer_scope):
             scope.deadline = min(scope.deadline, deadline)
 

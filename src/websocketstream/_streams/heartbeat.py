@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from anyio import Event, current_time, sleep_until
+from anyio import Event, sleep_until
 
 from .._protocol.keepalive import Action, Keepalive
 from .pings import PendingPing, Pings
@@ -27,11 +27,13 @@ class Heartbeat:
         interval: float,
         timeout: float | None,
         pings: Pings,
+        clock: Callable[[], float],
         *,
         send_ping: Callable[[], PendingPing],
         give_up: Callable[[], None],
     ) -> None:
-        self._keepalive = Keepalive(interval, timeout, current_time())
+        self._clock = clock
+        self._keepalive = Keepalive(interval, timeout, clock())
         self._pings = pings
         self._send_ping = send_ping
         self._give_up = give_up
@@ -40,21 +42,21 @@ class Heartbeat:
 
     def heard(self) -> None:
         """Take note of inbound bytes."""
-        self._keepalive.heard(current_time())
+        self._keepalive.heard(self._clock())
 
     def wrote(self, with_ping: bool) -> None:
         """Take note of outbound progress."""
-        self._keepalive.wrote(current_time(), ping=with_ping)
+        self._keepalive.wrote(self._clock(), ping=with_ping)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Let the clock stand still while we do not read."""
         self._reading = Event()
-        self._keepalive.pause(current_time())
+        self._keepalive.pause(self._clock())
         try:
             yield
         finally:
-            self._keepalive.resume(current_time())
+            self._keepalive.resume(self._clock())
             self._reading.set()
 
     async def run(self) -> None:
@@ -63,7 +65,7 @@ class Heartbeat:
         while True:
             await self._reading.wait()
             await sleep_until(self._keepalive.deadline)
-            action = self._keepalive.expired(current_time())
+            action = self._keepalive.expired(self._clock())
             if action is Action.PING:
                 if ping is not None:
                     self._pings.forget(ping)  # never answered, yet the peer lives: do not pile them up

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from anyio import ClosedResourceError, Event, WouldBlock, current_time
+from anyio import ClosedResourceError, Event, WouldBlock
 from anyio.abc import ObjectSendStream
 
 from .._protocol.codec import Message, Outgoing
-from .budget import Budget
+from .backend import Backend
+from .budget import CHECKPOINT_EVERY, Budget
 from .statistics import DirectionStatistics, Stopwatch
 
 # str only if it is ASCII, whose size is its length and whose encoding cannot fail.
 Queued: TypeAlias = Message | Outgoing
 
 BATCH_BYTES = 65536  # how much payload of small messages is encoded and written in one go
+
+
+class MessageWriter(Protocol):
+    """What the stream needs of the one who writes."""
+
+    def message_queued(self) -> bool:
+        """Take note of a new message; true when it has been written at once, false when that will happen later."""
+        ...
+
+    def end_turn(self) -> None:
+        """Write what the sender has queued so far: it is about to yield."""
+        ...
+
+    def continue_burst(self) -> None:
+        """Take note that the sender goes on sending without having waited for anything else."""
+        ...
 
 
 class WritableStream(ObjectSendStream[Message]):
@@ -26,21 +43,23 @@ class WritableStream(ObjectSendStream[Message]):
         self,
         limit: int,
         budget: Budget,
+        backend: Backend,
+        writer: MessageWriter,
         *,
-        on_work: Callable[[], None],
         on_abort: Callable[[BaseException | None], None],
         on_aclose: Callable[[], Awaitable[None]],
     ) -> None:
         self._limit = limit
         self._budget = budget
-        self._on_work = on_work
+        self._backend = backend
+        self._writer = writer
         self._on_abort = on_abort
         self._on_aclose = on_aclose
         self._queue: deque[Queued | None] = deque()  # None: taken back
-        self._enqueued = 0  # how many messages ever, which numbers them
-        self._taken = 0  # the number of the last one that the writer has taken
-        self._queued_bytes = 0
+        self._taken = 0  # messages ever that the writer has taken; those in the queue are numbered from here
+        self._free = limit  # room for so many bytes; below zero when a message was larger
         self._writing_bytes = 0  # encoded, and not yet taken by the network
+        self._credit = 0  # messages that may be queued without further ado: the writer is awake
         self._end: Exception | None = None
         self._held: dict[int, int] = {}  # messages whose send() has not returned: number -> bytes
         self._room: Event | None = None
@@ -55,7 +74,8 @@ class WritableStream(ObjectSendStream[Message]):
         buffered, not delivered (rule T5). bytearrays and memoryviews are copied at the call (rule T2).
 
         Cancelling is safe: either no byte of the message goes out, or its frame is completed in the background and
-        the connection stays usable. While there is room, this yields to the event loop on every 32nd call only.
+        the connection stays usable. While there is room, this yields to the event loop by budget, see
+        :doc:`/explanation/backpressure`.
 
         :param compress: false sends this message plain although permessage-deflate was negotiated
         :raises TypeError: the message is neither str nor bytes-like; nothing was sent
@@ -64,17 +84,29 @@ class WritableStream(ObjectSendStream[Message]):
         :raises ConnectionBroken: the connection ended in another way (an :exc:`anyio.BrokenResourceError`)
         :raises anyio.ClosedResourceError: we have closed the connection
         """
-        item = prepare(message, compress)
-        if self._end is not None:
-            self._raise_if_ended()
+        if self._credit > 0 and compress:
+            kind = type(message)
+            if kind is bytes or (kind is str and message.isascii()):
+                self._credit -= 1
+                self._queue.append(message)
+                self._free -= len(message)
+                if self._free <= 0:
+                    await self._hold(len(message))
+                return
+        await self._send(prepare(message, compress))
+
+    async def _send(self, item: Queued) -> None:
+        self._raise_if_ended()
         budget = self._budget
-        budget.left -= 1
         if budget.left <= 0:
+            self._writer.end_turn()
             await budget.checkpoint()
             self._raise_if_ended()
+            self._writer.continue_burst()
+        budget.left -= 1
         size = self._enqueue(item)
-        if self._queued_bytes + self._writing_bytes >= self._limit:
-            await self._hold(self._enqueued, size)
+        if self._free <= 0:
+            await self._hold(size)
 
     def send_nowait(self, message: Message, *, compress: bool = True) -> None:
         """Queue one message if there is room in the write buffer.
@@ -88,7 +120,7 @@ class WritableStream(ObjectSendStream[Message]):
         """
         item = prepare(message, compress)
         self._raise_if_ended()
-        if self._unsent >= self._limit:
+        if self._free <= 0:
             raise WouldBlock
         self._enqueue(item)
 
@@ -110,33 +142,30 @@ class WritableStream(ObjectSendStream[Message]):
         """Return how much waits for the network, and for how long senders were held back."""
         return DirectionStatistics(
             buffered_messages=len(self._queue),
-            buffered_bytes=self._unsent,
-            messages=self._enqueued,
-            paused_seconds=self._paused.read(current_time()),
+            buffered_bytes=self._limit - self._free,
+            messages=self._taken + len(self._queue),
+            paused_seconds=self._paused.read(self._backend.clock()),
         )
 
     def _raise_if_ended(self) -> None:
         if self._end is not None:
             raise self._end.with_traceback(None)
 
-    @property
-    def _unsent(self) -> int:
-        return self._queued_bytes + self._writing_bytes
-
     def _enqueue(self, item: Queued) -> int:
-        size = len(item.payload) if type(item) is Outgoing else len(item)  # type: ignore[arg-type]
+        size = _size(item)
         self._queue.append(item)
-        self._queued_bytes += size
-        self._enqueued += 1
-        self._on_work()
+        self._free -= size
+        if not self._writer.message_queued():
+            self._credit = self._budget.take(CHECKPOINT_EVERY)
         return size
 
-    async def _hold(self, number: int, size: int) -> None:
+    async def _hold(self, size: int) -> None:
         """Wait for room; messages are known by their number, so that two equal ones are not confused."""
+        number = self._taken + len(self._queue)
         self._held[number] = size
-        self._paused.start(current_time())
+        self._paused.start(self._backend.clock())
         try:
-            while self._unsent >= self._limit and self._end is None:
+            while self._free <= 0 and self._end is None:
                 if self._room is None or self._room.is_set():
                     self._room = Event()
                 await self._room.wait()
@@ -149,24 +178,25 @@ class WritableStream(ObjectSendStream[Message]):
         finally:
             self._held.pop(number, None)
             if not self._held:
-                self._paused.stop(current_time())
+                self._paused.stop(self._backend.clock())
         self._raise_if_ended()
 
     def _withdraw(self, number: int) -> None:
         """Take a message back unless the writer has begun with it: then its frame will be completed."""
         if number > self._taken and number in self._held:
             self._queue[number - self._taken - 1] = None
-            self._queued_bytes -= self._held[number]
+            self._free += self._held[number]
 
     # --- the connection's side
 
     def _take_batch(self) -> list[Queued]:
         """Remove and return the messages to encode next: many small ones, or one large one."""
         queue = self._queue
-        if self._queued_bytes < BATCH_BYTES:
+        self._credit = 0  # whoever queues the next message has to wake the writer again
+        if self._limit - self._free - self._writing_bytes < BATCH_BYTES:
             batch = [item for item in queue if item is not None]
+            self._free = self._limit - self._writing_bytes
             self._taken += len(queue)
-            self._queued_bytes = 0
             queue.clear()
             return batch
         batch, size = [], 0
@@ -174,15 +204,16 @@ class WritableStream(ObjectSendStream[Message]):
             item = queue.popleft()
             self._taken += 1
             if item is not None:
-                size += len(item.payload) if type(item) is Outgoing else len(item)  # type: ignore[arg-type]
+                size += _size(item)
                 batch.append(item)
-        self._queued_bytes -= size
+        self._free += size
         return batch
 
     def _progress(self, writing_bytes: int) -> None:
         """Take note of how many encoded bytes the network has not yet taken."""
+        self._free += self._writing_bytes - writing_bytes
         self._writing_bytes = writing_bytes
-        if self._room is not None and self._unsent < self._limit:
+        if self._room is not None and self._free > 0:
             self._room.set()
 
     @property
@@ -191,17 +222,22 @@ class WritableStream(ObjectSendStream[Message]):
 
     def _finish(self, end: Exception, *, drop: bool = False) -> None:
         """Let senders meet ``end``; messages whose ``send()`` still waits are taken back, ``drop`` takes back all."""
+        self._credit = 0
         for number in self._held:
             self._withdraw(number)
         self._held.clear()
         if drop:
             self._taken += len(self._queue)
             self._queue.clear()
-            self._queued_bytes = 0
+            self._free = self._limit - self._writing_bytes
         if self._end is None or isinstance(end, ClosedResourceError):
             self._end = end
         if self._room is not None:
             self._room.set()
+
+
+def _size(item: Queued) -> int:
+    return len(item.payload) if type(item) is Outgoing else len(item)  # type: ignore[arg-type]
 
 
 def prepare(message: Message, compress: bool) -> Queued:

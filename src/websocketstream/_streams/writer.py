@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from anyio import Event
 from anyio.abc import AnyByteStream
 
 from .._protocol.codec import Codec
+from .backend import Backend, Waiter
 from .budget import Budget
 from .direct import Buffer, sink_of
 from .writable import WritableStream
@@ -30,21 +30,22 @@ class Writer:
         self,
         stream: AnyByteStream,
         codec: Codec,
-        writable: WritableStream,
         budget: Budget,
+        backend: Backend,
         on_progress: Callable[[bool], None],
     ) -> None:
         self._stream = stream
         self._sink = sink_of(stream)
         self._codec = codec
-        self._writable = writable
+        self._backend = backend
+        self._writable: WritableStream
         self._budget = budget
         self._turn = -1  # the sender's turn in which a message was written at once
         self._on_progress = on_progress
         self._pongs: deque[bytes] = deque(maxlen=MAX_QUEUED_PONGS)
         self._pings: deque[bytes] = deque()
         self._close: tuple[int | None, str] | None = None
-        self._work: Event | None = None
+        self._work: Waiter | None = None
         self._chunks: Iterator[Buffer] = iter(())
         self._chunk: Buffer | None = None  # on its way: nothing else may be written before it
         self._tried = False  # whether the sink has had its turn with the chunk
@@ -53,22 +54,35 @@ class Writer:
         self._last = False  # whether the chunks end with the Close frame
         self._failure: Exception | None = None
 
+    def serve(self, writable: WritableStream) -> None:
+        """Take messages from this stream."""
+        self._writable = writable
+
     def wake(self) -> None:
         """Tell the writer task that there is something to write."""
         if self._work is not None:
             self._work.set()
 
-    def message_queued(self) -> None:
+    def message_queued(self) -> bool:
         """Write a message at once if it is the first of the sender's turn, or leave it to be written with the next ones.
 
-        A request that waits for its answer goes out without a pass of the event loop; of a burst, all but the first
-        share one write.
+        A request that waits for its answer goes out without a pass of the event loop; of a burst, all messages up to
+        the sender's next checkpoint share one write.
         """
         if self._sink is None or self._turn == self._budget.turn:
             self.wake()
-        elif self._chunk is None:
-            self._turn = self._budget.turn
+            return False
+        self._turn = self._budget.turn
+        return self._write_now()
+
+    def end_turn(self) -> None:
+        """Write what the sender has queued, as far as that is possible without waiting."""
+        if self._sink is not None:
             self._write_now()
+
+    def continue_burst(self) -> None:
+        """Let the next message wait for others, although the sender's turn is new."""
+        self._turn = self._budget.turn
 
     def pong(self, payload: bytes) -> None:
         """Queue the answer to a ping."""
@@ -103,7 +117,7 @@ class Writer:
             elif self._last:
                 return
             else:
-                self._work = Event()
+                self._work = self._backend.waiter()
                 await self._work.wait()
                 self._work = None
         raise self._failure
@@ -115,30 +129,33 @@ class Writer:
             # Always bytes: that is all anyio's byte streams promise to take.
             await self._stream.send(chunk if type(chunk) is bytes else bytes(chunk))
 
-    def _write_now(self) -> None:
+    def _write_now(self) -> bool:
+        """Write from the sender's task, without waiting; false when something else is on its way."""
         assert self._sink is not None
+        if self._chunk is not None or self._failure is not None:
+            return False
         try:
             while (chunk := self._next_chunk()) is not None:
-                taken = self._sink.try_send(chunk)
-                self._took(taken)
-                if self._chunk is not None:
+                if not self._took(self._sink.try_send(chunk)):
                     self._tried = True
                     self.wake()
-                    return
+                    return True
         except Exception as exc:  # noqa: BLE001  (the writer task reports it, as if it had written itself)
             self._failure = exc
+        if self._failure is not None or self._last:
             self.wake()
+        return True
 
     def _next_chunk(self) -> Buffer | None:
         """Return what is to be written next, None when there is nothing."""
         if self._chunk is None:
             self._chunk = next(self._chunks, None)
-            if self._chunk is None and not self._last:
-                self._load()
-                self._chunk = next(self._chunks, None)
+            if self._chunk is None and not self._last and self._load():
+                self._chunk = next(self._chunks)
         return self._chunk
 
-    def _took(self, count: int) -> None:
+    def _took(self, count: int) -> bool:
+        """Take note of what has left of the chunk, and tell whether that was all of it."""
         chunk = self._chunk
         assert chunk is not None
         self._chunk = None if count == len(chunk) else memoryview(chunk)[count:]
@@ -146,24 +163,26 @@ class Writer:
         self._left -= count
         self._writable._progress(self._left)
         self._on_progress(self._with_ping and not self._left)
+        return self._chunk is None
 
-    def _load(self) -> None:
-        """Encode what goes out next."""
+    def _load(self) -> bool:
+        """Encode what goes out next; false when there is nothing."""
         buffers: list[Buffer] = []
+        self._with_ping = bool(self._pings)
         if self._pongs or self._pings:
-            self._with_ping = bool(self._pings)
             self._encode_controls(buffers)
-        else:
-            self._with_ping = False
         batch = self._writable._take_batch()
         if batch:
             buffers += self._codec.send_messages(batch)
         elif self._close is not None:
             buffers.append(self._codec.send_close(*self._close))
             self._last = True
+        if not buffers:
+            return False
         self._left = sum(map(len, buffers))
         self._chunks = coalesce(buffers, self._left)
         self._writable._progress(self._left)
+        return True
 
     def _encode_controls(self, buffers: list[Buffer]) -> None:
         while self._pongs:
