@@ -148,6 +148,22 @@ def test_a_close_frame_may_come_in_the_middle_of_a_message_D3(kit):
     assert drain(kit.codec(), wire) == [Close(1001)]
 
 
+def test_only_messages_is_said_of_nothing_else(kit):
+    codec = kit.codec()
+    for wire in (
+        kit.frame(TEXT, b"a") * 3,
+        b"",
+        kit.frame(TEXT, b"a") + kit.frame(PING),
+        kit.frame(BINARY, b"b"),
+        kit.frame(PONG)[:1],
+        kit.frame(PONG)[1:],
+        kit.frame(TEXT, b"c"),
+        kit.frame(3),
+    ):
+        events = codec.receive_data(wire)
+        assert not codec.only_messages or all(isinstance(event, str | bytes) for event in events)
+
+
 # --- splits ---
 
 
