@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from promises.conftest import Serve
     from wpt.server import Connection
 
-pytestmark = pytest.mark.anyio
+# uvloop is asyncio for what these tests are about.
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = Opcode
 LIMIT = 10_000

@@ -142,6 +142,7 @@ class Server:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(target=self._serve, args=[sock], daemon=True)
             self._sockets.append(sock)
             self._threads.append(thread)

@@ -56,7 +56,7 @@ async def test_cancelling_during_the_handshake_aborts_it(server: Server, connect
     "cancelling the body's scope is structured exit and closes the connection",
 )
 async def test_a_signal_that_only_guards_the_opening_does_nothing_afterwards(connect: Open) -> None:
-    with anyio.move_on_after(1) as signal:
+    with anyio.move_on_after(0.5) as signal:
         async with connect("/echo") as conn:
             deadline, signal.deadline = signal.deadline, math.inf
             await anyio.sleep_until(deadline + 0.05)
