@@ -27,6 +27,15 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def portable(session: nox.Session) -> None:
+    """Run all tests without the compiled engine, as on a machine without a C compiler."""
+    session.env["WEBSOCKETSTREAM_BUILD_EXTENSION"] = "0"
+    session.env["WEBSOCKETSTREAM_ENGINE"] = "wsproto"
+    _install(session, "test")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=NEWEST)
 def lint(session: nox.Session) -> None:
     """Check style and format."""
     session.install("--upgrade", "pip")
@@ -65,5 +74,12 @@ def coverage(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def autobahn(session: nox.Session) -> None:
     """Run the Autobahn testsuite against both roles; `nox -s autobahn -- --sections 1-10` for the quick part."""
-    _install(session, "test", "autobahn")
+    _install(session, "test")
     session.run("python", "tests/autobahn/run.py", *(session.posargs or ["--sections", "1-10"]))
+
+
+@nox.session(python=NEWEST)
+def bench(session: nox.Session) -> None:
+    """Measure; arguments after -- go to `python -m benchmarks`. Contenders that are not installed are skipped."""
+    _install(session, "test")
+    session.run("python", "-m", "benchmarks", *session.posargs)
