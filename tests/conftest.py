@@ -62,9 +62,9 @@ def open_descriptors() -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_descriptor_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+def _no_descriptor_is_left() -> Iterator[None]:
     """Fail a test that leaves a descriptor open."""
-    if not FD_DIRECTORY.is_dir() or request.node.get_closest_marker("keeps_descriptors"):
+    if not FD_DIRECTORY.is_dir():
         yield
         return
     before = open_descriptors()

@@ -26,10 +26,6 @@ LOOPS = {"asyncio": "asyncio", "uvloop": "uvloop", "trio": "trio"}
 GENERAL = "2.3 "  # the general tests of `websockets/`, outside of `stream/`
 
 INTRODUCTION = """\
----
-orphan: true
----
-
 # Conformance
 
 This page is written by `python tests/wpt/table.py`, and a test fails when it is not current. Browsers share the
