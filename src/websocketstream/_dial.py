@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
+from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -70,7 +71,7 @@ async def accept(listener: SocketListener) -> ByteStream:
 
 async def _connect_socket(host: str, port: int) -> socket.socket:
     """Race the host's addresses, each attempt a little after the one before."""
-    addresses = _interleave(await getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    addresses = _literal(host, port) or _interleave(await getaddrinfo(host, port, type=socket.SOCK_STREAM))
     race = _Race()
     try:
         async with create_task_group() as tasks:
@@ -123,6 +124,15 @@ class _Race:
         if len(self._errors) == 1:
             raise self._errors[0]
         raise OSError("all connection attempts failed") from ExceptionGroup("attempts", self._errors)
+
+
+def _literal(host: str, port: int) -> list[tuple[int, Any]]:
+    """Return the one address that an IP literal is, nothing for a name: asking the resolver takes a thread."""
+    try:
+        version = ip_address(host).version
+    except ValueError:
+        return []
+    return [(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port))]
 
 
 def _interleave(found: list[tuple[Any, ...]]) -> list[tuple[int, Any]]:

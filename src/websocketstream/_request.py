@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from anyio import TypedAttributeProvider
@@ -16,6 +17,7 @@ from ._protocol.engine import make_codec
 from ._protocol.http import HandshakeLimits, Headers, HeadersLike, Request
 from ._protocol.server_handshake import ServerHandshake
 from ._streams.connection import Connection
+from ._streams.heartbeat import Pulse
 from ._streams.options import StreamOptions
 from ._streams.stream import StreamBlock, WebSocketStream
 from ._transport import say_and_drain
@@ -32,6 +34,7 @@ class ServerOptions:
     ssl_context: ssl.SSLContext | None
     open_timeout: float | None
     limits: HandshakeLimits
+    pulse: Pulse
 
 
 class WebSocketRequest(TypedAttributeProvider):
@@ -47,11 +50,10 @@ class WebSocketRequest(TypedAttributeProvider):
         on_answer: Callable[[Connection | None], None],
     ) -> None:
         self._stream = stream
-        self._handshake = handshake
+        self._handshake: ServerHandshake | None = handshake  # until it is over
         self._request = request
         self._options = options
         self._on_answer = on_answer
-        self._answered = False
 
     def __repr__(self) -> str:
         return f"<WebSocketRequest {self._request.path!a}>"
@@ -108,11 +110,11 @@ class WebSocketRequest(TypedAttributeProvider):
         :raises ValueError: the protocol was not offered, or a header field is not allowed
         :raises RuntimeError: the request has been answered already
         """
-        self._check_unanswered()
+        handshake = self._unanswered()
         chosen = self.protocol if protocol is None else protocol
-        answer = self._handshake.accept(chosen or None, headers)
-        self._answered = True
-        return StreamBlock(lambda: self._open(answer))
+        answer = handshake.accept(chosen or None, headers)
+        self._handshake = None
+        return StreamBlock(partial(self._open, handshake, answer))
 
     async def reject(self, status: int = 403, headers: HeadersLike = (), body: bytes | str = b"") -> None:
         """Answer with an HTTP error and end the connection.
@@ -120,24 +122,24 @@ class WebSocketRequest(TypedAttributeProvider):
         :raises ValueError: the status is not 200-599, or a header field is not allowed; nothing was sent
         :raises RuntimeError: the request has been answered already
         """
-        self._check_unanswered()
-        answer = self._handshake.reject(status, headers, body)
-        self._answered = True
+        answer = self._unanswered().reject(status, headers, body)
+        self._handshake = None
         self._on_answer(None)
         await say_and_drain(self._stream, answer)
 
-    def _check_unanswered(self) -> None:
-        if self._answered:
+    def _unanswered(self) -> ServerHandshake:
+        if self._handshake is None:
             raise RuntimeError("this request has been answered already")
+        return self._handshake
 
     @property
     def answered(self) -> bool:
         """Whether :meth:`accept` or :meth:`reject` was called."""
-        return self._answered
+        return self._handshake is None
 
-    async def _open(self, answer: bytes) -> WebSocketStream:
+    async def _open(self, handshake: ServerHandshake, answer: bytes) -> WebSocketStream:
         await self._stream.send(answer)
-        handshake, options = self._handshake, self._options
+        options = self._options
         codec = make_codec(
             client=False,
             limits=options.stream.limits,
@@ -145,7 +147,12 @@ class WebSocketRequest(TypedAttributeProvider):
             compression=options.compression,
         )
         connection = Connection(
-            self._stream, codec, server=True, options=options.stream, early_data=handshake.trailing_data
+            self._stream,
+            codec,
+            server=True,
+            options=options.stream,
+            early_data=handshake.trailing_data,
+            pulse=options.pulse,
         )
         self._on_answer(connection)
         return WebSocketStream(

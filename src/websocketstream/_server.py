@@ -30,6 +30,8 @@ from ._dial import accept
 from ._protocol.deflate import Compression
 from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
 from ._request import ServerOptions
+from ._streams.backend import current_backend
+from ._streams.heartbeat import Pulse
 from ._streams.options import StreamOptions, check_compression, check_seconds, check_size
 from ._visit import Handler, Visit
 
@@ -105,6 +107,7 @@ async def serve_websocket_streams(
             ssl_context=ssl_context,
             open_timeout=open_timeout,
             limits=handshake_limits,
+            pulse=Pulse(current_backend().clock),
         ),
         shutdown_timeout=shutdown_timeout,
         max_connections=max_connections,
@@ -193,6 +196,7 @@ class _Server:
     async def run(self, listener: Listener[Any], task_status: TaskStatus[WebSocketListener]) -> None:
         try:
             async with create_task_group() as handlers:
+                handlers.start_soon(self.options.pulse.run)
                 with self._accepting:
                     async with create_task_group() as acceptors:
                         for each in _parts(listener):

@@ -7,14 +7,14 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from anyio import CancelScope, EndOfStream, aclose_forcefully, current_time, move_on_after
+from anyio import CancelScope, EndOfStream, current_time, move_on_after
 from anyio.abc import AnyByteStream
 
 from ._protocol.close import CloseCode
 from ._protocol.http import Request
 from ._protocol.server_handshake import BadRequest, ServerHandshake
 from ._request import ServerOptions, WebSocketRequest
-from ._streams.connection import TRANSPORT_ERRORS, Connection
+from ._streams.connection import TRANSPORT_ERRORS, Connection, release
 from ._streams.errors import ConnectionBroken, ConnectionClosed
 from ._transport import receive_some, say_and_drain, wrap_tls
 
@@ -30,7 +30,6 @@ class Visit:
         self._stream = stream
         self._handler = handler
         self._options = options
-        self._handshake = ServerHandshake(limits=options.limits, compression=options.compression)
         self._answer_by = CancelScope()  # disarmed by the handler's answer
         self._request: WebSocketRequest | None = None
         self._connection: Connection | None = None
@@ -56,28 +55,30 @@ class Visit:
             logger.debug("connection lost during the opening handshake: %r", exc)
         finally:
             with suppress(Exception):
-                await aclose_forcefully(self._stream)
+                await release(self._stream)
 
     async def _receive_and_handle(self) -> None:
         if self._options.ssl_context is not None:
             self._stream = await wrap_tls(self._stream, self._options.ssl_context, server_side=True)
+        handshake = ServerHandshake(limits=self._options.limits, compression=self._options.compression)
         try:
-            request = await self._receive_request()
+            request = await self._receive_request(handshake)
         except BadRequest as exc:
             logger.debug("bad opening handshake: %s", exc)
             await say_and_drain(self._stream, exc.response)
             return
         self._request = WebSocketRequest(
-            self._stream, self._handshake, request, self._options, on_answer=self._answered
+            self._stream, handshake, request, self._options, on_answer=self._answered
         )
+        del handshake  # which a connection has no use for: the request lets go of it when it is answered
         if self._is_admitted(request.origin):
             await self._run_handler(self._request)
         else:
             await self._request.reject(403, body="This origin may not connect.\n")
 
-    async def _receive_request(self) -> Request:
+    async def _receive_request(self, handshake: ServerHandshake) -> Request:
         while True:
-            request = self._handshake.receive_data(await receive_some(self._stream))
+            request = handshake.receive_data(await receive_some(self._stream))
             if request is not None:
                 return request
 

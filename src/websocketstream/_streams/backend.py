@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from anyio import Event
 from sniffio import current_async_library
 
 
@@ -20,6 +21,30 @@ class Waiter(Protocol):
     async def wait(self) -> object:
         """Wait for :meth:`set`."""
         ...
+
+
+class Signal:
+    """An event that costs next to nothing until somebody waits for it."""
+
+    __slots__ = ("_event", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._event: Event | None = None
+
+    def set(self) -> None:
+        """Wake all who wait; further calls change nothing."""
+        self.is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        """Wait for :meth:`set`; a checkpoint in any case."""
+        if self._event is None:
+            self._event = Event()
+            if self.is_set:
+                self._event.set()
+        await self._event.wait()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from anyio.lowlevel import checkpoint
 
 CHECKPOINT_EVERY = 128  # operations, at the most
+# And at the least: what was received after a wait can be answered before anything else happens.
+CHECKPOINT_NOT_BEFORE = 2
 CHECKPOINT_SECONDS = 0.0005  # what the operations between two checkpoints should take, at the most
 
 
@@ -15,16 +17,15 @@ class Budget:
 
     Checkpoints yield to the event loop and notice a cancellation. As many operations are allowed as fit into half a
     millisecond, going by those before, but never more than 128: a consumer that takes long for each message yields
-    after each one. Waiting is a checkpoint, too; every checkpoint starts a new ``turn``.
+    after every second one. Waiting is a checkpoint, too; every checkpoint starts a new ``turn``.
     """
 
     __slots__ = ("_allowed", "_clock", "_since", "left", "turn")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._allowed = 1
+        self._allowed = self.left = CHECKPOINT_EVERY // 8
         self._since = clock()
-        self.left = 1
         self.turn = 0
 
     def take(self, operations: int) -> int:
@@ -37,7 +38,7 @@ class Budget:
         """Yield to the event loop because nothing is left, and start a new turn."""
         took = self._clock() - self._since
         if took > CHECKPOINT_SECONDS:
-            self._allowed = max(1, int(self._allowed * CHECKPOINT_SECONDS / took))
+            self._allowed = max(CHECKPOINT_NOT_BEFORE, int(self._allowed * CHECKPOINT_SECONDS / took))
         elif took < CHECKPOINT_SECONDS / 2:
             self._allowed = min(CHECKPOINT_EVERY, self._allowed * 2)
         await checkpoint()

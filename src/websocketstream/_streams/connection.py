@@ -6,6 +6,7 @@ where they receive, send, or wait for ``closed``.
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -17,7 +18,6 @@ from anyio import (
     CancelScope,
     ClosedResourceError,
     EndOfStream,
-    Event,
     aclose_forcefully,
     move_on_after,
 )
@@ -28,11 +28,11 @@ from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
 from .._protocol.codec import Close, Codec, Event as CodecEvent, Failure, Message, Ping, Pong
 from .._protocol.errors import WebSocketError
 from .._protocol.state import ENDED, Happening, State, advance
-from .backend import current_backend
+from .backend import Signal, current_backend
 from .budget import Budget
 from .direct import Buffer, DirectStream
 from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose, describe
-from .heartbeat import Heartbeat
+from .heartbeat import Heartbeat, Pulse
 from .options import StreamOptions
 from .pings import PendingPing, Pings
 from .readable import ReadableStream
@@ -46,6 +46,9 @@ DRAIN_SECONDS = 1.0
 # The peer's last word waits behind messages that the application has not read yet, so that these can still be answered;
 # but not for longer than this (seconds), or a peer would wait for our Close frame in vain (rule X7).
 LINGER_SECONDS = 1.0
+# The peer may answer a message with its Close frame before our writer task has had its turn and knows that the message
+# has left. So many passes of the event loop it gets, for all the layers of a transport.
+WRITER_PASSES = 10
 # A cancelled block says goodbye, but not for longer than this (seconds).
 CANCEL_GRACE = 0.5
 
@@ -63,6 +66,7 @@ class Connection:
         server: bool,
         options: StreamOptions,
         early_data: bytes = b"",
+        pulse: Pulse | None = None,
     ) -> None:
         self.stream = stream
         self.server = server
@@ -75,23 +79,22 @@ class Connection:
         self._last_word: Close | Failure | None = None  # of the peer, decoded and not yet acted upon
         self._peer_close: CloseInfo | None = None
         self._error: ConnectionBroken | None = None
-        self._settled = Event()
-        self._done = Event()
-        self._running = 0
+        self._settled = Signal()
+        self._done = Signal()
         self._write_error: BaseException | None = None
-        self._farewell = (
-            Event()
-        )  # set when nothing of the peer's is needed before the last half of the transport goes
-        self._writer_done = Event()
+        # Set when nothing of the peer's is needed before the last half of the transport goes.
+        self._farewell = Signal()
+        self._writer_done = Signal()
         self._heartbeat: Heartbeat | None = None
-        # Shielded: a cancellation around the block must not take the tasks away before they have said goodbye. The
-        # block's end always cancels them, see drop().
-        self._reader_scope = CancelScope(shield=True)
-        self._writer_scope = CancelScope(shield=True)
-        self._heartbeat_scope = CancelScope(shield=True)
+        self._pulse = pulse
+        self._task_group: TaskGroup
+        self._deadline = math.inf  # of the tasks, once the end has begun
+        self._scopes: dict[str, CancelScope] = {}
         self._backend = backend = current_backend()
         budget = Budget(backend.clock)
-        self._writer = Writer(stream, codec, budget, backend, self._wrote)
+        self._writer = Writer(
+            stream, codec, budget, backend, on_progress=self._wrote, start_task=self._start_writer
+        )
         self.readable = ReadableStream(
             options.read_buffer, budget, backend, on_cancel=self._cancel_readable, on_aclose=self.aclose
         )
@@ -152,19 +155,30 @@ class Connection:
     # --- life: started by the owner's task group, ended by the owner's block
 
     def start(self, task_group: TaskGroup) -> None:
-        """Start the background tasks."""
-        self._spawn(task_group, self._read, self._reader_scope)
-        self._spawn(task_group, self._write, self._writer_scope)
-        if self._options.ping_interval is not None:
-            self._heartbeat = Heartbeat(
-                self._options.ping_interval,
-                self._options.ping_timeout,
-                self.pings,
-                self._backend.clock,
-                send_ping=self._send_ping,
-                give_up=self._give_up,
-            )
-            self._spawn(task_group, self._heartbeat.run, self._heartbeat_scope)
+        """Start reading, and what else is needed; the writer task comes and goes."""
+        self._task_group = task_group
+        self._spawn("reader", self._read)
+        self._writer.wake()  # in case we were told to close before we had begun
+        if self._options.ping_interval is None:
+            return
+        pulse = self._pulse
+        if pulse is None:
+            pulse = Pulse(self._backend.clock)
+            self._spawn("pulse", pulse.run)
+        self._heartbeat = Heartbeat(
+            self._options.ping_interval,
+            self._options.ping_timeout,
+            self.pings,
+            pulse,
+            send_ping=self._send_ping,
+            give_up=self._give_up,
+        )
+
+    def _start_writer(self) -> bool:
+        if not self._scopes:  # before the start nothing can be written, nor after the last task has gone
+            return False
+        self._spawn("writer", self._write)
+        return True
 
     def start_close(self, code: int | None, reason: str, *, drop: bool = False) -> None:
         """Close from this side with a code that was checked, or is ours to choose."""
@@ -191,25 +205,33 @@ class Connection:
 
     async def drop(self) -> None:
         """End the transport now, unless it has ended, and wait for the background tasks."""
-        for scope in (self._reader_scope, self._writer_scope, self._heartbeat_scope):
+        if self._done.is_set:
+            return
+        for scope in self._scopes.values():
             scope.cancel()
         with CancelScope(shield=True):  # bounded: the tasks are cancelled and only release the transport
             await self._done.wait()
 
-    def _spawn(self, task_group: TaskGroup, task: Callable[[], Awaitable[None]], scope: CancelScope) -> None:
-        self._running += 1
-        task_group.start_soon(self._run, task, scope, name=f"websocketstream {task.__name__.strip('_')}")
+    def _spawn(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
+        # Shielded: a cancellation around the block must not take the tasks away before they have said goodbye. The
+        # block's end always cancels them, see drop().
+        self._scopes[name] = CancelScope(shield=True, deadline=self._deadline)
+        self._task_group.start_soon(self._run, name, task, name=f"websocketstream {name}")
 
-    async def _run(self, task: Callable[[], Awaitable[None]], scope: CancelScope) -> None:
+    async def _run(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         try:
-            with scope:
+            with self._scopes[name]:
                 await task()
         except Exception as exc:  # noqa: BLE001
             self._broke_down(exc)
         finally:
-            self._running -= 1
-            if not self._running:
+            del self._scopes[name]
+            if not self._scopes:
                 self._done.set()
+
+    def _stop(self, name: str) -> None:
+        if name in self._scopes:
+            self._scopes[name].cancel()
 
     # --- the reader task
 
@@ -226,10 +248,10 @@ class Connection:
             self._broke_down(exc)
         finally:
             self._transport_ended("the closing handshake was not complete in time")
-            self._writer_scope.cancel()
-            self._heartbeat_scope.cancel()
+            self._stop("writer")
+            self._stop_heartbeat()
             with suppress(Exception):
-                await aclose_forcefully(self.stream)
+                await release(self.stream)
 
     async def _read_until_end(self) -> None:
         attention = self._feed(self._early_data)
@@ -287,6 +309,10 @@ class Connection:
         try:
             with self._clock_stopped(), move_on_after(LINGER_SECONDS):
                 await self.readable._wait_until_drained()
+                for _ in range(WRITER_PASSES):
+                    if not self.writable._has_held_senders:
+                        break
+                    await checkpoint()
         finally:
             if isinstance(last, Close):
                 self._peer_closed(last)
@@ -300,16 +326,16 @@ class Connection:
 
     async def _write(self) -> None:
         try:
-            await self._writer.run()
-            self._advance(Happening.CLOSE_WRITTEN)
-            await self._farewell.wait()
-            if self.server or self.state is State.BROKEN:
-                await half_close(self.stream)
+            if await self._writer.run():
+                self._advance(Happening.CLOSE_WRITTEN)
+                await self._farewell.wait()
+                if self.server or self.state is State.BROKEN:
+                    await half_close(self.stream)
+                self._writer_done.set()
         except TRANSPORT_ERRORS as exc:
             # The reader may still find out why: what the peer sent before it went is waiting to be read.
             self._write_error = exc
             self._limit_life(DRAIN_SECONDS)
-        finally:
             self._writer_done.set()
 
     def _wrote(self, with_ping: bool) -> None:
@@ -323,6 +349,11 @@ class Connection:
         self._writer.ping(ping.payload)
         return ping
 
+    def _stop_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        self._stop("pulse")
+
     def _give_up(self) -> None:
         self._fail(
             CloseCode.INTERNAL_ERROR,
@@ -334,7 +365,7 @@ class Connection:
 
     def _begin_close(self, code: int | None, reason: str) -> None:
         self._advance(Happening.CLOSE)
-        self._heartbeat_scope.cancel()  # from here on the closing handshake has its own deadline
+        self._stop_heartbeat()  # from here on the closing handshake has its own deadline
         self._writer.close(code, reason)
 
     def _cancel_readable(self, error: BaseException | None) -> None:
@@ -403,7 +434,7 @@ class Connection:
             self._settle()
 
     def _settle(self) -> None:
-        if self._settled.is_set():
+        if self._settled.is_set:
             return
         if self._error is not None:
             self.close_info = CloseInfo(
@@ -415,13 +446,21 @@ class Connection:
         self.pings.give_up()
 
     def _limit_life(self, seconds: float) -> None:
-        deadline = self._backend.clock() + seconds
-        for scope in (self._reader_scope, self._writer_scope):
-            scope.deadline = min(scope.deadline, deadline)
+        self._deadline = min(self._deadline, self._backend.clock() + seconds)
+        for scope in self._scopes.values():
+            scope.deadline = self._deadline
 
 
 def _closed_here() -> ClosedResourceError:
     return ClosedResourceError("the connection was closed on this side")
+
+
+async def release(stream: AnyByteStream) -> None:
+    """Close a transport without waiting for anything."""
+    if isinstance(stream, DirectStream):
+        await stream.aclose()  # which does not wait, so there is nothing to cut short
+    else:
+        await aclose_forcefully(stream)
 
 
 async def half_close(stream: AnyByteStream) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from socket import socket
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 from anyio import BrokenResourceError
 from anyio.abc import AnyByteStream, ByteStream, SocketAttribute, SocketStream
@@ -71,7 +71,7 @@ class SocketSink:
 
     async def finish_send(self, rest: Buffer) -> None:
         """Send the rest, waiting for the system to take it."""
-        await self._stream.send(bytes(rest))
+        await self._stream.send(cast("bytes", rest))  # a socket takes any buffer
 
 
 def sink_of(stream: AnyByteStream) -> Sink | None:

@@ -1,12 +1,14 @@
-"""The keepalive task: pings in silence, and the end of a peer that stays silent."""
+"""Keepalive: pings in silence, and the end of a peer that stays silent; one task for any number of connections."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING
 
-from anyio import Event, sleep_until
+from anyio import CancelScope, Event
 
 from .._protocol.keepalive import Action, Keepalive
 from .pings import PendingPing, Pings
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Heartbeat:
-    """Drives a :class:`Keepalive` by the event loop's clock.
+    """The keepalive of one connection: a :class:`Keepalive` on the event loop's clock, asked when it is due.
 
     :param interval: seconds of silence before a ping
     :param timeout: seconds of silence after it before ``give_up`` is called; None for never
@@ -27,49 +29,86 @@ class Heartbeat:
         interval: float,
         timeout: float | None,
         pings: Pings,
-        clock: Callable[[], float],
+        pulse: Pulse,
         *,
         send_ping: Callable[[], PendingPing],
         give_up: Callable[[], None],
     ) -> None:
-        self._clock = clock
-        self._keepalive = Keepalive(interval, timeout, clock())
+        self._keepalive = Keepalive(interval, timeout, pulse.clock())
         self._pings = pings
-        self._send_ping = send_ping
-        self._give_up = give_up
-        self._reading = Event()
-        self._reading.set()
+        self._pulse = pulse
+        self._send_ping: Callable[[], PendingPing] | None = send_ping
+        self._give_up: Callable[[], None] | None = give_up
+        self._ping: PendingPing | None = None
+        self._overdue = False
+        pulse.add(self, self._keepalive.deadline)
 
     def heard(self) -> None:
         """Take note of inbound bytes."""
-        self._keepalive.heard(self._clock())
+        self._keepalive.heard(self._pulse.clock())
 
     def wrote(self, with_ping: bool) -> None:
         """Take note of outbound progress."""
-        self._keepalive.wrote(self._clock(), ping=with_ping)
+        self._keepalive.wrote(self._pulse.clock(), ping=with_ping)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Let the clock stand still while we do not read."""
-        self._reading = Event()
-        self._keepalive.pause(self._clock())
+        self._keepalive.pause(self._pulse.clock())
         try:
             yield
         finally:
-            self._keepalive.resume(self._clock())
-            self._reading.set()
+            self._keepalive.resume(self._pulse.clock())
+            if self._overdue:
+                self._overdue = False
+                self._pulse.add(self, self._keepalive.deadline)
+
+    def stop(self) -> None:
+        """End: the pulse may keep the heartbeat up to an interval longer, but not the connection with it."""
+        self._send_ping = self._give_up = None
+
+    def beat(self) -> float | None:
+        """Do what is due; return when to ask again, None for never or for when the pause is over."""
+        if self._send_ping is None or self._give_up is None:
+            return None
+        if self._keepalive.paused:
+            self._overdue = True
+            return None
+        action = self._keepalive.expired(self._pulse.clock())
+        if action is Action.PING:
+            if self._ping is not None:
+                self._pings.forget(self._ping)  # never answered, yet the peer lives: do not pile them up
+            self._ping = self._send_ping()
+        elif action is Action.GIVE_UP:
+            self._give_up()
+            return None
+        return self._keepalive.deadline
+
+
+class Pulse:
+    """The task that asks heartbeats when they are due, and sleeps in between."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._due: list[tuple[float, int, Heartbeat]] = []
+        self._order = count()
+        self._sleep: CancelScope | None = None
+
+    def add(self, heartbeat: Heartbeat, deadline: float) -> None:
+        """Ask this heartbeat at the deadline (seconds of the clock)."""
+        heapq.heappush(self._due, (deadline, next(self._order), heartbeat))
+        if self._sleep is not None and deadline < self._sleep.deadline:
+            self._sleep.deadline = deadline
 
     async def run(self) -> None:
-        """Ping and watch until the peer is given up."""
-        ping: PendingPing | None = None
+        """Sleep and ask, for ever."""
+        never = Event()
         while True:
-            await self._reading.wait()
-            await sleep_until(self._keepalive.deadline)
-            action = self._keepalive.expired(self._clock())
-            if action is Action.PING:
-                if ping is not None:
-                    self._pings.forget(ping)  # never answered, yet the peer lives: do not pile them up
-                ping = self._send_ping()
-            elif action is Action.GIVE_UP:
-                self._give_up()
-                return
+            with CancelScope(deadline=self._due[0][0] if self._due else float("inf")) as self._sleep:
+                await never.wait()
+            self._sleep = None
+            while self._due and self._due[0][0] <= self.clock():
+                heartbeat = heapq.heappop(self._due)[2]
+                again = heartbeat.beat()
+                if again is not None:
+                    self.add(heartbeat, again)

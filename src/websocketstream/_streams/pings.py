@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secrets import token_bytes
 
-from anyio import Event
+from .backend import Signal
 
 
 class PendingPing:
@@ -17,7 +17,7 @@ class PendingPing:
         self.payload = token_bytes(8)
         self.sent_at = sent_at
         self.latency: float | None = None
-        self.answered = Event()
+        self.answered = Signal()
 
 
 class Pings:

@@ -6,8 +6,8 @@ task, which completes it whatever becomes of the sender.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 from anyio.abc import AnyByteStream
 
@@ -32,7 +32,9 @@ class Writer:
         codec: Codec,
         budget: Budget,
         backend: Backend,
+        *,
         on_progress: Callable[[bool], None],
+        start_task: Callable[[], bool],
     ) -> None:
         self._stream = stream
         self._sink = sink_of(stream)
@@ -42,8 +44,11 @@ class Writer:
         self._budget = budget
         self._turn = -1  # the sender's turn in which a message was written at once
         self._on_progress = on_progress
-        self._pongs: deque[bytes] = deque(maxlen=MAX_QUEUED_PONGS)
-        self._pings: deque[bytes] = deque()
+        self._start_task = start_task
+        self._running = False
+        self._over = False  # the Close frame has been written, or the transport has failed
+        self._pongs: list[bytes] = []
+        self._pings: list[bytes] = []
         self._close: tuple[int | None, str] | None = None
         self._work: Waiter | None = None
         self._chunks: Iterator[Buffer] = iter(())
@@ -59,9 +64,11 @@ class Writer:
         self._writable = writable
 
     def wake(self) -> None:
-        """Tell the writer task that there is something to write."""
+        """Let the writer task write what there is; it is started when it does not run."""
         if self._work is not None:
             self._work.set()
+        elif not self._running and not self._over:
+            self._running = self._start_task()
 
     def message_queued(self) -> bool:
         """Write a message at once if it is the first of the sender's turn, or leave it to be written with the next ones.
@@ -87,6 +94,7 @@ class Writer:
     def pong(self, payload: bytes) -> None:
         """Queue the answer to a ping."""
         self._pongs.append(payload)
+        del self._pongs[:-MAX_QUEUED_PONGS]
         self.wake()
 
     def ping(self, payload: bytes) -> None:
@@ -104,30 +112,44 @@ class Writer:
         self._close = (code, reason)
         self.wake()
 
-    async def run(self) -> None:
-        """Write until the Close frame has been written.
+    async def run(self) -> bool:
+        """Write what there is; true when the Close frame has been written, after which there is nothing more.
+
+        Where senders can write by themselves, the task ends when it is idle, for an idle connection should cost
+        little; elsewhere it waits for more.
 
         :raises anyio.BrokenResourceError: the transport failed (or its own error)
         """
-        while self._failure is None:
-            chunk = self._next_chunk()
-            if chunk is not None:
-                await self._send(chunk)
-                self._took(len(chunk))
-            elif self._last:
-                return
-            else:
-                self._work = self._backend.waiter()
-                await self._work.wait()
-                self._work = None
-        raise self._failure
+        try:
+            while self._failure is None:
+                chunk = self._next_chunk()
+                if chunk is not None:
+                    await self._send(chunk)
+                    self._took(len(chunk))
+                elif self._last:
+                    self._over = True
+                    return True
+                elif self._sink is not None:
+                    return False
+                else:
+                    self._work = self._backend.waiter()
+                    await self._work.wait()
+                    self._work = None
+            raise self._failure
+        except Exception:
+            self._over = True
+            raise
+        finally:
+            self._running = False
 
     async def _send(self, chunk: Buffer) -> None:
-        if self._sink is not None and self._tried:
+        if self._sink is None:
+            # Always bytes: that is all anyio's byte streams promise to take.
+            await self._stream.send(bytes(chunk))
+        elif self._tried:
             await self._sink.finish_send(chunk)
         else:
-            # Always bytes: that is all anyio's byte streams promise to take.
-            await self._stream.send(chunk if type(chunk) is bytes else bytes(chunk))
+            await self._stream.send(cast("bytes", chunk))  # sockets take any buffer
 
     def _write_now(self) -> bool:
         """Write from the sender's task, without waiting; false when something else is on its way."""
@@ -185,10 +207,10 @@ class Writer:
         return True
 
     def _encode_controls(self, buffers: list[Buffer]) -> None:
-        while self._pongs:
-            buffers.append(self._codec.send_pong(self._pongs.popleft()))
-        while self._pings:
-            buffers.append(self._codec.send_ping(self._pings.popleft()))
+        buffers += map(self._codec.send_pong, self._pongs)
+        buffers += map(self._codec.send_ping, self._pings)
+        self._pongs.clear()
+        self._pings.clear()
 
 
 def coalesce(buffers: Sequence[Buffer], total: int) -> Iterator[Buffer]:
