@@ -53,6 +53,8 @@ def test_the_reference_documents_every_public_name_once(module: ModuleType) -> N
 @pytest.mark.parametrize("module", [websocketstream, testing], ids=lambda module: module.__name__)
 def test_every_public_name_has_a_docstring_that_starts_with_a_sentence(module: ModuleType) -> None:
     for name in module.__all__:
+        if isinstance(getattr(module, name), str):
+            continue  # data has no docstring of its own; the reference says what it is
         doc = inspect.getdoc(getattr(module, name))
         assert doc, name
         first = doc.split("\n\n")[0]

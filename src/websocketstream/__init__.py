@@ -12,6 +12,7 @@ from __future__ import annotations
 from ._client import open_websocket_stream as open_websocket_stream
 from ._protocol.close import CloseCode as CloseCode, CloseInfo as CloseInfo
 from ._protocol.deflate import Compression as Compression
+from ._protocol.engine import ENGINE as engine  # noqa: N811  (constant, but spelled as the other names are)
 from ._protocol.errors import (
     ConnectFailed as ConnectFailed,
     HandshakeError as HandshakeError,
@@ -65,6 +66,7 @@ __all__ = [
     "WebSocketRequest",
     "WebSocketStream",
     "WritableStream",
+    "engine",
     "open_websocket_stream",
     "serve_websocket_streams",
 ]
