@@ -23,10 +23,11 @@ from ._protocol.errors import ConnectFailed, HandshakeTimeout
 from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Response
 from ._protocol.url import WebSocketURL, parse_url
 from ._proxy import check_proxy, connect_through
-from ._streams.connection import TRANSPORT_ERRORS, Connection
+from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
 from ._streams.stream import StreamBlock, WebSocketStream
-from ._transport import receive_some, wrap_tls
+from ._streams.transport import TRANSPORT_ERRORS, receive_some
+from ._transport import wrap_tls
 
 REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here
 

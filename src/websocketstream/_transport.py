@@ -8,20 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from anyio import BrokenResourceError, EndOfStream, Lock, move_on_after
-from anyio.abc import AnyByteStream, ByteReceiveStream, ByteStream
+from anyio.abc import AnyByteStream, ByteStream
 from anyio.streams.tls import TLSStream
 
-from ._streams.connection import DRAIN_SECONDS, READ_BYTES, TRANSPORT_ERRORS, half_close
-
-
-async def receive_some(stream: AnyByteStream) -> bytes:
-    """Receive what has arrived.
-
-    :raises anyio.EndOfStream: the peer has ended the stream
-    """
-    if isinstance(stream, ByteReceiveStream):
-        return await stream.receive(READ_BYTES)
-    return await stream.receive()
+from ._streams.transport import DRAIN_SECONDS, READ_BYTES, TRANSPORT_ERRORS, half_close, receive_some
 
 
 async def say_and_drain(stream: AnyByteStream, last_words: bytes) -> None:

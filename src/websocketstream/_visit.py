@@ -14,9 +14,10 @@ from ._protocol.close import CloseCode
 from ._protocol.http import Request
 from ._protocol.server_handshake import BadRequest, ServerHandshake
 from ._request import ServerOptions, WebSocketRequest
-from ._streams.connection import TRANSPORT_ERRORS, Connection, release
+from ._streams.connection import Connection
 from ._streams.errors import ConnectionBroken, ConnectionClosed
-from ._transport import receive_some, say_and_drain, wrap_tls
+from ._streams.transport import TRANSPORT_ERRORS, receive_some, release
+from ._transport import say_and_drain, wrap_tls
 
 logger = logging.getLogger("websocketstream.server")
 

@@ -7,52 +7,33 @@ where they receive, send, or wait for ``closed``.
 from __future__ import annotations
 
 import math
-import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import cast
+from contextlib import suppress
 
 from anyio import (
-    BrokenResourceError,
-    BusyResourceError,
     CancelScope,
     ClosedResourceError,
-    EndOfStream,
-    aclose_forcefully,
-    move_on_after,
 )
-from anyio.abc import AnyByteStream, ByteReceiveStream, TaskGroup
-from anyio.lowlevel import checkpoint
+from anyio.abc import AnyByteStream, TaskGroup
 
 from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
-from .._protocol.codec import Close, Codec, Event as CodecEvent, Failure, Message, Ping, Pong
+from .._protocol.codec import Close, Codec, Failure
 from .._protocol.errors import WebSocketError
 from .._protocol.state import ENDED, Happening, State, advance
 from .backend import Signal, current_backend
 from .budget import Budget
-from .direct import Buffer, DirectStream
 from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose, describe
 from .heartbeat import Heartbeat, Pulse
 from .options import StreamOptions
 from .pings import PendingPing, Pings
 from .readable import ReadableStream
+from .reader import Reader
+from .transport import DRAIN_SECONDS, TRANSPORT_ERRORS, half_close, release
 from .writable import WritableStream
 from .writer import Writer
 
-READ_BYTES = 65536
-# After the last byte of ours, how long (seconds) the peer may take to end the transport before we do. RFC 6455
-# section 7.1.1 wants the server to end it first; an end with unread data would reset it and destroy our Close frame.
-DRAIN_SECONDS = 1.0
-# The peer's last word waits behind messages that the application has not read yet, so that these can still be answered;
-# but not for longer than this (seconds), or a peer would wait for our Close frame in vain (rule X7).
-LINGER_SECONDS = 1.0
-# The peer may answer a message with its Close frame before our writer task has had its turn and knows that the message
-# has left. So many passes of the event loop it gets, for all the layers of a transport.
-WRITER_PASSES = 10
 # A cancelled block says goodbye, but not for longer than this (seconds).
 CANCEL_GRACE = 0.5
-
-TRANSPORT_ERRORS = (BrokenResourceError, ClosedResourceError, BusyResourceError, OSError, ssl.SSLError)
 
 
 class Connection:
@@ -76,7 +57,6 @@ class Connection:
         self._codec = codec
         self._options = options
         self._early_data = early_data
-        self._last_word: Close | Failure | None = None  # of the peer, decoded and not yet acted upon
         self._peer_close: CloseInfo | None = None
         self._error: ConnectionBroken | None = None
         self._settled = Signal()
@@ -107,6 +87,15 @@ class Connection:
             on_aclose=self.aclose,
         )
         self._writer.serve(self.writable)
+        self._reader = Reader(
+            stream,
+            codec,
+            self.readable,
+            self.writable,
+            on_ping=self._writer.pong,
+            on_pong=self._take_pong,
+            on_last_word=self._take_last_word,
+        )
 
     # --- what the application can do
 
@@ -165,7 +154,7 @@ class Connection:
         if pulse is None:
             pulse = Pulse(self._backend.clock)
             self._spawn("pulse", pulse.run)
-        self._heartbeat = Heartbeat(
+        self._heartbeat = self._reader.heartbeat = Heartbeat(
             self._options.ping_interval,
             self._options.ping_timeout,
             self.pings,
@@ -237,7 +226,7 @@ class Connection:
 
     async def _read(self) -> None:
         try:
-            await self._read_until_end()
+            await self._reader.run(self._early_data)
             if self.state is State.CLOSE_RECEIVED:
                 # The peer has said all it had to say; our answer may still reach it.
                 await self._writer_done.wait()
@@ -253,74 +242,11 @@ class Connection:
             with suppress(Exception):
                 await release(self.stream)
 
-    async def _read_until_end(self) -> None:
-        attention = self._feed(self._early_data)
-        while True:
-            while attention:
-                attention = await self._attend()
-            try:
-                if isinstance(self.stream, DirectStream):
-                    await self.stream.pump(self._feed)
-                    attention = True
-                else:
-                    attention = self._feed(await self._receive())
-            except EndOfStream:
-                return
-
-    async def _receive(self) -> bytes:
-        if isinstance(self.stream, ByteReceiveStream):
-            return await self.stream.receive(READ_BYTES)
-        return await self.stream.receive()
-
-    def _feed(self, data: Buffer) -> bool:
-        """Deliver what arrived, and tell whether the reader task has something to wait for before it reads on."""
-        if self._heartbeat is not None:
-            self._heartbeat.heard()
-        events = self._codec.receive_data(data)
-        if self._codec.only_messages:
-            self.readable._push(cast("list[Message]", events))
+    def _take_last_word(self, last_word: Close | Failure) -> None:
+        if isinstance(last_word, Close):
+            self._peer_closed(last_word)
         else:
-            self.readable._push([event for event in events if isinstance(event, (str, bytes))])
-            self._take_controls(events)
-        return self.readable._full or self._codec.pending or self._last_word is not None
-
-    def _take_controls(self, events: list[CodecEvent]) -> None:
-        for event in events:
-            if isinstance(event, Ping):
-                self._writer.pong(event.payload)
-            elif isinstance(event, Pong):
-                self.pings.pong(event.payload, self._backend.clock())
-            elif isinstance(event, (Close, Failure)):
-                self._last_word = event
-
-    async def _attend(self) -> bool:
-        """Wait for what keeps us from reading on, go on decoding, and tell whether there is more to attend to."""
-        if self._last_word is not None:
-            await self._conclude(self._last_word)
-            self._last_word = None
-        elif self.readable._full:
-            with self._clock_stopped():
-                await self.readable._wait_for_room()
-        else:
-            await checkpoint()  # one peer must not hold the event loop: the codec works in portions
-        return self._codec.pending and self._feed(b"")
-
-    async def _conclude(self, last: Close | Failure) -> None:
-        try:
-            with self._clock_stopped(), move_on_after(LINGER_SECONDS):
-                await self.readable._wait_until_drained()
-                for _ in range(WRITER_PASSES):
-                    if not self.writable._has_held_senders:
-                        break
-                    await checkpoint()
-        finally:
-            if isinstance(last, Close):
-                self._peer_closed(last)
-            else:
-                self._fail(last.code, last.message, reason=last.message)
-
-    def _clock_stopped(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._heartbeat is None else self._heartbeat.paused()
+            self._fail(last_word.code, last_word.message, reason=last_word.message)
 
     # --- the writer task
 
@@ -343,6 +269,9 @@ class Connection:
             self._heartbeat.wrote(with_ping)
 
     # --- pings
+
+    def _take_pong(self, payload: bytes) -> None:
+        self.pings.pong(payload, self._backend.clock())
 
     def _send_ping(self) -> PendingPing:
         ping = self.pings.start(self._backend.clock())
@@ -453,22 +382,3 @@ class Connection:
 
 def _closed_here() -> ClosedResourceError:
     return ClosedResourceError("the connection was closed on this side")
-
-
-async def release(stream: AnyByteStream) -> None:
-    """Close a transport without waiting for anything."""
-    if isinstance(stream, DirectStream):
-        await stream.aclose()  # which does not wait, so there is nothing to cut short
-    else:
-        await aclose_forcefully(stream)
-
-
-async def half_close(stream: AnyByteStream) -> None:
-    """Send the end of our direction and leave the other one open, where the transport can."""
-    try:
-        await stream.send_eof()
-    except NotImplementedError:
-        # TLS has no half-close in anyio; after the Close frames its transport's will do.
-        transport = getattr(stream, "transport_stream", None)
-        if transport is not None:
-            await transport.send_eof()

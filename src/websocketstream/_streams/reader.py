@@ -1,0 +1,115 @@
+"""The reader: from bytes to messages in the receive buffer, as fast as the application takes them and no faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import cast
+
+from anyio import EndOfStream, move_on_after
+from anyio.abc import AnyByteStream
+from anyio.lowlevel import checkpoint
+
+from .._protocol.codec import Close, Codec, Event, Failure, Message, Ping, Pong
+from .direct import Buffer, DirectStream
+from .heartbeat import Heartbeat
+from .readable import ReadableStream
+from .transport import receive_some
+from .writable import WritableStream
+
+# The peer's last word waits behind messages that the application has not read yet, so that these can still be answered;
+# but not for longer than this (seconds), or a peer would wait for our Close frame in vain (rule X7).
+LINGER_SECONDS = 1.0
+# The peer may answer a message with its Close frame before our writer task has had its turn and knows that the message
+# has left. So many passes of the event loop it gets, for all the layers of a transport.
+WRITER_PASSES = 10
+
+
+class Reader:
+    """Reads, decodes and delivers; what the peer says last is handed on when the application has come that far."""
+
+    def __init__(
+        self,
+        stream: AnyByteStream,
+        codec: Codec,
+        readable: ReadableStream,
+        writable: WritableStream,
+        *,
+        on_ping: Callable[[bytes], None],
+        on_pong: Callable[[bytes], None],
+        on_last_word: Callable[[Close | Failure], None],
+    ) -> None:
+        self._stream = stream
+        self._codec = codec
+        self._readable = readable
+        self._writable = writable
+        self._on_ping = on_ping
+        self._on_pong = on_pong
+        self._on_last_word = on_last_word
+        self._last_word: Close | Failure | None = None  # decoded and not yet handed on
+        self.heartbeat: Heartbeat | None = None
+
+    async def run(self, early_data: bytes) -> None:
+        """Read until the peer ends the transport.
+
+        :raises anyio.BrokenResourceError: the transport failed (or its own error)
+        """
+        attention = self._feed(early_data)
+        while True:
+            while attention:
+                attention = await self._attend()
+            try:
+                if isinstance(self._stream, DirectStream):
+                    await self._stream.pump(self._feed)
+                    attention = True
+                else:
+                    attention = self._feed(await receive_some(self._stream))
+            except EndOfStream:
+                return
+
+    def _feed(self, data: Buffer) -> bool:
+        """Deliver what arrived, and tell whether there is something to wait for before more is read."""
+        if self.heartbeat is not None:
+            self.heartbeat.heard()
+        events = self._codec.receive_data(data)
+        if self._codec.only_messages:
+            self._readable._push(cast("list[Message]", events))
+        else:
+            self._readable._push([event for event in events if isinstance(event, (str, bytes))])
+            self._take_controls(events)
+        return self._readable._full or self._codec.pending or self._last_word is not None
+
+    def _take_controls(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Ping):
+                self._on_ping(event.payload)
+            elif isinstance(event, Pong):
+                self._on_pong(event.payload)
+            elif isinstance(event, (Close, Failure)):
+                self._last_word = event
+
+    async def _attend(self) -> bool:
+        """Wait for what keeps us from reading on, go on decoding, and tell whether there is more to attend to."""
+        if self._last_word is not None:
+            last_word, self._last_word = self._last_word, None
+            await self._conclude(last_word)
+        elif self._readable._full:
+            with self._clock_stopped():
+                await self._readable._wait_for_room()
+        else:
+            await checkpoint()  # one peer must not hold the event loop: the codec works in portions
+        return self._codec.pending and self._feed(b"")
+
+    async def _conclude(self, last_word: Close | Failure) -> None:
+        try:
+            with self._clock_stopped(), move_on_after(LINGER_SECONDS):
+                await self._readable._wait_until_drained()
+                for _ in range(WRITER_PASSES):
+                    if not self._writable._has_held_senders:
+                        break
+                    await checkpoint()
+        finally:
+            self._on_last_word(last_word)
+
+    def _clock_stopped(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.heartbeat is None else self.heartbeat.paused()
