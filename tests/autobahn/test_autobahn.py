@@ -63,6 +63,17 @@ def test_only_ok_and_informational_pass_the_bar(
     assert (not Verdict.read(tmp_path).failures) is good
 
 
+@pytest.mark.parametrize(
+    ("words", "failures"), [("Strings must be encoded before hashing", 0), ("no echo", 1)]
+)
+def test_only_the_runners_own_bug_is_no_failure(words: str, failures: int, tmp_path: Path) -> None:
+    entry = {"behavior": "ERROR", "behaviorClose": "FAILED", "reportfile": "12_1_1.json"}
+    (tmp_path / "index.json").write_text(json.dumps({"agent": {"12.1.1": entry}}))
+    (tmp_path / "12_1_1.json").write_text(json.dumps({"result": words}))
+    verdict = Verdict.read(tmp_path)
+    assert (len(verdict.failures), verdict.unjudged) == (failures, 1 - failures)
+
+
 def test_sections_are_ranges_numbers_and_subsections() -> None:
     assert parse_sections("1-3, 9.3,12") == ["1.*", "2.*", "3.*", "9.3.*", "12.*"]
     assert parse_sections("7-10") == ["7.*", "9.*", "10.*"]
