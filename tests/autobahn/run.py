@@ -56,9 +56,17 @@ class Verdict:
 
     def __str__(self) -> str:
         counts = Counter(behavior for behavior, _ in self.cases.values())
-        return f"{len(self.cases)} cases: " + ", ".join(
-            f"{number} {name}" for name, number in counts.most_common()
-        )
+        words = [f"{number} {name}" for name, number in counts.most_common()]
+        words += [f"{self.unjudged} not judged because of a bug of the runner"] * bool(self.unjudged)
+        return f"{len(self.cases)} cases: " + ", ".join(words)
+
+
+def stumbled(out: Path, result: dict[str, str]) -> bool:
+    """Tell whether the runner failed by itself in a case."""
+    if result["behavior"] != "ERROR":
+        return False
+    report = json.loads((out / result["reportfile"]).read_text())
+    return bool(report["result"] == KOSOKU_STUMBLES)
 
 
 def parse_sections(text: str) -> list[str]:
