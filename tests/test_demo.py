@@ -113,9 +113,15 @@ def test_a_missing_event_loop_is_explained(
     assert "pip install trio" in capsys.readouterr().err
 
 
-def test_other_errors_are_not_taken_for_an_interrupt() -> None:
-    assert command_line.is_interrupt(BaseExceptionGroup("", [KeyboardInterrupt()]))
-    assert not command_line.is_interrupt(BaseExceptionGroup("", [KeyboardInterrupt(), ValueError()]))
+def test_ctrl_c_before_the_start_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line.anyio, "run", interrupt)
+    assert command_line.main(["demo"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_the_live_table_is_drawn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

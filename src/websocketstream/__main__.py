@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib import metadata
 
@@ -78,19 +79,36 @@ def run_until_interrupted(arguments: argparse.Namespace) -> int:
     """Run the chosen command; Ctrl-C ends it without a traceback."""
     demo = partial(run_demo, arguments.seconds, plain=arguments.plain)
     try:
-        return 0 if anyio.run(demo, backend=arguments.backend) else 1
-    except (KeyboardInterrupt, BaseExceptionGroup) as exc:
-        if not is_interrupt(exc):
-            raise
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return anyio.run(exit_code_of, demo, backend=arguments.backend)
+    except KeyboardInterrupt:  # before or after the receiver of signals was there
+        return interrupted()
 
 
-def is_interrupt(exc: BaseException) -> bool:
-    """Tell whether this is Ctrl-C and nothing else; task groups wrap it in groups."""
-    if isinstance(exc, BaseExceptionGroup):
-        return all(is_interrupt(each) for each in exc.exceptions)
-    return isinstance(exc, KeyboardInterrupt)
+async def exit_code_of(command: Callable[[], Awaitable[bool]]) -> int:
+    """Run a command and return its exit code; Ctrl-C cancels it."""
+    code: int | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cancel_on_interrupt, tasks.cancel_scope)
+        code = 0 if await command() else 1
+        tasks.cancel_scope.cancel()
+    return interrupted() if code is None else code
+
+
+async def cancel_on_interrupt(scope: anyio.CancelScope) -> None:
+    """Wait for Ctrl-C, as a KeyboardInterrupt could be raised anywhere."""
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT) as signals:
+            async for _ in signals:
+                scope.cancel()
+                return
+    except NotImplementedError:
+        return  # asyncio on Windows: it is a KeyboardInterrupt after all
+
+
+def interrupted() -> int:
+    """Say that the command was interrupted, and return the exit code for that."""
+    print("interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 if __name__ == "__main__":
