@@ -34,6 +34,7 @@ async def dial(host: str, port: int) -> ByteStream:
     if current_async_library() != "asyncio":
         return await connect_tcp(host, port)
     connected = await _connect_socket(host, port)
+    _send_small_segments_at_once(connected)
     try:
         _, stream = await asyncio.get_running_loop().create_connection(AsyncioStream, sock=connected)
     except BaseException:
@@ -61,12 +62,19 @@ async def accept(listener: SocketListener) -> ByteStream:
         with suppress(ValueError, NotImplementedError):
             loop.remove_reader(listening)
         raise
+    _send_small_segments_at_once(accepted)
     try:
         _, stream = await loop.connect_accepted_socket(AsyncioStream, accepted)
     except BaseException:
         accepted.close()
         raise
     return stream
+
+
+def _send_small_segments_at_once(sock: socket.socket) -> None:
+    # asyncio does this by itself only for sockets that were made with the protocol's number.
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 async def _connect_socket(host: str, port: int) -> socket.socket:

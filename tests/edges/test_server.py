@@ -37,6 +37,24 @@ async def test_a_client_and_a_server_of_ours_talk() -> None:
         assert conn.response.status == 101
 
 
+async def test_small_messages_are_not_held_back_by_the_system() -> None:
+    """Nagle's algorithm and delayed acknowledgements together cost 40 ms a message."""
+    options = []
+
+    async def handler(request: WebSocketRequest) -> None:
+        options.append(no_delay(request))
+        await echo(request)
+
+    def no_delay(attributes: anyio.TypedAttributeProvider) -> int:
+        raw_socket = attributes.extra(anyio.abc.SocketAttribute.raw_socket)
+        return raw_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)  # type: ignore[no-any-return]
+
+    async with serving(handler) as listener, open_websocket_stream(listener.url) as conn:
+        options.append(no_delay(conn))
+    assert all(options)
+    assert len(options) == 2
+
+
 async def test_over_tls(server_ssl: object, client_ssl: object) -> None:
     async with serving(ssl_context=server_ssl) as listener:
         assert listener.url.startswith("wss://127.0.0.1:")

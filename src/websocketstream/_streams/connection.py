@@ -93,6 +93,7 @@ class Connection:
             self.readable,
             self.writable,
             on_ping=self._writer.pong,
+            after_pings=self._writer.flush,
             on_pong=self._take_pong,
             on_last_word=self._take_last_word,
         )
@@ -144,7 +145,7 @@ class Connection:
     # --- life: started by the owner's task group, ended by the owner's block
 
     def start(self, task_group: TaskGroup) -> None:
-        """Start reading, and what else is needed; the writer task comes and goes."""
+        """Start reading, and what else is needed; the writer task is started when there is something to wait for."""
         self._task_group = task_group
         self._spawn("reader", self._read)
         self._writer.wake()  # in case we were told to close before we had begun
@@ -252,16 +253,16 @@ class Connection:
 
     async def _write(self) -> None:
         try:
-            if await self._writer.run():
-                self._advance(Happening.CLOSE_WRITTEN)
-                await self._farewell.wait()
-                if self.server or self.state is State.BROKEN:
-                    await half_close(self.stream)
-                self._writer_done.set()
+            await self._writer.run()
+            self._advance(Happening.CLOSE_WRITTEN)
+            await self._farewell.wait()
+            if self.server or self.state is State.BROKEN:
+                await half_close(self.stream)
         except TRANSPORT_ERRORS as exc:
             # The reader may still find out why: what the peer sent before it went is waiting to be read.
             self._write_error = exc
             self._limit_life(DRAIN_SECONDS)
+        finally:
             self._writer_done.set()
 
     def _wrote(self, with_ping: bool) -> None:

@@ -36,6 +36,7 @@ class Reader:
         writable: WritableStream,
         *,
         on_ping: Callable[[bytes], None],
+        after_pings: Callable[[], None],
         on_pong: Callable[[bytes], None],
         on_last_word: Callable[[Close | Failure], None],
     ) -> None:
@@ -44,6 +45,7 @@ class Reader:
         self._readable = readable
         self._writable = writable
         self._on_ping = on_ping
+        self._after_pings = after_pings
         self._on_pong = on_pong
         self._on_last_word = on_last_word
         self._last_word: Close | Failure | None = None  # decoded and not yet handed on
@@ -80,13 +82,17 @@ class Reader:
         return self._readable._full or self._codec.pending or self._last_word is not None
 
     def _take_controls(self, events: list[Event]) -> None:
+        pinged = False
         for event in events:
             if isinstance(event, Ping):
                 self._on_ping(event.payload)
+                pinged = True
             elif isinstance(event, Pong):
                 self._on_pong(event.payload)
             elif isinstance(event, (Close, Failure)):
                 self._last_word = event
+        if pinged:
+            self._after_pings()
 
     async def _attend(self) -> bool:
         """Wait for what keeps us from reading on, go on decoding, and tell whether there is more to attend to."""

@@ -64,11 +64,16 @@ class Writer:
         self._writable = writable
 
     def wake(self) -> None:
-        """Let the writer task write what there is; it is started when it does not run."""
+        """Let the writer task write what there is; it is started when first needed, and then it stays."""
         if self._work is not None:
             self._work.set()
         elif not self._running and not self._over:
             self._running = self._start_task()
+
+    def flush(self) -> None:
+        """Write what there is at once if that is possible without waiting, or leave it to the writer task."""
+        if self._sink is None or not self._write_now():
+            self.wake()
 
     def message_queued(self) -> bool:
         """Write a message at once if it is the first of the sender's turn, or leave it to be written with the next ones.
@@ -92,15 +97,14 @@ class Writer:
         self._turn = self._budget.turn
 
     def pong(self, payload: bytes) -> None:
-        """Queue the answer to a ping."""
+        """Queue the answer to a ping; :meth:`flush` is the caller's, for there may be more."""
         self._pongs.append(payload)
         del self._pongs[:-MAX_QUEUED_PONGS]
-        self.wake()
 
     def ping(self, payload: bytes) -> None:
         """Queue a ping."""
         self._pings.append(payload)
-        self.wake()
+        self.flush()
 
     def take_back_ping(self, payload: bytes) -> None:
         """Forget a ping that nobody waits for any more, unless it has left."""
@@ -110,13 +114,10 @@ class Writer:
     def close(self, code: int | None, reason: str) -> None:
         """Queue the Close frame; a later call replaces it unless it has been written."""
         self._close = (code, reason)
-        self.wake()
+        self.flush()
 
-    async def run(self) -> bool:
-        """Write what there is; true when the Close frame has been written, after which there is nothing more.
-
-        Where senders can write by themselves, the task ends when it is idle, for an idle connection should cost
-        little; elsewhere it waits for more.
+    async def run(self) -> None:
+        """Write until the Close frame has been written.
 
         :raises anyio.BrokenResourceError: the transport failed (or its own error)
         """
@@ -127,20 +128,14 @@ class Writer:
                     await self._send(chunk)
                     self._took(len(chunk))
                 elif self._last:
-                    self._over = True
-                    return True
-                elif self._sink is not None:
-                    return False
+                    return
                 else:
                     self._work = self._backend.waiter()
                     await self._work.wait()
                     self._work = None
             raise self._failure
-        except Exception:
-            self._over = True
-            raise
         finally:
-            self._running = False
+            self._over = True
 
     async def _send(self, chunk: Buffer) -> None:
         if self._sink is None:
