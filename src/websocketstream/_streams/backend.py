@@ -49,10 +49,15 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The event loop's clock (seconds), and how to wait on it."""
+    """The event loop's clock (seconds), how to wait on it, and how to mark a background task as such.
+
+    trio raises KeyboardInterrupt in whatever task runs when Ctrl-C is pressed, unless that is marked. From a task of
+    ours it would come out in an exception group; it is for the program's main task.
+    """
 
     clock: Callable[[], float]
     waiter: Callable[[], Waiter]
+    mark_background: Callable[[Callable[..., object]], object]
 
 
 class _FutureWaiter:
@@ -76,5 +81,5 @@ def current_backend() -> Backend:
     if current_async_library() == "trio":
         import trio
 
-        return Backend(trio.current_time, trio.Event)
-    return Backend(asyncio.get_running_loop().time, _FutureWaiter)
+        return Backend(trio.current_time, trio.Event, trio.lowlevel.enable_ki_protection)
+    return Backend(asyncio.get_running_loop().time, _FutureWaiter, lambda _: None)

@@ -147,6 +147,7 @@ class Connection:
     def start(self, task_group: TaskGroup) -> None:
         """Start reading, and what else is needed; the writer task is started when there is something to wait for."""
         self._task_group = task_group
+        self._backend.mark_background(self._run)
         self._spawn("reader", self._read)
         self._writer.wake()  # in case we were told to close before we had begun
         if self._options.ping_interval is None:
