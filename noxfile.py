@@ -76,10 +76,13 @@ def autobahn(session: nox.Session) -> None:
     """Run the Autobahn testsuite against both roles; `nox -s autobahn -- --sections 1-10` for the quick part."""
     _install(session, "test")
     session.run("python", "tests/autobahn/run.py", *(session.posargs or ["--sections", "1-10"]))
+    if not session.posargs:
+        # The original, where a CPython 2.7 is found; 77 says that there is none.
+        session.run("python", "tests/autobahn/run.py", "--runner", "wstest", success_codes=[0, 77])
 
 
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
     """Measure; arguments after -- go to `python -m benchmarks`. Contenders that are not installed are skipped."""
-    _install(session, "test")
+    _install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
