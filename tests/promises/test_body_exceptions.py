@@ -150,7 +150,7 @@ anyio.run(main, sys.argv[1], backend=sys.argv[2])
 
 
 # Several times: the signal may come while any of the tasks runs.
-@pytest.mark.parametrize("backend", ["asyncio", "trio", "trio", "trio", "trio"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio", "trio", "trio", "trio"])  # noqa: PT014  (on purpose)
 def test_control_c_ends_a_program_at_once_and_says_goodbye(backend: str, serve: Serve) -> None:
     server = serve(polite)
     source = str(Path(__file__).parents[2] / "src")
