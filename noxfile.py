@@ -83,6 +83,6 @@ def autobahn(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def bench(session: nox.Session) -> None:
-    """Measure; arguments after -- go to `python -m benchmarks`. Contenders that are not installed are skipped."""
+    """Measure; arguments after -- go to `python -m benchmarks`. Compares with every peer."""
     _install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
