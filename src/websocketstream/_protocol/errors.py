@@ -33,7 +33,7 @@ class HandshakeError(WebSocketError):
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
         # Rule E3: what the library makes itself may carry codes that an application may not send.
-        self.close_code = CloseCode.ABNORMAL_CLOSURE
+        self.close_code: int | None = CloseCode.ABNORMAL_CLOSURE
 
 
 class InvalidHandshake(HandshakeError):

@@ -29,7 +29,7 @@ class Signal:
     __slots__ = ("_event", "is_set")
 
     def __init__(self) -> None:
-        self.is_set = False
+        self.is_set: bool = False
         self._event: Event | None = None
 
     def set(self) -> None:

@@ -24,9 +24,10 @@ class Budget:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._allowed = self.left = CHECKPOINT_EVERY // 8
+        self.left: int = CHECKPOINT_EVERY // 8
+        self._allowed = self.left
         self._since = clock()
-        self.turn = 0
+        self.turn: int = 0
 
     def take(self, operations: int) -> int:
         """Take up to so many operations from what is left, and return how many they are."""

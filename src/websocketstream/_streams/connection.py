@@ -51,9 +51,9 @@ class Connection:
     ) -> None:
         self.stream = stream
         self.server = server
-        self.state = State.OPEN
+        self.state: State = State.OPEN
         self.close_info: CloseInfo | None = None
-        self.pings = Pings()
+        self.pings: Pings = Pings()
         self._codec = codec
         self._options = options
         self._early_data = early_data
@@ -75,10 +75,10 @@ class Connection:
         self._writer = Writer(
             stream, codec, budget, backend, on_progress=self._wrote, start_task=self._start_writer
         )
-        self.readable = ReadableStream(
+        self.readable: ReadableStream = ReadableStream(
             options.read_buffer, budget, backend, on_cancel=self._cancel_readable, on_aclose=self.aclose
         )
-        self.writable = WritableStream(
+        self.writable: WritableStream = WritableStream(
             options.write_buffer,
             budget,
             backend,

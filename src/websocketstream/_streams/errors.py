@@ -16,7 +16,8 @@ class ConnectionClosed(WebSocketError, EndOfStream):
 
     def __init__(self, info: CloseInfo) -> None:
         super().__init__(f"connection closed by the peer with {describe(info)}")
-        self.close_code, self.reason = info.code, info.reason
+        self.close_code: int | None = info.code
+        self.reason: str = info.reason
 
 
 class SendAfterClose(ConnectionClosed, BrokenResourceError):
@@ -38,8 +39,8 @@ class ConnectionBroken(WebSocketError, BrokenResourceError):
 
     def __init__(self, message: str, info: CloseInfo | None = None, *, sent_code: int | None = None) -> None:
         super().__init__(message)
-        self.close_code = CloseCode.ABNORMAL_CLOSURE if info is None else info.code
-        self.reason = "" if info is None else info.reason
+        self.close_code: int | None = CloseCode.ABNORMAL_CLOSURE if info is None else info.code
+        self.reason: str = "" if info is None else info.reason
         self.sent_code = sent_code
 
 

@@ -14,10 +14,10 @@ class PendingPing:
 
     def __init__(self, sent_at: float) -> None:
         # Unpredictable, so that no peer can answer what it has not read.
-        self.payload = token_bytes(8)
-        self.sent_at = sent_at
+        self.payload: bytes = token_bytes(8)
+        self.sent_at: float = sent_at
         self.latency: float | None = None
-        self.answered = Signal()
+        self.answered: Signal = Signal()
 
 
 class Pings:

@@ -56,6 +56,7 @@ class WritableStream(ObjectSendStream[Message]):
         self._on_abort = on_abort
         self._on_aclose = on_aclose
         self._queue: deque[Queued | None] = deque()  # None: taken back
+        self._withdrawn = 0  # messages ever that were taken back
         self._taken = 0  # messages ever that the writer has taken; those in the queue are numbered from here
         self._free = limit  # room for so many bytes; below zero when a message was larger
         self._writing_bytes = 0  # encoded, and not yet taken by the network
@@ -141,9 +142,9 @@ class WritableStream(ObjectSendStream[Message]):
     def statistics(self) -> DirectionStatistics:
         """Return how much waits for the network, and for how long senders were held back."""
         return DirectionStatistics(
-            buffered_messages=len(self._queue),
+            buffered_messages=len(self._queue) - self._queue.count(None),
             buffered_bytes=self._limit - self._free,
-            messages=self._taken + len(self._queue),
+            messages=self._taken + len(self._queue) - self._withdrawn,
             paused_seconds=self._paused.read(self._backend.clock()),
         )
 
@@ -185,6 +186,7 @@ class WritableStream(ObjectSendStream[Message]):
         """Take a message back unless the writer has begun with it: then its frame will be completed."""
         if number > self._taken and number in self._held:
             self._queue[number - self._taken - 1] = None
+            self._withdrawn += 1
             self._free += self._held[number]
 
     # --- the connection's side
