@@ -183,7 +183,7 @@ class ClientHandshake:
         # RFC 9110 15.2: any number may come before the final one, wanted or not; a thousand are an attack.
         self._interim_responses += 1
         if self._interim_responses > self._limits.interim_responses:
-            raise InvalidHandshake(
+            raise HandshakeTooLarge(
                 f"the server sent more than {self._limits.interim_responses} interim (1xx) responses, "
                 "the limit (HandshakeLimits.interim_responses)"
             )
