@@ -444,7 +444,7 @@ def test_extensions_that_were_not_agreed_on_fail_quickly(value):
     handshake = new(compression=DEFLATE)
     with pytest.raises(InvalidHandshake, match="Sec-WebSocket-Extensions"):
         handshake.receive_data(answer(handshake, b"Sec-WebSocket-Extensions: " + value.encode()))
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 0.5
 
 
 def test_an_extension_in_two_fields_is_two_extensions():
@@ -500,7 +500,7 @@ def test_a_head_beyond_a_limit_names_the_limit_and_the_option(data, words):
     started = time.process_time()
     with pytest.raises(HandshakeTooLarge, match=words):
         new().receive_data(data)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 0.5
 
 
 def test_128_headers_are_fine():
@@ -660,7 +660,7 @@ def test_64_kib_of_tiny_chunks_do_not_hold_the_loop():
     started = time.process_time()
     error = refusal(b"HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 100_000)
     assert error.truncated
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 1
 
 
 # --- the end of the connection

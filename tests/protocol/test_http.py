@@ -72,7 +72,7 @@ def test_ten_thousand_equal_names_take_linear_time():
     started = time.process_time()
     headers = Headers([(b"X", b"y")] * 10_000)
     assert len(headers["x"]) == 29_998
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 1
 
 
 def test_a_request_knows_path_and_query_undecoded():
@@ -229,7 +229,7 @@ def test_ten_thousand_protocols_take_linear_time():
     """O9."""
     started = time.process_time()
     assert len(check_protocols([f"p{number}" for number in range(10_000)])) == 10_000
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 1
 
 
 def test_a_list_ignores_empty_elements():

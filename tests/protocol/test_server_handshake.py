@@ -264,7 +264,7 @@ def test_no_origin_is_none():
 def test_a_request_that_is_no_handshake_is_refused_with_words(data, status, words):
     started = time.process_time()
     error = refused(data)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 0.5
     assert error.status == status
     with pytest.raises(BadRequest, match=words):
         raise error
@@ -289,7 +289,7 @@ def test_a_host_that_is_none_is_a_bad_request(value):
     data = request(host=b"Host: " + value.encode("latin-1"))
     started = time.process_time()
     error = refused(data)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 0.2
     assert error.status == 400
     assert "Host" in str(error)
     assert len(str(error)) < 200
@@ -399,7 +399,7 @@ def test_eight_hundred_offers_take_linear_time():
     value = b", ".join([b"a;b=c"] * 800)
     started = time.process_time()
     received(b"Sec-WebSocket-Extensions: " + value, compression=DEFLATE)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 0.5
 
 
 def test_without_compression_offers_are_not_even_read():

@@ -249,7 +249,7 @@ def test_a_long_path_is_fine_and_takes_linear_time():
     """O6."""
     started = time.process_time()
     assert len(parse_url("ws://h/" + "a/../b/" * 50_000).target) == 100_001
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("host", ["\u00fc" * 100_000, "xn--" + "a" * 100_000, "1" * 100_000, "%" * 100_000])
@@ -258,7 +258,7 @@ def test_a_huge_host_is_refused_before_it_costs_anything(host):
     started = time.process_time()
     with pytest.raises(ValueError, match="longer than 253"):
         normalise_host(host)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 0.1
 
 
 @given(
