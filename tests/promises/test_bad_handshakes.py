@@ -100,7 +100,7 @@ ANSWERS = {
         "HTTP/1.1 101 Switching\r\n" + "X-Endless: 1\r\n" * 5000, HandshakeTooLarge, "limit"
     ),
     "interim answers without an end": Answer(
-        "HTTP/1.1 103 Early Hints\r\n\r\n" * 100, InvalidHandshake, "interim"
+        "HTTP/1.1 103 Early Hints\r\n\r\n" * 100, HandshakeTooLarge, "interim"
     ),
 }
 
