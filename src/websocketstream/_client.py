@@ -23,6 +23,7 @@ from ._protocol.errors import ConnectFailed, HandshakeTimeout
 from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Response
 from ._protocol.url import WebSocketURL, parse_url
 from ._proxy import check_proxy, connect_through
+from ._streams.backend import current_backend
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
 from ._streams.stream import StreamBlock, WebSocketStream
@@ -166,6 +167,7 @@ class _Opening:
             ),
             server=False,
             options=self.options,
+            backend=current_backend(),
             early_data=self.handshake.trailing_data,
         )
         return WebSocketStream(

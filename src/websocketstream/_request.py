@@ -17,9 +17,9 @@ from ._protocol.engine import make_codec
 from ._protocol.http import HandshakeLimits, Headers, HeadersLike, Request
 from ._protocol.server_handshake import ServerHandshake
 from ._streams.connection import Connection
-from ._streams.heartbeat import Pulse
 from ._streams.options import StreamOptions
 from ._streams.stream import StreamBlock, WebSocketStream
+from ._streams.tasks import Background
 from ._transport import say_and_drain
 
 
@@ -34,7 +34,6 @@ class ServerOptions:
     ssl_context: ssl.SSLContext | None
     open_timeout: float | None
     limits: HandshakeLimits
-    pulse: Pulse
 
 
 class WebSocketRequest(TypedAttributeProvider):
@@ -46,6 +45,7 @@ class WebSocketRequest(TypedAttributeProvider):
         handshake: ServerHandshake,
         request: Request,
         options: ServerOptions,
+        background: Background,
         *,
         on_answer: Callable[[Connection | None], None],
     ) -> None:
@@ -53,6 +53,7 @@ class WebSocketRequest(TypedAttributeProvider):
         self._handshake: ServerHandshake | None = handshake  # until it is over
         self._request = request
         self._options = options
+        self._background = background
         self._on_answer = on_answer
 
     def __repr__(self) -> str:
@@ -114,7 +115,7 @@ class WebSocketRequest(TypedAttributeProvider):
         chosen = self.protocol if protocol is None else protocol
         answer = handshake.accept(chosen or None, headers)
         self._handshake = None
-        return StreamBlock(partial(self._open, handshake, answer))
+        return StreamBlock(partial(self._open, handshake, answer), self._background)
 
     async def reject(self, status: int = 403, headers: HeadersLike = (), body: bytes | str = b"") -> None:
         """Answer with an HTTP error and end the connection.
@@ -151,8 +152,8 @@ class WebSocketRequest(TypedAttributeProvider):
             codec,
             server=True,
             options=options.stream,
+            backend=self._background.backend,
             early_data=handshake.trailing_data,
-            pulse=options.pulse,
         )
         self._on_answer(connection)
         return WebSocketStream(

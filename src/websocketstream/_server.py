@@ -31,8 +31,8 @@ from ._protocol.deflate import Compression
 from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
 from ._request import ServerOptions
 from ._streams.backend import current_backend
-from ._streams.heartbeat import Pulse
 from ._streams.options import StreamOptions, check_compression, check_seconds, check_size
+from ._streams.tasks import Background
 from ._visit import Handler, Visit
 
 logger = logging.getLogger("websocketstream.server")
@@ -107,7 +107,6 @@ async def serve_websocket_streams(
             ssl_context=ssl_context,
             open_timeout=open_timeout,
             limits=handshake_limits,
-            pulse=Pulse(current_backend().clock),
         ),
         shutdown_timeout=shutdown_timeout,
         max_connections=max_connections,
@@ -192,18 +191,18 @@ class _Server:
         self._slots = None if self.max_connections is None else Semaphore(self.max_connections)
         self._visits: set[Visit] = set()
         self._idle = Event()
+        self._background: Background
 
     async def run(self, listener: Listener[Any], task_status: TaskStatus[WebSocketListener]) -> None:
         try:
             async with create_task_group() as handlers:
-                handlers.start_soon(self.options.pulse.run)
-                with self._accepting:
-                    async with create_task_group() as acceptors:
-                        for each in _parts(listener):
-                            acceptors.start_soon(self._accept, each, handlers)
-                        task_status.started(WebSocketListener(listener, self))
-                await aclose_forcefully(listener)
-                await self._finish_handlers()
+                self._background = Background(handlers, current_backend())
+                try:
+                    await self._accept_all(listener, handlers, task_status)
+                    await aclose_forcefully(listener)
+                    await self._finish_handlers()
+                finally:
+                    self._background.stop()
                 handlers.cancel_scope.cancel()
         finally:
             self.stopped.set()
@@ -220,6 +219,15 @@ class _Server:
                 await self._idle.wait()
 
     # --- accepting
+
+    async def _accept_all(
+        self, listener: Listener[Any], handlers: TaskGroup, task_status: TaskStatus[WebSocketListener]
+    ) -> None:
+        with self._accepting:
+            async with create_task_group() as acceptors:
+                for each in _parts(listener):
+                    acceptors.start_soon(self._accept, each, handlers)
+                task_status.started(WebSocketListener(listener, self))
 
     async def _accept(self, listener: Listener[Any], handlers: TaskGroup) -> None:
         if not isinstance(listener, SocketListener):
@@ -255,7 +263,7 @@ class _Server:
     # --- one connection
 
     async def _serve(self, stream: AnyByteStream) -> None:
-        visit = Visit(stream, self.handler, self.options)
+        visit = Visit(stream, self.handler, self.options, self._background)
         self._visits.add(visit)
         try:
             await visit.run()

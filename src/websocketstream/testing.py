@@ -21,6 +21,7 @@ from anyio.lowlevel import checkpoint
 
 from ._protocol.deflate import Compression, DeflateParameters
 from ._protocol.engine import make_codec
+from ._streams.backend import current_backend
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression
 from ._streams.stream import StreamBlock, WebSocketStream
@@ -179,6 +180,7 @@ def over_stream(
 
     async def open_stream() -> WebSocketStream:
         codec = make_codec(client=not server, limits=checked.limits, deflate=deflate, compression=compression)
-        return WebSocketStream(Connection(stream, codec, server=server, options=checked), url="ws://memory/")
+        connection = Connection(stream, codec, server=server, options=checked, backend=current_backend())
+        return WebSocketStream(connection, url="ws://memory/")
 
     return StreamBlock(open_stream)

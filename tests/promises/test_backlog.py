@@ -48,7 +48,7 @@ async def test_an_unread_backlog_is_no_obstacle_to_a_quick_and_clean_close(
 @pytest.mark.wpt("6.20.5")
 @pytest.mark.parametrize("read_buffer", [MIB, 64 * 1024])
 async def test_an_unread_flood_costs_no_more_memory_than_the_read_buffer(
-    read_buffer: int, serve: Serve
+    read_buffer: int, serve: Serve, request: pytest.FixtureRequest
 ) -> None:
     count, size = 200_000, 1024
     message = Frame(Opcode.BINARY, bytes(size)).encode()
@@ -61,14 +61,13 @@ async def test_an_unread_flood_costs_no_more_memory_than_the_read_buffer(
         connection.answer_close(connection.read_close())
 
     server = serve(flood)
+    tracemalloc.start()  # before anything arrives: reading begins with the connection
+    request.addfinalizer(tracemalloc.stop)
     async with open_websocket_stream(server.url("/"), read_buffer=read_buffer, max_message_size=size) as conn:
-        tracemalloc.start()
-        try:
-            await until(lambda: server.progress)
-            await at_rest(lambda: server.progress)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
+        await until(lambda: server.progress)
+        await at_rest(lambda: server.progress)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
         assert server.progress < count
         assert peak < bound(read_buffer, size, 2**16)
         assert conn.statistics().readable.buffered_bytes <= peak

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn, cast
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
@@ -41,7 +42,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._error: Exception | None = None
         self._closed = False
         self._reading = True
-        self._arrival: asyncio.Future[None] | None = None
+        self._stopped: Callable[[], object] | None = None  # to be called when the feed gets no more
         self._drained: asyncio.Future[None] | None = None
         self._flowing = True
 
@@ -63,17 +64,18 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         elif not self._feed(data):
             return
         self._feed = None
-        self._wake(self._arrival)
+        self._pause()
+        self._stop()
 
     def eof_received(self) -> bool:
         self._ended = True
-        self._wake(self._arrival)
+        self._stop()
         return True  # the other direction stays open
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._error = exc
         self._lost = True
-        self._wake(self._arrival)
+        self._stop()
         self._wake(self._drained)
 
     def pause_writing(self) -> None:
@@ -84,6 +86,15 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._wake(self._drained)
 
     # --- called by the connection
+
+    def listen(self, feed: Callable[[Buffer], bool], stopped: Callable[[], object]) -> bool:
+        """See :class:`DirectStream`."""
+        if self._backlog or self._ended or self._lost or self._closed:
+            return False
+        self._feed = feed
+        self._stopped = stopped
+        self._resume()
+        return True
 
     async def pump(self, feed: Callable[[Buffer], bool]) -> None:
         """See :class:`DirectStream`."""
@@ -143,8 +154,8 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             await self._drained
         self._check()
 
-    async def send_eof(self) -> None:
-        """End our direction behind what was sent."""
+    def end_sending(self) -> None:
+        """See :class:`DirectStream`."""
         if not self._transport.is_closing():
             self._transport.write_eof()
 
@@ -173,11 +184,17 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             await checkpoint()
             self._raise_end()
         self._resume()
-        self._arrival = asyncio.get_running_loop().create_future()
+        arrival = asyncio.get_running_loop().create_future()
+        self._stopped = partial(self._wake, arrival)
         try:
-            await self._arrival
+            await arrival
         finally:
-            self._arrival = None
+            self._stopped = None
+
+    def _stop(self) -> None:
+        stopped, self._stopped = self._stopped, None
+        if stopped is not None:
+            stopped()
 
     def _raise_end(self) -> NoReturn:
         if self._closed:

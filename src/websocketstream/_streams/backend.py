@@ -23,6 +23,14 @@ class Waiter(Protocol):
         ...
 
 
+class Timer(Protocol):
+    """A call to come."""
+
+    def cancel(self) -> object:
+        """Prevent it."""
+        ...
+
+
 class Signal:
     """An event that costs next to nothing until somebody waits for it."""
 
@@ -49,7 +57,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The event loop's clock (seconds), how to wait on it, and how to mark a background task as such.
+    """The event loop's clock (seconds), how to wait on it, its timers if it has any, and how to mark a background task.
 
     trio raises KeyboardInterrupt in whatever task runs when Ctrl-C is pressed, unless that is marked. From a task of
     ours it would come out in an exception group; it is for the program's main task.
@@ -58,6 +66,7 @@ class Backend:
     clock: Callable[[], float]
     waiter: Callable[[], Waiter]
     mark_background: Callable[[Callable[..., object]], object]
+    call_at: Callable[[float, Callable[[], object]], Timer] | None = None
 
 
 class _FutureWaiter:
@@ -82,4 +91,5 @@ def current_backend() -> Backend:
         import trio
 
         return Backend(trio.current_time, trio.Event, trio.lowlevel.enable_ki_protection)
-    return Backend(asyncio.get_running_loop().time, _FutureWaiter, lambda _: None)
+    loop = asyncio.get_running_loop()
+    return Backend(loop.time, _FutureWaiter, lambda _: None, loop.call_at)

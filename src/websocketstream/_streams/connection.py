@@ -1,33 +1,31 @@
-"""The connection: a reader task and a writer task between a byte stream and two object streams.
+"""The connection: a reader and a writer between a byte stream and two object streams.
 
-The tasks never raise. What ends the connection is recorded once, in the closing state table's terms, and users meet it
+They are tasks as far as there is something to wait for; where the transport calls us with what arrives, a connection that
+only waits for its peer has none. The tasks never raise. What ends the connection is recorded once, in the closing state table's terms, and users meet it
 where they receive, send, or wait for ``closed``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from anyio import (
-    CancelScope,
-    ClosedResourceError,
-)
-from anyio.abc import AnyByteStream, TaskGroup
+from anyio import CancelScope, ClosedResourceError
+from anyio.abc import AnyByteStream
 
 from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
 from .._protocol.codec import Close, Codec, Failure
 from .._protocol.errors import WebSocketError
 from .._protocol.state import ENDED, Happening, State, advance
-from .backend import Signal, current_backend
+from .backend import Backend, Signal
 from .budget import Budget
+from .direct import DirectStream
 from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose, describe
-from .heartbeat import Heartbeat, Pulse
+from .heartbeat import Heartbeat
 from .options import StreamOptions
 from .pings import PendingPing, Pings
 from .readable import ReadableStream
 from .reader import Reader
+from .tasks import Background, Tasks
 from .transport import DRAIN_SECONDS, TRANSPORT_ERRORS, half_close, release
 from .writable import WritableStream
 from .writer import Writer
@@ -46,8 +44,8 @@ class Connection:
         *,
         server: bool,
         options: StreamOptions,
+        backend: Backend,
         early_data: bytes = b"",
-        pulse: Pulse | None = None,
     ) -> None:
         self.stream = stream
         self.server = server
@@ -62,18 +60,22 @@ class Connection:
         self._settled = Signal()
         self._done = Signal()
         self._write_error: BaseException | None = None
-        # Set when nothing of the peer's is needed before the last half of the transport goes.
-        self._farewell = Signal()
         self._writer_done = Signal()
+        self._parting = False  # nothing of the peer's is needed before our half of the transport goes
+        self._released = False
         self._heartbeat: Heartbeat | None = None
-        self._pulse = pulse
-        self._task_group: TaskGroup
-        self._deadline = math.inf  # of the tasks, once the end has begun
-        self._scopes: dict[str, CancelScope] = {}
-        self._backend = backend = current_backend()
+        self._tasks = Tasks(on_error=self._broke_down, on_end=self._task_ended)
+        self._has_reader = False  # a task, that is
+        self.backend: Backend = backend
         budget = Budget(backend.clock)
         self._writer = Writer(
-            stream, codec, budget, backend, on_progress=self._wrote, start_task=self._start_writer
+            stream,
+            codec,
+            budget,
+            backend,
+            on_progress=self._wrote,
+            on_end=self._writer_ended,
+            start_task=self._start_writer,
         )
         self.readable: ReadableStream = ReadableStream(
             options.read_buffer, budget, backend, on_cancel=self._cancel_readable, on_aclose=self.aclose
@@ -142,34 +144,42 @@ class Connection:
             raise _closed_here()
         return ping.latency
 
-    # --- life: started by the owner's task group, ended by the owner's block
+    # --- life: started by the owner's block, ended by its end
 
-    def start(self, task_group: TaskGroup) -> None:
-        """Start reading, and what else is needed; the writer task is started when there is something to wait for."""
-        self._task_group = task_group
-        self._backend.mark_background(self._run)
-        self._spawn("reader", self._read)
-        self._writer.wake()  # in case we were told to close before we had begun
-        if self._options.ping_interval is None:
-            return
-        pulse = self._pulse
-        if pulse is None:
-            pulse = Pulse(self._backend.clock)
-            self._spawn("pulse", pulse.run)
-        self._heartbeat = self._reader.heartbeat = Heartbeat(
-            self._options.ping_interval,
-            self._options.ping_timeout,
-            self.pings,
-            pulse,
-            send_ping=self._send_ping,
-            give_up=self._give_up,
-        )
+    def start(self, background: Background) -> None:
+        """Start reading, and what else is needed; a task is started only when there is something to wait for."""
+        self._tasks.allow(background)
+        early_data, self._early_data = self._early_data, b""
+        if not self._reader.listen(early_data, stopped=self._need_reader):
+            self._need_reader()
+        if self.state is not State.OPEN:  # we were told to close before we had begun
+            self._need_reader()
+            self._writer.flush()
+        if self._options.ping_interval is not None:
+            self._heartbeat = self._reader.heartbeat = Heartbeat(
+                self._options.ping_interval,
+                self._options.ping_timeout,
+                self.pings,
+                background.pulse,
+                send_ping=self._send_ping,
+                give_up=self._give_up,
+            )
+
+    def _need_reader(self) -> None:
+        """Let a task read, or the end of the connection could not be waited for, nor bounded."""
+        if self._tasks.allowed and not self._has_reader:
+            self._has_reader = True
+            self._tasks.start_soon("reader", self._read)
 
     def _start_writer(self) -> bool:
-        if not self._scopes:  # before the start nothing can be written, nor after the last task has gone
+        if self._released or not self._tasks.allowed:
             return False
-        self._spawn("writer", self._write)
+        self._tasks.start_soon("writer", self._write)
         return True
+
+    def _task_ended(self) -> None:
+        if self._released and not self._tasks:
+            self._done.set()
 
     def start_close(self, code: int | None, reason: str, *, drop: bool = False) -> None:
         """Close from this side with a code that was checked, or is ours to choose."""
@@ -183,11 +193,17 @@ class Connection:
 
     async def leave(self, code: int | None, *, cancelled: bool) -> None:
         """Say goodbye at the end of the owner's block: bounded by ``close_timeout``, by a short grace if cancelled."""
+        reads_here, self._has_reader = not self._has_reader, True
         self.start_close(code, "")
+        if cancelled:
+            self._limit_life(CANCEL_GRACE)
         try:
+            if reads_here:  # nobody else does: the rest needs no task of its own
+                await self._tasks.run("reader", self._read, shield=cancelled)
+            if self._done.is_set:
+                return
             if cancelled:
-                self._limit_life(CANCEL_GRACE)
-                with CancelScope(shield=True, deadline=self._backend.clock() + CANCEL_GRACE):
+                with CancelScope(shield=True, deadline=self.backend.clock() + CANCEL_GRACE):
                     await self._done.wait()
             else:
                 await self._done.wait()
@@ -198,37 +214,15 @@ class Connection:
         """End the transport now, unless it has ended, and wait for the background tasks."""
         if self._done.is_set:
             return
-        for scope in self._scopes.values():
-            scope.cancel()
+        self._tasks.stop()
         with CancelScope(shield=True):  # bounded: the tasks are cancelled and only release the transport
             await self._done.wait()
 
-    def _spawn(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
-        # Shielded: a cancellation around the block must not take the tasks away before they have said goodbye. The
-        # block's end always cancels them, see drop().
-        self._scopes[name] = CancelScope(shield=True, deadline=self._deadline)
-        self._task_group.start_soon(self._run, name, task, name=f"websocketstream {name}")
-
-    async def _run(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
-        try:
-            with self._scopes[name]:
-                await task()
-        except Exception as exc:  # noqa: BLE001
-            self._broke_down(exc)
-        finally:
-            del self._scopes[name]
-            if not self._scopes:
-                self._done.set()
-
-    def _stop(self, name: str) -> None:
-        if name in self._scopes:
-            self._scopes[name].cancel()
-
-    # --- the reader task
+    # --- the reader
 
     async def _read(self) -> None:
         try:
-            await self._reader.run(self._early_data)
+            await self._reader.run()
             if self.state is State.CLOSE_RECEIVED:
                 # The peer has said all it had to say; our answer may still reach it.
                 await self._writer_done.wait()
@@ -239,8 +233,9 @@ class Connection:
             self._broke_down(exc)
         finally:
             self._transport_ended("the closing handshake was not complete in time")
-            self._stop("writer")
+            self._tasks.stop("writer", "half-close")
             self._stop_heartbeat()
+            self._released = True
             with suppress(Exception):
                 await release(self.stream)
 
@@ -250,21 +245,39 @@ class Connection:
         else:
             self._fail(last_word.code, last_word.message, reason=last_word.message)
 
-    # --- the writer task
+    # --- the writer
 
     async def _write(self) -> None:
         try:
             await self._writer.run()
-            self._advance(Happening.CLOSE_WRITTEN)
-            await self._farewell.wait()
-            if self.server or self.state is State.BROKEN:
-                await half_close(self.stream)
-        except TRANSPORT_ERRORS as exc:
-            # The reader may still find out why: what the peer sent before it went is waiting to be read.
-            self._write_error = exc
-            self._limit_life(DRAIN_SECONDS)
         finally:
             self._writer_done.set()
+
+    def _writer_ended(self, error: Exception | None) -> None:
+        """Take note that the Close frame has left, or why it cannot."""
+        self._writer_done.set()
+        if error is None:
+            self._advance(Happening.CLOSE_WRITTEN)
+            self._half_close_when_due()
+        elif isinstance(error, TRANSPORT_ERRORS):
+            # The reader may still find out why: what the peer sent before it went is waiting to be read.
+            self._write_error = error
+            self._limit_life(DRAIN_SECONDS)
+        else:
+            self._broke_down(error)
+
+    def _half_close_when_due(self) -> None:
+        """Let our half of the transport go when both sides have said all there is to say, as the server's part is."""
+        if self._parting and self._writer.close_written and (self.server or self.state is State.BROKEN):
+            self._parting = False  # once
+            if isinstance(self.stream, DirectStream):
+                self.stream.end_sending()
+            else:
+                self._tasks.start_soon("half-close", self._half_close)
+
+    async def _half_close(self) -> None:
+        with suppress(*TRANSPORT_ERRORS):
+            await half_close(self.stream)
 
     def _wrote(self, with_ping: bool) -> None:
         if self._heartbeat is not None:
@@ -273,17 +286,16 @@ class Connection:
     # --- pings
 
     def _take_pong(self, payload: bytes) -> None:
-        self.pings.pong(payload, self._backend.clock())
+        self.pings.pong(payload, self.backend.clock())
 
     def _send_ping(self) -> PendingPing:
-        ping = self.pings.start(self._backend.clock())
+        ping = self.pings.start(self.backend.clock())
         self._writer.ping(ping.payload)
         return ping
 
     def _stop_heartbeat(self) -> None:
         if self._heartbeat is not None:
             self._heartbeat.stop()
-        self._stop("pulse")
 
     def _give_up(self) -> None:
         self._fail(
@@ -326,11 +338,13 @@ class Connection:
             )
         self.readable._finish(self._error or ConnectionClosed(info))
         self.writable._finish(self._error or SendAfterClose(info))
-        if was_open:
-            self._writer.close(close.code, close.reason)
         self._limit_life(self._options.close_timeout)
         self._advance(Happening.PEER_CLOSE)
-        self._farewell.set()
+        self._parting = True
+        if was_open:
+            self._writer.close(close.code, close.reason)
+        else:
+            self._half_close_when_due()
 
     def _fail(
         self, code: int | None, message: str, *, reason: str = "", cause: BaseException | None = None
@@ -344,10 +358,11 @@ class Connection:
         self.readable._finish(self._error)
         self.writable._finish(self._error)
         self._advance(Happening.FAIL)
-        self._farewell.set()
+        self._parting = True
         if code is not None:
             self._writer.close(code, truncate_reason(reason))
             self._limit_life(min(DRAIN_SECONDS, self._options.close_timeout))
+        self._half_close_when_due()
 
     def _broke_down(self, bug: Exception) -> None:
         """Turn a bug into an error of the connection: a background task never raises."""
@@ -377,9 +392,8 @@ class Connection:
         self.pings.give_up()
 
     def _limit_life(self, seconds: float) -> None:
-        self._deadline = min(self._deadline, self._backend.clock() + seconds)
-        for scope in self._scopes.values():
-            scope.deadline = self._deadline
+        self._tasks.limit(self.backend.clock() + seconds)
+        self._need_reader()
 
 
 def _closed_here() -> ClosedResourceError:

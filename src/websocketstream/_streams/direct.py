@@ -52,6 +52,22 @@ class DirectStream(ByteStream):
         :raises anyio.BrokenResourceError: the transport has failed
         """
 
+    def listen(self, feed: Callable[[Buffer], bool], stopped: Callable[[], object]) -> bool:  # noqa: ARG002
+        """Call ``feed`` with whatever arrives, without a task that waits for it, where the transport can do that.
+
+        ``stopped`` is called when ``feed`` has returned true or the stream has ended: :meth:`pump` goes on from there.
+        Return false when a task has to wait.
+        """
+        return False
+
+    @abstractmethod
+    def end_sending(self) -> None:
+        """End our direction behind what was sent, without waiting; the other one stays open."""
+
+    async def send_eof(self) -> None:
+        """End our direction behind what was sent."""
+        self.end_sending()
+
 
 class SocketSink:
     """A non-blocking socket, tried from the sender's task; anyio's stream around it does the waiting."""

@@ -1,16 +1,18 @@
-"""Keepalive: pings in silence, and the end of a peer that stays silent; one task for any number of connections."""
+"""Keepalive: pings in silence, and the end of a peer that stays silent; one timer or task for any number of connections."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Coroutine
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope, Event
 
 from .._protocol.keepalive import Action, Keepalive
+from .backend import Backend, Timer
 from .pings import PendingPing, Pings
 
 if TYPE_CHECKING:
@@ -86,29 +88,63 @@ class Heartbeat:
 
 
 class Pulse:
-    """The task that asks heartbeats when they are due, and sleeps in between."""
+    """Asks heartbeats when they are due, by the event loop's timer, or by one task where it has none."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
+    def __init__(
+        self, backend: Backend, start_task: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+    ) -> None:
+        self.clock = backend.clock
+        self._call_at = backend.call_at
+        self._start_task = start_task
         self._due: list[tuple[float, int, Heartbeat]] = []
         self._order = count()
+        self._timer: Timer | None = None
         self._sleep: CancelScope | None = None
+        self._running = False
+        self._stopped = False
 
     def add(self, heartbeat: Heartbeat, deadline: float) -> None:
         """Ask this heartbeat at the deadline (seconds of the clock)."""
+        if self._stopped:
+            return
         heapq.heappush(self._due, (deadline, next(self._order), heartbeat))
-        if self._sleep is not None and deadline < self._sleep.deadline:
-            self._sleep.deadline = deadline
+        if self._due[0][2] is heartbeat:
+            self._arm(deadline)
 
-    async def run(self) -> None:
-        """Sleep and ask, for ever."""
+    def stop(self) -> None:
+        """Ask nobody any more."""
+        self._stopped = True
+        self._due.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._sleep is not None:
+            self._sleep.cancel()
+
+    def _arm(self, deadline: float) -> None:
+        if self._call_at is not None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._call_at(deadline, self._ring)
+        elif self._sleep is not None:
+            self._sleep.deadline = deadline
+        elif not self._running:
+            self._running = True
+            self._start_task(self._run)
+
+    def _ring(self) -> None:
+        while self._due and self._due[0][0] <= self.clock():
+            heartbeat = heapq.heappop(self._due)[2]
+            again = heartbeat.beat()
+            if again is not None and not self._stopped:
+                heapq.heappush(self._due, (again, next(self._order), heartbeat))
+        if self._due:
+            self._arm(self._due[0][0])
+
+    async def _run(self) -> None:
         never = Event()
-        while True:
-            with CancelScope(deadline=self._due[0][0] if self._due else float("inf")) as self._sleep:
+        while not self._stopped:
+            deadline = self._due[0][0] if self._due else math.inf
+            with CancelScope(deadline=deadline, shield=True) as self._sleep:
                 await never.wait()
             self._sleep = None
-            while self._due and self._due[0][0] <= self.clock():
-                heartbeat = heapq.heappop(self._due)[2]
-                again = heartbeat.beat()
-                if again is not None:
-                    self.add(heartbeat, again)
+            self._ring()

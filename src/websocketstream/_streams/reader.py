@@ -51,21 +51,28 @@ class Reader:
         self._last_word: Close | Failure | None = None  # decoded and not yet handed on
         self.heartbeat: Heartbeat | None = None
 
-    async def run(self, early_data: bytes) -> None:
+    def listen(self, early_data: bytes, *, stopped: Callable[[], object]) -> bool:
+        """Begin to read without a task, where the transport calls us; false when :meth:`run` is needed at once.
+
+        ``stopped`` is called when it is needed later.
+        """
+        if self._feed(early_data) or not isinstance(self._stream, DirectStream):
+            return False
+        return self._stream.listen(self._feed, stopped)
+
+    async def run(self) -> None:
         """Read until the peer ends the transport.
 
         :raises anyio.BrokenResourceError: the transport failed (or its own error)
         """
-        attention = self._feed(early_data)
         while True:
-            while attention:
-                attention = await self._attend()
+            while self._wants_attention():
+                await self._attend()
             try:
                 if isinstance(self._stream, DirectStream):
                     await self._stream.pump(self._feed)
-                    attention = True
                 else:
-                    attention = self._feed(await receive_some(self._stream))
+                    self._feed(await receive_some(self._stream))
             except EndOfStream:
                 return
 
@@ -79,6 +86,9 @@ class Reader:
         else:
             self._readable._push([event for event in events if isinstance(event, (str, bytes))])
             self._take_controls(events)
+        return self._wants_attention()
+
+    def _wants_attention(self) -> bool:
         return self._readable._full or self._codec.pending or self._last_word is not None
 
     def _take_controls(self, events: list[Event]) -> None:
@@ -94,8 +104,8 @@ class Reader:
         if pinged:
             self._after_pings()
 
-    async def _attend(self) -> bool:
-        """Wait for what keeps us from reading on, go on decoding, and tell whether there is more to attend to."""
+    async def _attend(self) -> None:
+        """Wait for what keeps us from reading on, and go on decoding."""
         if self._last_word is not None:
             last_word, self._last_word = self._last_word, None
             await self._conclude(last_word)
@@ -104,7 +114,8 @@ class Reader:
                 await self._readable._wait_for_room()
         else:
             await checkpoint()  # one peer must not hold the event loop: the codec works in portions
-        return self._codec.pending and self._feed(b"")
+        if self._codec.pending:
+            self._feed(b"")
 
     async def _conclude(self, last_word: Close | Failure) -> None:
         try:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
-from anyio import aclose_forcefully, create_task_group, get_cancelled_exc_class
+from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import ObjectStream, TaskGroup
 
 from .._protocol.close import CloseCode, CloseInfo
@@ -16,6 +16,8 @@ from .._protocol.http import Request, Response
 from .connection import Connection
 from .readable import ReadableStream
 from .statistics import ConnectionStatistics
+from .tasks import Background
+from .transport import release
 from .writable import WritableStream
 
 
@@ -179,10 +181,13 @@ class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
     What the body raises leaves unchanged, never in an exception group.
     """
 
-    def __init__(self, open_stream: Callable[[], Awaitable[WebSocketStream]]) -> None:
+    def __init__(
+        self, open_stream: Callable[[], Awaitable[WebSocketStream]], background: Background | None = None
+    ) -> None:
         self._open: Callable[[], Awaitable[WebSocketStream]] | None = open_stream
+        self._background = background  # the owner's, or one that belongs to this block
         self._connection: Connection
-        self._task_group: TaskGroup
+        self._task_group: TaskGroup | None = None
 
     async def __aenter__(self) -> WebSocketStream:
         if self._open is None:
@@ -191,11 +196,13 @@ class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
         stream = await open_stream()
         self._connection = stream._connection
         try:
-            self._task_group = await create_task_group().__aenter__()
+            if self._background is None:
+                self._task_group = await create_task_group().__aenter__()
+                self._background = Background(self._task_group, self._connection.backend)
         except BaseException:
-            await aclose_forcefully(self._connection.stream)
+            await release(self._connection.stream)
             raise
-        self._connection.start(self._task_group)
+        self._connection.start(self._background)
         return stream
 
     async def __aexit__(
@@ -205,12 +212,15 @@ class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
         try:
             await self._connection.leave(_farewell_code(exc), cancelled=cancelled)
         finally:
-            await self._leave_task_group(exc)
+            if self._task_group is not None:
+                await self._leave_task_group(self._task_group, exc)
 
-    async def _leave_task_group(self, exc: BaseException | None) -> None:
+    async def _leave_task_group(self, task_group: TaskGroup, exc: BaseException | None) -> None:
         # The tasks have ended, and the body's exception is not for the group: it would come out wrapped.
+        assert self._background is not None
+        self._background.stop()
         try:
-            await self._task_group.__aexit__(None, None, None)
+            await task_group.__aexit__(None, None, None)
         except get_cancelled_exc_class():
             if not isinstance(exc, get_cancelled_exc_class()):
                 raise

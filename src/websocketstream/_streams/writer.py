@@ -34,6 +34,7 @@ class Writer:
         backend: Backend,
         *,
         on_progress: Callable[[bool], None],
+        on_end: Callable[[Exception | None], None],
         start_task: Callable[[], bool],
     ) -> None:
         self._stream = stream
@@ -44,9 +45,11 @@ class Writer:
         self._budget = budget
         self._turn = -1  # the sender's turn in which a message was written at once
         self._on_progress = on_progress
+        self._on_end = on_end
         self._start_task = start_task
         self._running = False
-        self._over = False  # the Close frame has been written, or the transport has failed
+        self._over = False
+        self.close_written = False  # that is, it has left
         self._pongs: list[bytes] = []
         self._pings: list[bytes] = []
         self._close: tuple[int | None, str] | None = None
@@ -57,7 +60,6 @@ class Writer:
         self._left = 0  # bytes of the chunk and those behind it
         self._with_ping = False
         self._last = False  # whether the chunks end with the Close frame
-        self._failure: Exception | None = None
 
     def serve(self, writable: WritableStream) -> None:
         """Take messages from this stream."""
@@ -117,25 +119,31 @@ class Writer:
         self.flush()
 
     async def run(self) -> None:
-        """Write until the Close frame has been written.
-
-        :raises anyio.BrokenResourceError: the transport failed (or its own error)
-        """
+        """Write until the Close frame has been written, or writing has failed."""
         try:
-            while self._failure is None:
+            while not self._over:
                 chunk = self._next_chunk()
-                if chunk is not None:
-                    await self._send(chunk)
-                    self._took(len(chunk))
-                elif self._last:
-                    return
-                else:
+                if chunk is None:
                     self._work = self._backend.waiter()
                     await self._work.wait()
                     self._work = None
-            raise self._failure
+                    continue
+                try:
+                    await self._send(chunk)
+                except Exception as exc:  # noqa: BLE001  (the connection knows what follows)
+                    self._end(exc)
+                else:
+                    self._took(len(chunk))
         finally:
             self._over = True
+
+    def _end(self, error: Exception | None) -> None:
+        """Write nothing more: the Close frame has left, or the transport has failed."""
+        self._over = True
+        self.close_written = error is None
+        self._on_end(error)
+        if self._work is not None:
+            self._work.set()
 
     async def _send(self, chunk: Buffer) -> None:
         if self._sink is None:
@@ -149,18 +157,16 @@ class Writer:
     def _write_now(self) -> bool:
         """Write from the sender's task, without waiting; false when something else is on its way."""
         assert self._sink is not None
-        if self._chunk is not None or self._failure is not None:
+        if self._chunk is not None:
             return False
         try:
-            while (chunk := self._next_chunk()) is not None:
+            while not self._over and (chunk := self._next_chunk()) is not None:
                 if not self._took(self._sink.try_send(chunk)):
                     self._tried = True
                     self.wake()
-                    return True
-        except Exception as exc:  # noqa: BLE001  (the writer task reports it, as if it had written itself)
-            self._failure = exc
-        if self._failure is not None or self._last:
-            self.wake()
+                    break
+        except Exception as exc:  # noqa: BLE001  (the sender has done nothing wrong: it meets the end of the connection)
+            self._end(exc)
         return True
 
     def _next_chunk(self) -> Buffer | None:
@@ -180,6 +186,8 @@ class Writer:
         self._left -= count
         self._writable._progress(self._left)
         self._on_progress(self._with_ping and not self._left)
+        if self._last and not self._left:
+            self._end(None)
         return self._chunk is None
 
     def _load(self) -> bool:
