@@ -9,7 +9,7 @@ import sysconfig
 
 from setuptools import Extension, setup
 
-SOURCE = "src/websocketstream/_protocol/_compiled"
+MODULES = {"_protocol._compiled": ["_protocol/_compiled.h"], "_streams._inbox": []}  # and what else they depend on
 
 
 def extensions() -> list[Extension]:
@@ -22,13 +22,16 @@ def extensions() -> list[Extension]:
         from Cython.Build import cythonize
     except ImportError:
         return []
-    extension = Extension(
-        "websocketstream._protocol._compiled",
-        [f"{SOURCE}.pyx"],
-        depends=[f"{SOURCE}.h"],
-        extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0"],  # whatever Python was built with
-    )
-    compiled: list[Extension] = cythonize([extension])
+    sources = [
+        Extension(
+            f"websocketstream.{name}",
+            [f"src/websocketstream/{name.replace('.', '/')}.pyx"],
+            depends=[f"src/websocketstream/{header}" for header in headers],
+            extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0"],  # whatever Python was built with
+        )
+        for name, headers in MODULES.items()
+    ]
+    compiled: list[Extension] = cythonize(sources)
     for item in compiled:
         item.optional = True  # a failing compiler only makes a warning; Cython does not hand this on
     return compiled

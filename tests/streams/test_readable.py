@@ -101,7 +101,7 @@ async def test_a_native_cancellation_between_arrival_and_wake_up_loses_nothing_P
     async with connection_and_peer() as (conn, _):
         receiver = asyncio.ensure_future(conn.receive())
         await some_passes()
-        conn.readable._push(["precious"])
+        conn.readable._push(["precious"], 50)
         receiver.cancel()
         with pytest.raises(asyncio.CancelledError):
             await receiver
@@ -111,7 +111,7 @@ async def test_a_native_cancellation_between_arrival_and_wake_up_loses_nothing_P
 async def test_another_task_gets_its_turn_while_messages_are_buffered() -> None:
     async with connection_and_peer() as (conn, _):
         for number in range(CHECKPOINT_EVERY * 4):
-            conn.readable._push([str(number)])
+            conn.readable._push([str(number)], 50)
         turns = 0
 
         async def count_turns() -> None:
@@ -131,7 +131,7 @@ async def test_another_task_gets_its_turn_while_messages_are_buffered() -> None:
 async def test_a_cancelled_scope_stops_a_tight_loop_within_the_budget() -> None:
     async with connection_and_peer() as (conn, _):
         for number in range(CHECKPOINT_EVERY * 4):
-            conn.readable._push([str(number)])
+            conn.readable._push([str(number)], 50)
         received = 0
         with anyio.CancelScope() as scope:
             scope.cancel()

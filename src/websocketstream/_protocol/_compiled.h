@@ -180,6 +180,16 @@ static inline int ws_resize_buffer(PyObject **buffer, Py_ssize_t size) {
     return PyBytes_Check(*buffer) ? _PyBytes_Resize(buffer, size) : PyUnicode_Resize(buffer, size);
 }
 
+/* What sys.getsizeof() says of a str or bytes object made here, 0 for anything else. */
+static inline Py_ssize_t ws_memory_of(PyObject *message) {
+    if (PyBytes_CheckExact(message))
+        return PyBytes_Type.tp_basicsize + PyBytes_GET_SIZE(message);
+    if (!PyUnicode_CheckExact(message))
+        return 0;
+    return (PyUnicode_IS_COMPACT_ASCII(message) ? sizeof(PyASCIIObject) : sizeof(PyCompactUnicodeObject))
+        + (PyUnicode_GET_LENGTH(message) + 1) * PyUnicode_KIND(message);
+}
+
 /* --- headers (RFC 6455 5.2) --- */
 
 #define WS_MAX_HEADER 14

@@ -40,6 +40,7 @@ cdef extern from "_compiled.h":
     Py_ssize_t ws_buffer_size(PyObject *buffer) noexcept
     int ws_resize_buffer(PyObject **buffer, Py_ssize_t size) except -1
     int ws_utf8_check(ws_utf8 *state, const uint8_t *p, size_t n) noexcept nogil
+    Py_ssize_t ws_memory_of(object message) noexcept
     Py_ssize_t ws_header_size(Py_ssize_t n, bint masked) noexcept nogil
     uint8_t *ws_put_header(uint8_t *p, uint8_t first, Py_ssize_t n, bint masked) noexcept nogil
     uint64_t ws_read_length(const uint8_t *p, int size) noexcept nogil
@@ -199,6 +200,7 @@ cdef class CompiledCodec:
     cdef bint _inflating_last
     # state
     cdef bint _only_messages
+    cdef Py_ssize_t _message_bytes
     cdef bint _discarding
     cdef bint _ended
     cdef bint _busy
@@ -231,6 +233,11 @@ cdef class CompiledCodec:
         """Whether the last call of :meth:`receive_data` returned nothing but whole messages."""
         return self._only_messages
 
+    @property
+    def message_bytes(self):
+        """The memory in bytes of the messages that the last call of :meth:`receive_data` returned."""
+        return self._message_bytes
+
     def receive_data(self, data):
         """Decode what arrived into events: up to 4096 frames, 2 MiB, or 220 KiB inflated in one call."""
         cdef list events = []
@@ -238,6 +245,7 @@ cdef class CompiledCodec:
             # Only a second thread gets here. It would pull the buffers away under the first one.
             raise RuntimeError("receive_data() is being called by somebody else")
         self._only_messages = True
+        self._message_bytes = 0
         if self._ended:
             return events
         self._busy = True
@@ -252,6 +260,8 @@ cdef class CompiledCodec:
             raise
         finally:
             self._busy = False
+        for event in events:
+            self._message_bytes += ws_memory_of(event)
         return events
 
     def discard_data(self):

@@ -93,6 +93,11 @@ class Codec(Protocol):
         """Whether the last call of :meth:`receive_data` returned nothing but whole messages."""
         ...
 
+    @property
+    def message_bytes(self) -> int:
+        """The memory in bytes of the messages that the last call of :meth:`receive_data` returned."""
+        ...
+
     def discard_data(self) -> None:
         """From now on drop data frames unread (their framing is still checked): nobody wants them while closing."""
         ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from sys import getsizeof
 
 from wsproto.frame_protocol import (
     FrameDecoder,
@@ -50,6 +51,7 @@ class WsprotoCodec:
             self._deflate = PerMessageDeflate(deflate, compression or Compression(), client=client)
         self._decoder: _Decoder | None = _Decoder(client, Assembler(limits, self._deflate))
         self._pending = False
+        self.message_bytes: int = 0  # memory of the messages that the last call of receive_data() returned
 
     @property
     def pending(self) -> bool:
@@ -58,6 +60,7 @@ class WsprotoCodec:
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Decode what arrived into events, up to 128 frames or 256 KiB of inflated data in one call."""
+        self.message_bytes = 0
         if self._decoder is None:
             return []
         events: list[Event] = []
@@ -70,6 +73,7 @@ class WsprotoCodec:
         if events and isinstance(events[-1], Close | Failure):
             self._decoder = None  # and with it everything that was received
             self._pending = False
+        self.message_bytes = sum(getsizeof(event) for event in events if isinstance(event, (str, bytes)))
         return events
 
     @property

@@ -6,8 +6,7 @@ hand-over and the wake-up loses it. Here the item stays in the buffer until the 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from sys import getsizeof
 
 from anyio import BusyResourceError, ClosedResourceError, EndOfStream, WouldBlock
@@ -16,13 +15,14 @@ from anyio.abc import ObjectReceiveStream
 from .._protocol.codec import Message
 from .backend import Backend, Waiter
 from .budget import Budget
+from .inbox import Inbox
 from .statistics import DirectionStatistics, Stopwatch
 
 # A buffered message is charged with its memory in bytes, so that tiny messages are not free.
 memory_of = getsizeof
 
 
-class ReadableStream(ObjectReceiveStream[Message]):
+class ReadableStream(Inbox, ObjectReceiveStream[Message]):
     """The messages of the peer: text as str, binary as bytes, each message whole.
 
     Iteration ends when the peer closes the connection, whatever its code (rule X1); an unclean end raises
@@ -38,18 +38,18 @@ class ReadableStream(ObjectReceiveStream[Message]):
         on_cancel: Callable[[BaseException | None], None],
         on_aclose: Callable[[], Awaitable[None]],
     ) -> None:
+        super().__init__()
         self._limit = limit
         self._budget = budget
         self._backend = backend
         self._on_cancel = on_cancel
         self._on_aclose = on_aclose
-        self._items: deque[Message] = deque()
-        self._credit = 0  # messages of those in the buffer that may be handed out without further ado
-        self._arrived = 0  # messages ever
-        self._batches: deque[tuple[int, int]] = (
-            deque()
-        )  # what arrived together: the last one's number, and the bytes
-        self._bytes = 0  # of the batches that are not used up
+        # What arrived together stays together: the batch that is being handed out is the inbox, the others follow.
+        self._size = 0  # bytes of the whole batch that is being handed out
+        self._ready: list[tuple[list[Message], int]] = []  # batches, the next one last
+        self._arrived: list[tuple[list[Message], int]] = []  # those behind them, in order
+        self._bytes = 0  # of all batches that are not used up
+        self._count = 0  # messages ever
         self._receiving = False
         self._end: Exception | None = None
         self._arrival: Waiter | None = None
@@ -59,26 +59,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
 
     # --- the application's side
 
-    async def receive(self) -> Message:
-        """Wait for the next message and return it.
-
-        Cancelling is safe, by a cancel scope as well as by ``asyncio.timeout()`` or ``Task.cancel()``: no message is
-        lost. While messages are buffered, this yields to the event loop by budget, see :doc:`/explanation/backpressure`.
-
-        :raises ConnectionClosed: the peer has closed the connection (an :exc:`anyio.EndOfStream`)
-        :raises ConnectionBroken: the connection ended in another way (an :exc:`anyio.BrokenResourceError`)
-        :raises anyio.ClosedResourceError: we have closed the connection, or cancelled this stream
-        :raises anyio.BusyResourceError: another task is receiving already
-        """
-        if self._credit > 0:
-            self._credit -= 1
-            return self._items.popleft()
-        return await self._receive()
-
-    async def __anext__(self) -> Message:
-        if self._credit > 0:  # not by receive(): this is the hottest path there is
-            self._credit -= 1
-            return self._items.popleft()
+    async def _next(self) -> Message:
         try:
             return await self._receive()
         except EndOfStream:
@@ -94,15 +75,17 @@ class ReadableStream(ObjectReceiveStream[Message]):
                 await budget.checkpoint()
             while not self._items:
                 self._raise_if_ended()
-                self._account()
                 self._came_for_more()
                 self._arrival = self._backend.waiter()
                 await self._arrival.wait()
                 budget.waited()
             budget.left -= 1
-            message = self._items.popleft()
-            self._account()
-            self._credit = budget.take(self._without_ado())
+            message = self._items.pop()
+            if self._items:
+                # The last one is left to this method: it gives the batch's room back.
+                self._credit = budget.take(len(self._items) - 1)
+            else:
+                self._next_batch()
             return message
         finally:
             self._receiving = False
@@ -124,8 +107,9 @@ class ReadableStream(ObjectReceiveStream[Message]):
             self._came_for_more()
             raise WouldBlock
         self._credit = 0
-        message = self._items.popleft()
-        self._account()
+        message = self._items.pop()
+        if not self._items:
+            self._next_batch()
         return message
 
     def cancel(self, error: BaseException | None = None) -> None:
@@ -141,10 +125,11 @@ class ReadableStream(ObjectReceiveStream[Message]):
 
     def statistics(self) -> DirectionStatistics:
         """Return how much waits ahead of the reader, and for how long the peer was held back."""
+        batches = [self._items, *(batch for batch, _ in self._ready + self._arrived)]
         return DirectionStatistics(
-            buffered_messages=len(self._items),
-            buffered_bytes=sum(map(memory_of, self._items)),
-            messages=self._arrived,
+            buffered_messages=sum(map(len, batches)),
+            buffered_bytes=sum(sum(map(memory_of, batch)) for batch in batches),
+            messages=self._count,
             paused_seconds=self._paused.read(self._backend.clock()),
         )
 
@@ -152,19 +137,18 @@ class ReadableStream(ObjectReceiveStream[Message]):
         if self._end is not None:
             raise self._end.with_traceback(None)
 
-    def _account(self) -> None:
-        """Give room back for what has been handed out, one batch at a time: that is exact enough, and cheap."""
-        handed_out = self._arrived - len(self._items)
-        while self._batches and self._batches[0][0] <= handed_out:
-            self._bytes -= self._batches.popleft()[1]
+    def _next_batch(self) -> None:
+        """Give room back for the batch that has been handed out, and go on: the inbox is never empty while others wait."""
+        self._bytes -= self._size
         if self._room is not None and self._bytes <= self._limit // 2:
             self._room.set()
-
-    def _without_ado(self) -> int:
-        """Return how many messages may be handed out before room must be given back: while paused, one batch."""
-        if self._room is None or not self._batches:
-            return len(self._items)
-        return self._batches[0][0] - (self._arrived - len(self._items)) - 1
+        self._size = 0
+        if not self._ready:
+            self._ready, self._arrived = self._arrived, self._ready
+            self._ready.reverse()
+        if self._ready:
+            self._items, self._size = self._ready.pop()
+            self._items.reverse()
 
     def _came_for_more(self) -> None:
         if self._drained is not None:
@@ -172,14 +156,18 @@ class ReadableStream(ObjectReceiveStream[Message]):
 
     # --- the connection's side
 
-    def _push(self, messages: Sequence[Message]) -> None:
+    def _push(self, messages: list[Message], size: int) -> None:
+        """Take a list of messages over; ``size`` is their memory in bytes."""
         if self._end is not None or not messages:
             return
-        self._items.extend(messages)
-        self._arrived += len(messages)
-        size = sum(map(memory_of, messages))
-        self._batches.append((self._arrived, size))
+        self._count += len(messages)
         self._bytes += size
+        if self._items:
+            self._arrived.append((messages, size))
+        else:
+            messages.reverse()
+            self._items = messages
+            self._size = size
         if self._arrival is not None:
             self._arrival.set()
 
@@ -190,8 +178,6 @@ class ReadableStream(ObjectReceiveStream[Message]):
     async def _wait_for_room(self) -> None:
         """Wait until the application has caught up to half of the limit; at once when nothing is kept any more."""
         self._paused.start(self._backend.clock())
-        self._credit = 0
-        self._account()
         try:
             while self._bytes > self._limit // 2 and self._end is None:
                 self._room = self._backend.waiter()
@@ -214,9 +200,8 @@ class ReadableStream(ObjectReceiveStream[Message]):
 
     def _close(self) -> None:
         """Drop everything: the application has closed the connection (rule R7)."""
-        self._items.clear()
-        self._batches.clear()
-        self._bytes = self._credit = 0
+        self._items, self._ready, self._arrived = [], [], []
+        self._bytes = self._size = self._credit = 0
         if not isinstance(self._end, ClosedResourceError):
             self._end = ClosedResourceError("the connection was closed on this side")
         self._wake()

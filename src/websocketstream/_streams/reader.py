@@ -82,9 +82,10 @@ class Reader:
             self.heartbeat.heard()
         events = self._codec.receive_data(data)
         if self._codec.only_messages:
-            self._readable._push(cast("list[Message]", events))
+            self._readable._push(cast("list[Message]", events), self._codec.message_bytes)
         else:
-            self._readable._push([event for event in events if isinstance(event, (str, bytes))])
+            messages = [event for event in events if isinstance(event, (str, bytes))]
+            self._readable._push(messages, self._codec.message_bytes)
             self._take_controls(events)
         return self._wants_attention()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
@@ -95,9 +95,12 @@ class WebSocketStream(ObjectStream[Message]):
         """The client's opening handshake; None on a client."""
         return self._request
 
-    async def receive(self) -> Message:
+    def receive(self) -> Coroutine[Any, Any, Message]:
         """Wait for the next message and return it; see :meth:`ReadableStream.receive`."""
-        return await self.readable.receive()
+        return self._connection.readable.receive()
+
+    def __anext__(self) -> Coroutine[Any, Any, Message]:
+        return self._connection.readable.__anext__()
 
     async def send(self, item: Message, *, compress: bool = True) -> None:
         """Queue one message and wait until what is unsent fits the write buffer; see :meth:`WritableStream.send`."""

@@ -1,0 +1,5 @@
+from abc import ABCMeta
+
+from .inbox import PortableInbox
+
+class Inbox(PortableInbox, metaclass=ABCMeta): ...
