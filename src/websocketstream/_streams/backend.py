@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from anyio import Event
@@ -18,7 +19,7 @@ class Waiter(Protocol):
         """Wake the task; further calls change nothing."""
         ...
 
-    async def wait(self) -> object:
+    def wait(self) -> Awaitable[object]:
         """Wait for :meth:`set`."""
         ...
 
@@ -74,15 +75,15 @@ class _FutureWaiter:
 
     __slots__ = ("_future",)
 
-    def __init__(self) -> None:
-        self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._future: asyncio.Future[None] = loop.create_future()
 
     def set(self) -> None:
         if not self._future.done():
             self._future.set_result(None)
 
-    async def wait(self) -> None:
-        await self._future
+    def wait(self) -> Awaitable[None]:
+        return self._future
 
 
 def current_backend() -> Backend:
@@ -92,4 +93,4 @@ def current_backend() -> Backend:
 
         return Backend(trio.current_time, trio.Event, trio.lowlevel.enable_ki_protection)
     loop = asyncio.get_running_loop()
-    return Backend(loop.time, _FutureWaiter, lambda _: None, loop.call_at)
+    return Backend(loop.time, partial(_FutureWaiter, loop), lambda _: None, loop.call_at)

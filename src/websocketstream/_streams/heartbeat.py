@@ -39,6 +39,7 @@ class Heartbeat:
         self._keepalive = Keepalive(interval, timeout, pulse.clock())
         self._pings = pings
         self._pulse = pulse
+        self._clock = pulse.clock
         self._send_ping: Callable[[], PendingPing] | None = send_ping
         self._give_up: Callable[[], None] | None = give_up
         self._ping: PendingPing | None = None
@@ -47,20 +48,20 @@ class Heartbeat:
 
     def heard(self) -> None:
         """Take note of inbound bytes."""
-        self._keepalive.heard(self._pulse.clock())
+        self._keepalive.heard(self._clock())
 
     def wrote(self, with_ping: bool) -> None:
         """Take note of outbound progress."""
-        self._keepalive.wrote(self._pulse.clock(), ping=with_ping)
+        self._keepalive.wrote(self._clock(), ping=with_ping)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Let the clock stand still while we do not read."""
-        self._keepalive.pause(self._pulse.clock())
+        self._keepalive.pause(self._clock())
         try:
             yield
         finally:
-            self._keepalive.resume(self._pulse.clock())
+            self._keepalive.resume(self._clock())
             if self._overdue:
                 self._overdue = False
                 self._pulse.add(self, self._keepalive.deadline)
@@ -76,7 +77,7 @@ class Heartbeat:
         if self._keepalive.paused:
             self._overdue = True
             return None
-        action = self._keepalive.expired(self._pulse.clock())
+        action = self._keepalive.expired(self._clock())
         if action is Action.PING:
             if self._ping is not None:
                 self._pings.forget(self._ping)  # never answered, yet the peer lives: do not pile them up

@@ -102,9 +102,9 @@ class WebSocketStream(ObjectStream[Message]):
     def __anext__(self) -> Coroutine[Any, Any, Message]:
         return self._connection.readable.__anext__()
 
-    async def send(self, item: Message, *, compress: bool = True) -> None:
+    def send(self, item: Message, *, compress: bool = True) -> Coroutine[Any, Any, None]:
         """Queue one message and wait until what is unsent fits the write buffer; see :meth:`WritableStream.send`."""
-        await self.writable.send(item, compress=compress)
+        return self._connection.writable.send(item, compress=compress)
 
     async def send_eof(self) -> None:
         """Say that nothing more will be sent, and go on receiving until the peer closes.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
@@ -23,8 +22,20 @@ BATCH_BYTES = 65536  # how much payload of small messages is encoded and written
 class MessageWriter(Protocol):
     """What the stream needs of the one who writes."""
 
-    def message_queued(self) -> bool:
-        """Take note of a new message; true when it has been written at once, false when that will happen later."""
+    def begins_turn(self) -> bool:
+        """Tell whether a message may be written at once, being the first of its sender's turn."""
+        ...
+
+    def write_alone(self, item: Queued) -> bool:
+        """Write a message past the queue; false when something else comes first."""
+        ...
+
+    def write_now(self) -> bool:
+        """Write what is queued, as far as that is possible without waiting; false when that will happen later."""
+        ...
+
+    def wake(self) -> None:
+        """Let what is queued be written as soon as possible."""
         ...
 
     def end_turn(self) -> None:
@@ -55,7 +66,7 @@ class WritableStream(ObjectSendStream[Message]):
         self._writer = writer
         self._on_abort = on_abort
         self._on_aclose = on_aclose
-        self._queue: deque[Queued | None] = deque()  # None: taken back
+        self._queue: list[Queued | None] = []  # None: taken back
         self._withdrawn = 0  # messages ever that were taken back
         self._taken = 0  # messages ever that the writer has taken; those in the queue are numbered from here
         self._free = limit  # room for so many bytes; below zero when a message was larger
@@ -85,26 +96,26 @@ class WritableStream(ObjectSendStream[Message]):
         :raises ConnectionBroken: the connection ended in another way (an :exc:`anyio.BrokenResourceError`)
         :raises anyio.ClosedResourceError: we have closed the connection
         """
-        if self._credit > 0 and compress:
-            kind = type(message)
-            if kind is bytes or (kind is str and message.isascii()):
+        kind = type(message)
+        item: Queued
+        if compress and (kind is bytes or (kind is str and message.isascii())):
+            if self._credit > 0:
                 self._credit -= 1
                 self._queue.append(message)
                 self._free -= len(message)
                 if self._free <= 0:
                     await self._hold(len(message))
                 return
-        await self._send(prepare(message, compress))
-
-    async def _send(self, item: Queued) -> None:
+            item = message
+        else:
+            item = prepare(message, compress)
         self._raise_if_ended()
-        budget = self._budget
-        if budget.left <= 0:
+        if self._budget.left <= 0:
             self._writer.end_turn()
-            await budget.checkpoint()
+            await self._budget.checkpoint()
             self._raise_if_ended()
             self._writer.continue_burst()
-        budget.left -= 1
+        self._budget.left -= 1
         size = self._enqueue(item)
         if self._free <= 0:
             await self._hold(size)
@@ -154,10 +165,16 @@ class WritableStream(ObjectSendStream[Message]):
 
     def _enqueue(self, item: Queued) -> int:
         size = _size(item)
+        at_once = self._writer.begins_turn()
+        if at_once and size < BATCH_BYTES and not self._queue and self._writer.write_alone(item):
+            self._taken += 1
+            return size
         self._queue.append(item)
         self._free -= size
-        if not self._writer.message_queued():
-            self._credit = self._budget.take(CHECKPOINT_EVERY)
+        if at_once and self._writer.write_now():
+            return size
+        self._writer.wake()
+        self._credit = self._budget.take(CHECKPOINT_EVERY)
         return size
 
     async def _hold(self, size: int) -> None:
@@ -196,19 +213,18 @@ class WritableStream(ObjectSendStream[Message]):
         queue = self._queue
         self._credit = 0  # whoever queues the next message has to wake the writer again
         if self._limit - self._free - self._writing_bytes < BATCH_BYTES:
-            batch = [item for item in queue if item is not None]
+            count = len(queue)
             self._free = self._limit - self._writing_bytes
-            self._taken += len(queue)
-            queue.clear()
-            return batch
-        batch, size = [], 0
-        while queue and size < BATCH_BYTES:
-            item = queue.popleft()
-            self._taken += 1
-            if item is not None:
-                size += _size(item)
-                batch.append(item)
-        self._free += size
+        else:
+            count, size = 0, 0
+            while count < len(queue) and size < BATCH_BYTES:
+                item = queue[count]
+                size += 0 if item is None else _size(item)
+                count += 1
+            self._free += size
+        batch = [item for item in queue[:count] if item is not None]
+        del queue[:count]
+        self._taken += count
         return batch
 
     def _progress(self, writing_bytes: int) -> None:

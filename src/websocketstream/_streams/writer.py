@@ -15,7 +15,7 @@ from .._protocol.codec import Codec
 from .backend import Backend, Waiter
 from .budget import Budget
 from .direct import Buffer, sink_of
-from .writable import WritableStream
+from .writable import Queued, WritableStream
 
 # Ten pings want ten pongs, but a peer that pings and does not read gets no endless queue: beyond this many unsent
 # pongs the oldest is dropped, as RFC 6455 section 5.5.3 allows.
@@ -74,25 +74,42 @@ class Writer:
 
     def flush(self) -> None:
         """Write what there is at once if that is possible without waiting, or leave it to the writer task."""
-        if self._sink is None or not self._write_now():
+        if self._sink is None or not self.write_now():
             self.wake()
 
-    def message_queued(self) -> bool:
-        """Write a message at once if it is the first of the sender's turn, or leave it to be written with the next ones.
+    def begins_turn(self) -> bool:
+        """Tell whether a message may be written at once, being the first of its sender's turn.
 
         A request that waits for its answer goes out without a pass of the event loop; of a burst, all messages up to
         the sender's next checkpoint share one write.
         """
         if self._sink is None or self._turn == self._budget.turn:
-            self.wake()
             return False
         self._turn = self._budget.turn
-        return self._write_now()
+        return True
+
+    def write_alone(self, item: Queued) -> bool:
+        """Write a message past the queue, or what of it can leave at once; false when something else comes first."""
+        if self._chunk is not None or self._pings or self._pongs or self._over or self._close is not None:
+            return False
+        assert self._sink is not None
+        (frame,) = self._codec.send_messages((item,))
+        try:
+            sent = self._sink.try_send(frame)
+        except Exception as exc:  # noqa: BLE001  (the sender has done nothing wrong: it meets the end of the connection)
+            self._end(exc)
+            return True
+        if sent < len(frame):
+            self._chunk, self._left, self._with_ping = frame, len(frame), False
+            self._took(sent)
+            self._tried = True
+            self.wake()
+        return True
 
     def end_turn(self) -> None:
         """Write what the sender has queued, as far as that is possible without waiting."""
         if self._sink is not None:
-            self._write_now()
+            self.write_now()
 
     def continue_burst(self) -> None:
         """Let the next message wait for others, although the sender's turn is new."""
@@ -154,8 +171,8 @@ class Writer:
         else:
             await self._stream.send(cast("bytes", chunk))  # sockets take any buffer
 
-    def _write_now(self) -> bool:
-        """Write from the sender's task, without waiting; false when something else is on its way."""
+    def write_now(self) -> bool:
+        """Write what there is from the sender's task, without waiting; false when something else is on its way."""
         assert self._sink is not None
         if self._chunk is not None:
             return False
