@@ -13,62 +13,70 @@ from anyio import (
     CancelScope,
     ClosedResourceError,
     Event,
-    connect_tcp,
     create_task_group,
     getaddrinfo,
     move_on_after,
+    wait_readable,
 )
-from anyio.abc import ByteStream, SocketAttribute, SocketListener
+from anyio.abc import SocketAttribute, SocketListener
 from sniffio import current_async_library
 
 from ._streams.asyncio_stream import AsyncioStream
+from ._streams.direct import DirectStream
 
 HAPPY_EYEBALLS_DELAY = 0.25  # seconds between attempts, RFC 8305 section 5
 
 
-async def dial(host: str, port: int) -> ByteStream:
+async def dial(host: str, port: int) -> DirectStream:
     """Connect to a TCP port, trying all addresses of the host (RFC 8305).
 
     :raises OSError: no address could be connected to, or the name has none
     """
-    if current_async_library() != "asyncio":
-        return await connect_tcp(host, port)
-    connected = await _connect_socket(host, port)
-    _send_small_segments_at_once(connected)
-    try:
-        _, stream = await asyncio.get_running_loop().create_connection(AsyncioStream, sock=connected)
-    except BaseException:
-        connected.close()
-        raise
-    return stream
+    return await wrap_socket(await _connect_socket(host, port))
 
 
-async def accept(listener: SocketListener) -> ByteStream:
-    """Accept one connection.
+async def accept(listener: SocketListener) -> socket.socket:
+    """Accept one connection, for :func:`wrap_socket`.
 
     :raises OSError: the system could not accept
     :raises anyio.ClosedResourceError: the listener was closed
     """
-    listening: Any = listener.extra(SocketAttribute.raw_socket)
-    if current_async_library() != "asyncio":
-        return await listener.accept()
-    loop = asyncio.get_running_loop()
+    listening: socket.socket = listener.extra(SocketAttribute.raw_socket)
     if listening.fileno() < 0:
         raise ClosedResourceError
+    if current_async_library() == "asyncio":
+        return await _accept_on_asyncio(listening)
+    while True:
+        try:
+            return listening.accept()[0]
+        except BlockingIOError:
+            await wait_readable(listening)
+
+
+async def _accept_on_asyncio(listening: socket.socket) -> socket.socket:
+    loop = asyncio.get_running_loop()
     try:
-        accepted, _ = await loop.sock_accept(listening)
+        return (await loop.sock_accept(listening))[0]
     except asyncio.CancelledError:
         # sock_accept() leaves its callback behind when it is cancelled (bpo-41317).
         with suppress(ValueError, NotImplementedError):
             loop.remove_reader(listening)
         raise
-    _send_small_segments_at_once(accepted)
+
+
+async def wrap_socket(connected: socket.socket) -> DirectStream:
+    """Return the byte stream of a connected socket, which belongs to it from now on."""
     try:
-        _, stream = await loop.connect_accepted_socket(AsyncioStream, accepted)
+        _send_small_segments_at_once(connected)
+        if current_async_library() == "asyncio":
+            loop = asyncio.get_running_loop()
+            return (await loop.connect_accepted_socket(AsyncioStream, connected))[1]
+        from ._streams.trio_stream import TrioStream
+
+        return TrioStream(connected)
     except BaseException:
-        accepted.close()
+        connected.close()
         raise
-    return stream
 
 
 def _send_small_segments_at_once(sock: socket.socket) -> None:
@@ -95,6 +103,15 @@ async def _connect_socket(host: str, port: int) -> socket.socket:
     return race.result()
 
 
+async def _connect(sock: socket.socket, address: tuple[Any, ...]) -> None:
+    if current_async_library() == "asyncio":
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    else:
+        import trio
+
+        await trio.socket.from_stdlib_socket(sock).connect(address)
+
+
 class _Race:
     """Connection attempts under way to the addresses of one host."""
 
@@ -108,7 +125,7 @@ class _Race:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(sock, address)
+            await _connect(sock, address)
         except OSError as exc:
             sock.close()
             self._errors.append(exc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from anyio import (
 from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, TaskGroup, TaskStatus
 from anyio.streams.stapled import MultiListener
 
-from ._dial import accept
+from ._dial import accept, wrap_socket
 from ._protocol.deflate import Compression
 from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
 from ._request import ServerOptions
@@ -236,12 +237,12 @@ class _Server:
         while True:
             if self._slots is not None:
                 await self._slots.acquire()
-            stream = await self._accept_one(listener)
-            if stream is None:
+            accepted = await self._accept_one(listener)
+            if accepted is None:
                 return
-            handlers.start_soon(self._serve, stream)
+            handlers.start_soon(self._serve_socket, accepted)
 
-    async def _accept_one(self, listener: SocketListener) -> AnyByteStream | None:
+    async def _accept_one(self, listener: SocketListener) -> socket.socket | None:
         """Return the next connection; None when the listener was closed."""
         complained = False
         while True:
@@ -254,6 +255,17 @@ class _Server:
                     complained = True
                     logger.error("cannot accept connections: %s; trying on", exc)  # noqa: TRY400  (the place is no news)
                 await sleep(ACCEPT_PAUSE)
+
+    async def _serve_socket(self, accepted: socket.socket) -> None:
+        try:
+            stream = await wrap_socket(accepted)
+        except BaseException as exc:
+            self._release_slot()
+            if not isinstance(exc, OSError):
+                raise
+            logger.debug("connection lost as it was accepted: %r", exc)
+        else:
+            await self._serve(stream)
 
     async def _serve_unlimited(self, stream: AnyByteStream) -> None:
         if self._slots is not None:
@@ -270,8 +282,11 @@ class _Server:
         finally:
             self._visits.discard(visit)
             self._idle.set()
-            if self._slots is not None:
-                self._slots.release()
+            self._release_slot()
+
+    def _release_slot(self) -> None:
+        if self._slots is not None:
+            self._slots.release()
 
 
 def _parts(listener: Listener[Any]) -> Sequence[Listener[Any]]:

@@ -6,7 +6,6 @@ anyio's stream pauses and resumes the transport on every receive and spends a pa
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn, cast
@@ -15,19 +14,7 @@ from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from .direct import Buffer, DirectStream
-
-RECEIVE_BYTES = 2**18
-
-
-class _Scratch(threading.local):
-    """Where the system puts what arrives: one for all connections of a thread, for it is used up in the callback."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(RECEIVE_BYTES))
-
-
-_scratch = _Scratch()
+from .direct import SCRATCH, Buffer, DirectStream
 
 
 class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
@@ -54,10 +41,10 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._transport.set_write_buffer_limits(0)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return _scratch.view
+        return SCRATCH.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = _scratch.view[:nbytes]
+        data = SCRATCH.view[:nbytes]
         if self._feed is None:
             self._backlog += data
             self._pause()

@@ -5,6 +5,7 @@ Any anyio byte stream works without them; they make the common transports fast.
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from socket import socket
@@ -14,6 +15,18 @@ from anyio import BrokenResourceError
 from anyio.abc import AnyByteStream, ByteStream, SocketAttribute, SocketStream
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+
+RECEIVE_BYTES = 2**18
+
+
+class _Scratch(threading.local):
+    """Where the system puts what arrives: one for all connections of a thread, for it is used up at once."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(RECEIVE_BYTES))
+
+
+SCRATCH = _Scratch()
 
 
 class Sink(Protocol):
