@@ -86,8 +86,14 @@ def _send_small_segments_at_once(sock: socket.socket) -> None:
 
 
 async def _connect_socket(host: str, port: int) -> socket.socket:
-    """Race the host's addresses, each attempt a little after the one before."""
     addresses = _literal(host, port) or _interleave(await getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    if len(addresses) == 1:
+        return await _connect(*addresses[0])
+    return await _connect_to_first(addresses)
+
+
+async def _connect_to_first(addresses: list[tuple[int, Any]]) -> socket.socket:
+    """Race the addresses, each attempt a little after the one before."""
     race = _Race()
     try:
         async with create_task_group() as tasks:
@@ -103,13 +109,20 @@ async def _connect_socket(host: str, port: int) -> socket.socket:
     return race.result()
 
 
-async def _connect(sock: socket.socket, address: tuple[Any, ...]) -> None:
-    if current_async_library() == "asyncio":
-        await asyncio.get_running_loop().sock_connect(sock, address)
-    else:
-        import trio
+async def _connect(family: int, address: tuple[Any, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if current_async_library() == "asyncio":
+            await asyncio.get_running_loop().sock_connect(sock, address)
+        else:
+            import trio
 
-        await trio.socket.from_stdlib_socket(sock).connect(address)
+            await trio.socket.from_stdlib_socket(sock).connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class _Race:
@@ -122,19 +135,12 @@ class _Race:
     async def attempt(
         self, family: int, address: tuple[Any, ...], failed: Event, others: CancelScope
     ) -> None:
-        sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            sock.setblocking(False)
-            await _connect(sock, address)
+            self._connected.append(await _connect(family, address))
         except OSError as exc:
-            sock.close()
             self._errors.append(exc)
             failed.set()
-        except BaseException:
-            sock.close()
-            raise
         else:
-            self._connected.append(sock)
             others.cancel()
 
     def close_all_but(self, winners: int) -> None:

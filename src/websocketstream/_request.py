@@ -156,13 +156,15 @@ class WebSocketRequest(TypedAttributeProvider):
             early_data=handshake.trailing_data,
         )
         self._on_answer(connection)
-        return WebSocketStream(
+        stream = WebSocketStream(
             connection,
             url=self._url(),
             protocol=handshake.protocol,
             extensions=handshake.extensions,
             request=self._request,
         )
+        self._request.headers.pack()
+        return stream
 
     def _url(self) -> str:
         return f"{'wss' if self._options.ssl_context else 'ws'}://{self.headers['host']}{self.target}"

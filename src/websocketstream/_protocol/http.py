@@ -41,18 +41,30 @@ class Headers(Mapping[str, str]):
     not shown by ``repr``.
     """
 
-    __slots__ = ("_raw", "_values")
+    __slots__ = ("_index", "_lines")
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self._raw = tuple((bytes(name), bytes(value)) for name, value in raw)
-        self._values: dict[str, list[str]] = {}
-        for name, value in self._raw:
-            self._values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        # Kept as they came: a server has them for as long as the connection lives, and hardly looks at them again.
+        self._lines = b"\n".join(name + b":" + value for name, value in raw)
+        self._index: dict[str, list[str]] | None = None
 
     @property
     def raw(self) -> tuple[tuple[bytes, bytes], ...]:
         """The fields in order, names in the case that was received."""
-        return self._raw
+        split = (line.partition(b":") for line in self._lines.split(b"\n") if line)
+        return tuple((name, value) for name, _, value in split)
+
+    @property
+    def _values(self) -> dict[str, list[str]]:
+        if self._index is None:
+            self._index = {}
+            for name, value in self.raw:
+                self._index.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        return self._index
+
+    def pack(self) -> None:
+        """Keep them in as little memory as possible until they are looked at again."""
+        self._index = None
 
     def get_all(self, name: str) -> list[str]:
         """Return the values of every field of that name, in order; an empty list when there is none."""

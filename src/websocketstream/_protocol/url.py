@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from .host import bracketed, normalise_host
@@ -57,6 +58,10 @@ def parse_url(url: str) -> WebSocketURL:
     """
     if not isinstance(url, str):
         raise TypeError(f"URL must be a str, not {type(url).__name__}")
+    return _parse(url) if "@" in url else _parse_once(url)  # a password is not kept
+
+
+def _parse(url: str) -> WebSocketURL:
     scheme, rest = _split_scheme(url.strip(_C0_AND_SPACE))
     _check_rest(rest)
     # WHATWG "special authority (ignore) slashes": however many there are, and a backslash is one.
@@ -66,6 +71,9 @@ def parse_url(url: str) -> WebSocketURL:
     host_text, port = _split_port(host_and_port, secure)
     username, password = _credentials(userinfo)
     return WebSocketURL(secure, normalise_host(host_text), port, _target(path, query), username, password)
+
+
+_parse_once = lru_cache(maxsize=64)(_parse)  # most programs open the same few again and again
 
 
 def _split_scheme(url: str) -> tuple[str, str]:
