@@ -17,6 +17,9 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from .direct import SCRATCH, Buffer, DirectStream
 
 
+MAX_BACKLOG = 65536  # bytes that may arrive although nobody reads: to stop the transport each time costs more
+
+
 class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
     """One end of a socket connection, on the event loop's own transport."""
 
@@ -47,11 +50,13 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         data = SCRATCH.view[:nbytes]
         if self._feed is None:
             self._backlog += data
+            if len(self._backlog) > MAX_BACKLOG:
+                self._pause()
+        elif self._feed(data):
+            self._feed = None
             self._pause()
-        elif not self._feed(data):
+        else:
             return
-        self._feed = None
-        self._pause()
         self._stop()
 
     def eof_received(self) -> bool:
@@ -95,7 +100,6 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             enough = self._feed is None
         finally:
             self._feed = None
-            self._pause()
         if not enough:
             self._raise_end()
 

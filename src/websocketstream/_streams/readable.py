@@ -186,9 +186,13 @@ class ReadableStream(Inbox, ObjectReceiveStream[Message]):
             self._room = None
             self._paused.stop(self._backend.clock())
 
+    @property
+    def _is_drained(self) -> bool:
+        return not self._items or self._end is not None
+
     async def _wait_until_drained(self) -> None:
         """Wait until the application has taken what is buffered and comes for more; at once when nothing is buffered."""
-        if self._items and self._end is None:
+        if not self._is_drained:
             self._drained = self._backend.waiter()
             await self._drained.wait()
 

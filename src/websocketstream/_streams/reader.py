@@ -119,6 +119,9 @@ class Reader:
             self._feed(b"")
 
     async def _conclude(self, last_word: Close | Failure) -> None:
+        if self._readable._is_drained and not self._writable._has_held_senders:
+            self._on_last_word(last_word)
+            return
         try:
             with self._clock_stopped(), move_on_after(LINGER_SECONDS):
                 await self._readable._wait_until_drained()
