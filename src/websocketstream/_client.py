@@ -27,7 +27,7 @@ from ._streams.backend import current_backend
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
 from ._streams.stream import StreamBlock, WebSocketStream
-from ._streams.transport import TRANSPORT_ERRORS, receive_some
+from ._streams.transport import TRANSPORT_ERRORS, receive_some, release, send_all
 from ._transport import wrap_tls
 
 REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here
@@ -155,7 +155,7 @@ class _Opening:
                 stream = await self._start_tls(stream)
             response = await self._shake_hands(stream)
         except BaseException:
-            await aclose_forcefully(stream)
+            await release(stream)
             raise
         connection = Connection(
             stream,
@@ -210,7 +210,7 @@ class _Opening:
     async def _shake_hands(self, stream: AnyByteStream) -> Response:
         self.stage = "waiting for the server's answer to the opening handshake"
         with suppress(*TRANSPORT_ERRORS):  # a server that refuses early may have answered already: read on
-            await stream.send(self.handshake.request())
+            await send_all(stream, self.handshake.request())
         while not self.handshake.reading_rejection:
             response = self.handshake.receive_data(await self._receive(stream))
             if response is not None:

@@ -20,6 +20,7 @@ from ._streams.connection import Connection
 from ._streams.options import StreamOptions
 from ._streams.stream import StreamBlock, WebSocketStream
 from ._streams.tasks import Background
+from ._streams.transport import send_all
 from ._transport import say_and_drain
 
 
@@ -139,7 +140,7 @@ class WebSocketRequest(TypedAttributeProvider):
         return self._handshake is None
 
     async def _open(self, handshake: ServerHandshake, answer: bytes) -> WebSocketStream:
-        await self._stream.send(answer)
+        await send_all(self._stream, answer)
         options = self._options
         codec = make_codec(
             client=False,

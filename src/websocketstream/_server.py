@@ -18,6 +18,7 @@ from anyio import (
     Event,
     Semaphore,
     TypedAttributeProvider,
+    WouldBlock,
     aclose_forcefully,
     create_task_group,
     create_tcp_listener,
@@ -235,8 +236,7 @@ class _Server:
             await listener.serve(self._serve_unlimited, handlers)
             return
         while True:
-            if self._slots is not None:
-                await self._slots.acquire()
+            await self._take_slot()
             accepted = await self._accept_one(listener)
             if accepted is None:
                 return
@@ -268,8 +268,7 @@ class _Server:
             await self._serve(stream)
 
     async def _serve_unlimited(self, stream: AnyByteStream) -> None:
-        if self._slots is not None:
-            await self._slots.acquire()
+        await self._take_slot()
         await self._serve(stream)
 
     # --- one connection
@@ -283,6 +282,13 @@ class _Server:
             self._visits.discard(visit)
             self._idle.set()
             self._release_slot()
+
+    async def _take_slot(self) -> None:
+        if self._slots is not None:
+            try:
+                self._slots.acquire_nowait()  # without a pass of the event loop
+            except WouldBlock:
+                await self._slots.acquire()
 
     def _release_slot(self) -> None:
         if self._slots is not None:

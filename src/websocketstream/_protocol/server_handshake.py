@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from http import HTTPStatus
 
 import h11
@@ -217,14 +218,21 @@ def _check_no_body(headers: Headers) -> None:
 
 
 def _check_host(value: str) -> None:
+    if not _is_host(value):
+        raise BadRequest(400, f'The Host is not a host and port: "{_show(value)}".')
+
+
+@lru_cache(maxsize=64)  # a server has few names
+def _is_host(value: str) -> bool:
     match = _HOST.fullmatch(value)
+    if match is None:
+        return False
     try:
-        if match is None:
-            raise ValueError
         normalise_host(match[1])
         parse_port(match[2] or "0")
     except ValueError:
-        raise BadRequest(400, f'The Host is not a host and port: "{_show(value)}".') from None
+        return False
+    return True
 
 
 def _origin_form(target: str, host: str) -> str:

@@ -16,7 +16,6 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from .direct import SCRATCH, Buffer, DirectStream
 
-
 MAX_BACKLOG = 65536  # bytes that may arrive although nobody reads: to stop the transport each time costs more
 
 

@@ -16,7 +16,7 @@ from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
 from .._protocol.codec import Close, Codec, Failure
 from .._protocol.errors import WebSocketError
 from .._protocol.state import ENDED, Happening, State, advance
-from .backend import Backend, Signal
+from .backend import Backend, Signal, Timer
 from .budget import Budget
 from .direct import DirectStream
 from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose, describe
@@ -66,6 +66,7 @@ class Connection:
         self._heartbeat: Heartbeat | None = None
         self._tasks = Tasks(on_error=self._broke_down, on_end=self._task_ended)
         self._has_reader = False  # a task, that is
+        self._alarm: Timer | None = None  # starts one when a deadline has come
         self.backend: Backend = backend
         budget = Budget(backend.clock)
         self._writer = Writer(
@@ -235,6 +236,7 @@ class Connection:
             self._transport_ended("the closing handshake was not complete in time")
             self._tasks.stop("writer", "half-close")
             self._stop_heartbeat()
+            self._stop_alarm()
             self._released = True
             with suppress(Exception):
                 await release(self.stream)
@@ -392,8 +394,19 @@ class Connection:
         self.pings.give_up()
 
     def _limit_life(self, seconds: float) -> None:
-        self._tasks.limit(self.backend.clock() + seconds)
-        self._need_reader()
+        deadline = self.backend.clock() + seconds
+        self._tasks.limit(deadline)
+        if self._has_reader:
+            return
+        if self.backend.call_at is None:
+            self._need_reader()
+        else:  # whoever leaves the block before that will read, and save the task
+            self._stop_alarm()
+            self._alarm = self.backend.call_at(deadline, self._need_reader)
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
 
 
 def _closed_here() -> ClosedResourceError:

@@ -87,6 +87,8 @@ class Reader:
             messages = [event for event in events if isinstance(event, (str, bytes))]
             self._readable._push(messages, self._codec.message_bytes)
             self._take_controls(events)
+            if self._last_word is not None and self._may_conclude:
+                self._take_last_word()
         return self._wants_attention()
 
     def _wants_attention(self) -> bool:
@@ -108,8 +110,7 @@ class Reader:
     async def _attend(self) -> None:
         """Wait for what keeps us from reading on, and go on decoding."""
         if self._last_word is not None:
-            last_word, self._last_word = self._last_word, None
-            await self._conclude(last_word)
+            await self._conclude()
         elif self._readable._full:
             with self._clock_stopped():
                 await self._readable._wait_for_room()
@@ -118,19 +119,26 @@ class Reader:
         if self._codec.pending:
             self._feed(b"")
 
-    async def _conclude(self, last_word: Close | Failure) -> None:
-        if self._readable._is_drained and not self._writable._has_held_senders:
-            self._on_last_word(last_word)
-            return
+    @property
+    def _may_conclude(self) -> bool:
+        """Whether nobody is left who could still answer what arrived before the peer's last word."""
+        return self._readable._is_drained and not self._writable._has_held_senders
+
+    async def _conclude(self) -> None:
         try:
             with self._clock_stopped(), move_on_after(LINGER_SECONDS):
                 await self._readable._wait_until_drained()
                 for _ in range(WRITER_PASSES):
-                    if not self._writable._has_held_senders:
+                    if self._may_conclude:
                         break
                     await checkpoint()
         finally:
-            self._on_last_word(last_word)
+            self._take_last_word()
+
+    def _take_last_word(self) -> None:
+        last_word, self._last_word = self._last_word, None
+        assert last_word is not None
+        self._on_last_word(last_word)
 
     def _clock_stopped(self) -> AbstractContextManager[None]:
         return nullcontext() if self.heartbeat is None else self.heartbeat.paused()

@@ -27,6 +27,16 @@ async def receive_some(stream: AnyByteStream) -> bytes:
     return await stream.receive()
 
 
+async def send_all(stream: AnyByteStream, data: bytes) -> None:
+    """Send bytes without yielding to the event loop for no reason: the caller waits for an answer anyway."""
+    if isinstance(stream, DirectStream):
+        sent = stream.try_send(data)
+        if sent < len(data):
+            await stream.finish_send(memoryview(data)[sent:])
+    else:
+        await stream.send(data)
+
+
 async def release(stream: AnyByteStream) -> None:
     """Close a transport without waiting for anything."""
     if isinstance(stream, DirectStream):
