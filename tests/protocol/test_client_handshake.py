@@ -333,8 +333,8 @@ def test_a_server_may_decline_compression():
         pytest.param({"more": b"Content-Length: 5"}, "Content-Length", id="A38-length"),
         pytest.param({"more": b"Content-Length: 0"}, "Content-Length", id="A38-length-0"),
         pytest.param({"more": b"Transfer-Encoding: chunked"}, "Transfer-Encoding", id="A38-chunked"),
-        pytest.param({"more": b"Transfer-Encoding: gzip"}, "malformed: Only", id="h11-unknown-coding"),
-        pytest.param({"more": b"Content-Length: -1"}, "malformed: bad Content-Length", id="h11-bad-length"),
+        pytest.param({"more": b"Transfer-Encoding: gzip"}, "has a Transfer-Encoding field", id="W7-unknown-coding"),
+        pytest.param({"more": b"Content-Length: -1"}, "has a Content-Length field", id="W7-bad-length"),
         pytest.param({"more": b"A : b"}, "space before the colon", id="A39-space-before-colon"),
         pytest.param({"more": b"A: b\r\n c"}, "folded", id="A39-obs-fold"),
         pytest.param({"more": b"A: b\nB: c"}, "bare line feed", id="A39-bare-LF"),
@@ -412,6 +412,15 @@ def test_a_protocol_that_was_not_offered_or_is_missing_fails(lines, words):
     with pytest.raises(InvalidHandshake, match=words) as caught:
         handshake.receive_data(answer(handshake, *lines))
     assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "field", [b"Content-Length: -1", b"Content-Length: 1, 2", b"Transfer-Encoding: gzip"]
+)
+def test_a_refusal_without_a_clear_end_is_malformed(field):
+    handshake = new()
+    with pytest.raises(InvalidHandshake, match="malformed"):
+        handshake.receive_data(b"HTTP/1.1 404 Not Found\r\n" + field + b"\r\n\r\n")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,13 @@ def test_repeated_headers_are_joined_and_can_be_had_apart():
     assert headers.raw == ((b"Set-Cookie", b"a=1"), (b"X", b"y"), (b"set-cookie", b"b=2"))
 
 
+def test_packed_headers_are_the_same_headers():
+    headers = Headers([(b"Set-Cookie", b"a=1"), (b"X", b""), (b"set-cookie", b"b: 2")])
+    before = (headers.raw, dict(headers), headers.get_all("Set-Cookie"))
+    headers.pack()
+    assert (headers.raw, dict(headers), headers.get_all("Set-Cookie")) == before
+
+
 def test_headers_compare_as_mappings():
     assert Headers([(b"A", b"1")]) == Headers([(b"a", b"1")]) == {"a": "1"}
     assert Headers() == {}

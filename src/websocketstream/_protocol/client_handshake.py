@@ -26,6 +26,7 @@ from .http import (
     check_value,
     excerpt,
     list_elements,
+    serialise_head,
 )
 from .url import WebSocketURL
 
@@ -77,9 +78,8 @@ class ClientHandshake:
         # RFC 6455 4.1: 16 random bytes, so that no cache or confused server can have the answer ready.
         self._key = base64.b64encode(secrets.token_bytes(16))
         fields = self._fields(url, _check_origin(origin), check_headers(headers, _RESERVED))
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.line_size)
-        self._request = self._http.send(h11.Request(method="GET", target=url.target, headers=fields)) or b""
-        self._http.send(h11.EndOfMessage())
+        self._request = serialise_head(b"GET " + url.target.encode("ascii") + b" HTTP/1.1", fields)
+        self._http: h11.Connection  # reads the body of a refusal
         self._reader = HeadReader(limits, _check_status_line)
         self._interim_responses = 0
         self._rejection: Response | None = None
@@ -158,18 +158,13 @@ class ClientHandshake:
             raise InvalidHandshake(f"the server's answer is malformed: {error}") from None
 
     def _receive_head(self, head: bytes) -> Response | None:
-        self._http.receive_data(head)
-        try:
-            event = self._http.next_event()
-        except h11.RemoteProtocolError as error:
-            raise InvalidHandshake(f"the server's answer is malformed: {error}") from None
-        assert isinstance(event, h11.InformationalResponse | h11.Response)
-        headers = Headers(event.headers.raw_items())
-        response = Response(event.status_code, event.reason.decode("latin-1"), headers)
+        version, _, rest = self._reader.start_line.partition(b" ")
+        status, _, reason = rest.partition(b" ")
+        response = Response(int(status), reason.decode("latin-1"), Headers(self._reader.fields))
         if response.status >= 200:
-            self._rejection = response
+            self._begin_rejection(head, response)
             return None
-        if event.http_version != b"1.1":
+        if version != b"HTTP/1.1":
             raise InvalidHandshake(
                 f"the server answered {response.status} in HTTP/1.0; WebSocket needs HTTP/1.1"
             )
@@ -178,6 +173,17 @@ class ClientHandshake:
             return response
         self._count_interim_response()
         return None
+
+    def _begin_rejection(self, head: bytes, response: Response) -> None:
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=self._limits.line_size)
+        self._http.send(h11.Request(method="GET", target="/", headers=[("Host", "")]))
+        self._http.send(h11.EndOfMessage())
+        self._http.receive_data(head)
+        try:
+            self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise InvalidHandshake(f"the server's answer is malformed: {error}") from None
+        self._rejection = response
 
     def _count_interim_response(self) -> None:
         # RFC 9110 15.2: any number may come before the final one, wanted or not; a thousand are an attack.

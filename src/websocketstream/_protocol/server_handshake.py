@@ -6,8 +6,6 @@ import re
 from functools import lru_cache
 from http import HTTPStatus
 
-import h11
-
 from .deflate import Compression, DeflateParameters, NegotiationError, negotiate
 from .errors import InvalidHandshake
 from .head import HeadReader, HeadTooLarge, MalformedHead
@@ -74,7 +72,6 @@ class ServerHandshake:
         self, *, limits: HandshakeLimits = DEFAULT_LIMITS, compression: Compression | None = None
     ) -> None:
         self._compression = compression
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_size)
         self._reader = HeadReader(limits, _check_request_line)
         self._request: Request | None = None
         self._answer: tuple[DeflateParameters, str] | None = None
@@ -86,10 +83,10 @@ class ServerHandshake:
         :raises BadRequest: this is no WebSocket handshake that we can accept
         """
         self._reader.feed(data)
-        head = self._next_head()
-        if head is None:
+        if self._next_head() is None:
             return None
-        self._request = self._receive_head(head)
+        _, target, _ = self._reader.start_line.split(b" ")
+        self._request = self._check(target.decode("ascii"), Headers(self._reader.fields))
         self.trailing_data = self._reader.take_rest()
         return self._request
 
@@ -160,17 +157,6 @@ class ServerHandshake:
         except MalformedHead as error:
             raise BadRequest(400, f"The request is malformed: {error}.") from None
 
-    def _receive_head(self, head: bytes) -> Request:
-        if head.lower().count(b"\r\ncontent-length:") > 1:  # h11 lets equal ones pass as one
-            raise BadRequest(400, "The request has more than one Content-Length.")
-        self._http.receive_data(head)
-        try:
-            event = self._http.next_event()
-        except h11.RemoteProtocolError as error:
-            raise BadRequest(400, f"The request is malformed: {error}.") from None
-        assert isinstance(event, h11.Request)
-        return self._check(event.target.decode("ascii"), Headers(event.headers.raw_items()))
-
     def _check(self, target: str, headers: Headers) -> Request:
         _check_no_body(headers)
         host = _single(headers, "Host")
@@ -213,7 +199,12 @@ def _check_request_line(line: bytes, complete: bool) -> None:
 
 def _check_no_body(headers: Headers) -> None:
     # What we read as frames, somebody in front of us would read as a body, or the other way round.
-    if headers.get("Content-Length", "0").strip("0") or "Transfer-Encoding" in headers:
+    lengths = headers.get_all("Content-Length")
+    if len(lengths) > 1:
+        raise BadRequest(400, "The request has more than one Content-Length.")
+    if lengths and not (lengths[0].isascii() and lengths[0].isdigit()):
+        raise BadRequest(400, "The request is malformed: its Content-Length is not a number.")
+    if "".join(lengths).strip("0") or "Transfer-Encoding" in headers:
         raise BadRequest(400, "A WebSocket handshake has no body.")
 
 
