@@ -7,9 +7,9 @@ task, which completes it whatever becomes of the sender.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
 
 from anyio.abc import AnyByteStream
+from anyio.lowlevel import checkpoint
 
 from .._protocol.codec import Codec
 from .backend import Backend, Waiter
@@ -21,6 +21,7 @@ from .writable import Queued, WritableStream
 # pongs the oldest is dropped, as RFC 6455 section 5.5.3 allows.
 MAX_QUEUED_PONGS = 16
 WRITE_BYTES = 2**18  # one write; between two of them senders learn how much is left
+TURN_BYTES = 2**20  # so much is written in one go, if the system takes it, before it is the turn of others
 
 
 class Writer:
@@ -55,8 +56,7 @@ class Writer:
         self._close: tuple[int | None, str] | None = None
         self._work: Waiter | None = None
         self._chunks: Iterator[Buffer] = iter(())
-        self._chunk: Buffer | None = None  # on its way: nothing else may be written before it
-        self._tried = False  # whether the sink has had its turn with the chunk
+        self._chunk: Buffer | None = None  # on its way, and waited for: nothing else may be written before it
         self._left = 0  # bytes of the chunk and those behind it
         self._with_ping = False
         self._last = False  # whether the chunks end with the Close frame
@@ -90,7 +90,7 @@ class Writer:
 
     def write_alone(self, item: Queued) -> bool:
         """Write a message past the queue, or what of it can leave at once; false when something else comes first."""
-        if self._chunk is not None or self._pings or self._pongs or self._over or self._close is not None:
+        if self._left or self._pings or self._pongs or self._over or self._close is not None:
             return False
         assert self._sink is not None
         (frame,) = self._codec.send_messages((item,))
@@ -102,7 +102,6 @@ class Writer:
         if sent < len(frame):
             self._chunk, self._left, self._with_ping = frame, len(frame), False
             self._took(sent)
-            self._tried = True
             self.wake()
         return True
 
@@ -139,18 +138,15 @@ class Writer:
         """Write until the Close frame has been written, or writing has failed."""
         try:
             while not self._over:
-                chunk = self._next_chunk()
-                if chunk is None:
+                chunk = self._next_chunk() if self._sink is None else self._chunk
+                if chunk is not None:
+                    await self._send(chunk)
+                elif self._sink is None or self._has_written_all():
                     self._work = self._backend.waiter()
                     await self._work.wait()
                     self._work = None
-                    continue
-                try:
-                    await self._send(chunk)
-                except Exception as exc:  # noqa: BLE001  (the connection knows what follows)
-                    self._end(exc)
-                else:
-                    self._took(len(chunk))
+                elif self._chunk is None:
+                    await checkpoint()
         finally:
             self._over = True
 
@@ -163,27 +159,38 @@ class Writer:
             self._work.set()
 
     async def _send(self, chunk: Buffer) -> None:
-        if self._sink is None:
-            # Always bytes: that is all anyio's byte streams promise to take.
-            await self._stream.send(bytes(chunk))
-        elif self._tried:
-            await self._sink.finish_send(chunk)
+        """Send what did not leave at once."""
+        try:
+            if self._sink is None:
+                # Always bytes: that is all anyio's byte streams promise to take.
+                await self._stream.send(bytes(chunk))
+            else:
+                await self._sink.finish_send(chunk)
+        except Exception as exc:  # noqa: BLE001  (the connection knows what follows)
+            self._end(exc)
         else:
-            await self._stream.send(cast("bytes", chunk))  # sockets take any buffer
+            self._took(len(chunk))
+
+    def _has_written_all(self) -> bool:
+        self.write_now()
+        return not self._left
 
     def write_now(self) -> bool:
-        """Write what there is from the sender's task, without waiting; false when something else is on its way."""
+        """Write what there is without waiting; false when something else is on its way."""
         assert self._sink is not None
         if self._chunk is not None:
             return False
+        written = 0
         try:
-            while not self._over and (chunk := self._next_chunk()) is not None:
-                if not self._took(self._sink.try_send(chunk)):
-                    self._tried = True
-                    self.wake()
+            while not self._over and written < TURN_BYTES and (chunk := self._next_chunk()) is not None:
+                sent = self._sink.try_send(chunk)
+                written += sent
+                if not self._took(sent):
                     break
         except Exception as exc:  # noqa: BLE001  (the sender has done nothing wrong: it meets the end of the connection)
             self._end(exc)
+        if self._left:
+            self.wake()
         return True
 
     def _next_chunk(self) -> Buffer | None:
@@ -199,7 +206,6 @@ class Writer:
         chunk = self._chunk
         assert chunk is not None
         self._chunk = None if count == len(chunk) else memoryview(chunk)[count:]
-        self._tried = False
         self._left -= count
         self._writable._progress(self._left)
         self._on_progress(self._with_ping and not self._left)
