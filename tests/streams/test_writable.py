@@ -212,15 +212,23 @@ async def test_ten_pings_get_ten_pongs_and_a_flood_gets_the_newest_E3() -> None:
 
 
 @pytest.mark.parametrize(
-    "sizes", [[5], [3, 4, 5], [WRITE_BYTES * 2 + 1], [10, WRITE_BYTES, 10, 7], [WRITE_BYTES // 5] * 9]
+    "sizes",
+    [
+        [5],
+        [3, 4, 5],
+        [WRITE_BYTES * 2 + 1],
+        [WRITE_BYTES * 7 // 4],
+        [10, WRITE_BYTES, 10, 7],
+        [WRITE_BYTES // 5] * 9,
+    ],
 )
 def test_coalescing_changes_no_byte_and_bounds_every_write(sizes: list[int]) -> None:
     buffers: list[bytes | bytearray | memoryview] = [
         bytes([number]) * size for number, size in enumerate(sizes)
     ]
-    chunks = list(coalesce(buffers, sum(sizes)))
+    chunks = list(coalesce(buffers, sum(sizes), WRITE_BYTES))
     assert b"".join(chunks) == b"".join(buffers)
-    assert all(len(chunk) <= WRITE_BYTES for chunk in chunks)
+    assert all(len(chunk) <= WRITE_BYTES * 5 / 4 for chunk in chunks)
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])

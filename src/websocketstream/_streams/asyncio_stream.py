@@ -32,7 +32,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._closed = False
         self._reading = True
         self._stopped: Callable[[], object] | None = None  # to be called when the feed gets no more
-        self._drained: asyncio.Future[None] | None = None
+        self._when_sent: Callable[[], object] | None = None
         self._flowing = True
 
     # --- called by the event loop
@@ -43,10 +43,10 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._transport.set_write_buffer_limits(0)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return SCRATCH.view
+        return SCRATCH.large if self.large_reads else SCRATCH.small
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = SCRATCH.view[:nbytes]
+        data = SCRATCH.large[:nbytes]
         if self._feed is None:
             self._backlog += data
             if len(self._backlog) > MAX_BACKLOG:
@@ -67,14 +67,19 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._error = exc
         self._lost = True
         self._stop()
-        self._wake(self._drained)
+        self._sent()
 
     def pause_writing(self) -> None:
         self._flowing = False
 
     def resume_writing(self) -> None:
         self._flowing = True
-        self._wake(self._drained)
+        self._sent()
+
+    def _sent(self) -> None:
+        callback, self._when_sent = self._when_sent, None
+        if callback is not None:
+            callback()
 
     # --- called by the connection
 
@@ -140,9 +145,15 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
     async def finish_send(self, rest: Buffer) -> None:  # noqa: ARG002
         """See :class:`Sink`."""
         while not self._flowing and not self._lost:
-            self._drained = asyncio.get_running_loop().create_future()
-            await self._drained
+            sent = asyncio.get_running_loop().create_future()
+            self._when_sent = partial(self._wake, sent)
+            await sent
         self._check()
+
+    def call_when_sent(self, callback: Callable[[], object]) -> bool:
+        """See :class:`Sink`."""
+        self._when_sent = callback
+        return True
 
     def end_sending(self) -> None:
         """See :class:`DirectStream`."""
@@ -210,6 +221,6 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             raise BrokenResourceError("the connection was lost") from self._error
 
     @staticmethod
-    def _wake(future: asyncio.Future[None] | None) -> None:
-        if future is not None and not future.done():
+    def _wake(future: asyncio.Future[None]) -> None:
+        if not future.done():
             future.set_result(None)

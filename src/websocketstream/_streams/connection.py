@@ -237,6 +237,7 @@ class Connection:
             self._tasks.stop("writer", "half-close")
             self._stop_heartbeat()
             self._stop_alarm()
+            self._writer.stop()
             self._released = True
             with suppress(Exception):
                 await release(self.stream)

@@ -16,14 +16,18 @@ from anyio.abc import AnyByteStream, ByteStream, SocketAttribute, SocketStream
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-RECEIVE_BYTES = 2**20  # by one system call; with a quarter of it, large messages cost a third more CPU time
+# What one system call may bring. Large messages cost a third less CPU time with the larger reads, but what small ones
+# bring beyond the read buffer shall not be more than the smaller.
+READ_BYTES = 2**18
+LARGE_READ_BYTES = 2**20
 
 
 class _Scratch(threading.local):
     """Where the system puts what arrives: one for all connections of a thread, for it is used up at once."""
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(RECEIVE_BYTES))
+        self.large = memoryview(bytearray(LARGE_READ_BYTES))
+        self.small = self.large[:READ_BYTES]
 
 
 SCRATCH = _Scratch()
@@ -39,17 +43,30 @@ class Sink(Protocol):
         """
         ...
 
+    def call_when_sent(self, callback: Callable[[], object]) -> bool:
+        """Call when what :meth:`try_send` left over has left, or never will; false when a task has to wait for it."""
+        ...
+
     async def finish_send(self, rest: Buffer) -> None:
-        """Wait until what :meth:`try_send` left over has left as well."""
+        """Wait until what :meth:`try_send` left over has left as well.
+
+        :raises anyio.BrokenResourceError: the transport has failed
+        """
         ...
 
 
 class DirectStream(ByteStream):
     """A byte stream that is its own sink, and that can call a function with what arrives."""
 
+    large_reads: bool = False  # whether a large message is arriving
+
     @abstractmethod
     def try_send(self, data: Buffer) -> int:
         """See :class:`Sink`."""
+
+    def call_when_sent(self, callback: Callable[[], object]) -> bool:  # noqa: ARG002
+        """See :class:`Sink`."""
+        return False
 
     @abstractmethod
     async def finish_send(self, rest: Buffer) -> None:
@@ -97,6 +114,10 @@ class SocketSink:
             return 0
         except OSError as exc:
             raise BrokenResourceError from exc
+
+    def call_when_sent(self, callback: Callable[[], object]) -> bool:  # noqa: ARG002
+        """Only anyio's stream can wait."""
+        return False
 
     async def finish_send(self, rest: Buffer) -> None:
         """Send the rest, waiting for the system to take it."""

@@ -11,7 +11,7 @@ from anyio.abc import AnyByteStream
 from anyio.lowlevel import checkpoint
 
 from .._protocol.codec import Close, Codec, Event, Failure, Message, Ping, Pong
-from .direct import Buffer, DirectStream
+from .direct import READ_BYTES, Buffer, DirectStream
 from .heartbeat import Heartbeat
 from .readable import ReadableStream
 from .transport import receive_some
@@ -23,6 +23,7 @@ LINGER_SECONDS = 1.0
 # The peer may answer a message with its Close frame before our writer task has had its turn and knows that the message
 # has left. So many passes of the event loop it gets, for all the layers of a transport.
 WRITER_PASSES = 10
+FEW = 4  # messages of one full read: they are large, and larger reads are better
 
 
 class Reader:
@@ -81,6 +82,8 @@ class Reader:
         if self.heartbeat is not None:
             self.heartbeat.heard()
         events = self._codec.receive_data(data)
+        if len(data) >= READ_BYTES and isinstance(self._stream, DirectStream):
+            self._stream.large_reads = len(events) <= FEW
         if self._codec.only_messages:
             self._readable._push(cast("list[Message]", events), self._codec.message_bytes)
         else:

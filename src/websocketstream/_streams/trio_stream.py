@@ -60,9 +60,9 @@ class TrioStream(DirectStream):
         assert self._feed is not None
         assert self._stopped is not None
         try:
-            count = self._socket.recv_into(SCRATCH.view)
+            count = self._socket.recv_into(self._room)
             self._ended = not count
-            if count and not self._feed(SCRATCH.view[:count]):
+            if count and not self._feed(SCRATCH.large[:count]):
                 return
         except BlockingIOError:
             return
@@ -82,13 +82,18 @@ class TrioStream(DirectStream):
         self._stop_listening()
         await checkpoint_if_cancelled()
         while True:
-            count = await self._receive(partial(self._socket.recv_into, SCRATCH.view))
-            if feed(SCRATCH.view[:count]):
+            room = self._room
+            count = await self._receive(partial(self._socket.recv_into, room))
+            if feed(SCRATCH.large[:count]):
                 return
-            if count == len(SCRATCH.view):
+            if count == len(room):
                 await checkpoint()  # there is more, but others want their turn
             else:
                 await self._wait(wait_readable)
+
+    @property
+    def _room(self) -> memoryview:
+        return SCRATCH.large if self.large_reads else SCRATCH.small
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes and return them. Cancelling is safe: nothing is lost.
