@@ -27,7 +27,7 @@ from ._streams.backend import current_backend
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
 from ._streams.stream import StreamBlock, WebSocketStream
-from ._streams.transport import TRANSPORT_ERRORS, receive_some, release, send_all
+from ._streams.transport import TRANSPORT_ERRORS, receive_some, send_all
 from ._transport import wrap_tls
 
 REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here
@@ -155,7 +155,7 @@ class _Opening:
                 stream = await self._start_tls(stream)
             response = await self._shake_hands(stream)
         except BaseException:
-            await release(stream)
+            await aclose_forcefully(stream)
             raise
         connection = Connection(
             stream,

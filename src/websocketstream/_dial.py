@@ -18,7 +18,6 @@ from anyio import (
     move_on_after,
     wait_readable,
 )
-from anyio.abc import SocketAttribute, SocketListener
 from sniffio import current_async_library
 
 from ._streams.asyncio_stream import AsyncioStream
@@ -35,13 +34,12 @@ async def dial(host: str, port: int) -> DirectStream:
     return await wrap_socket(await _connect_socket(host, port))
 
 
-async def accept(listener: SocketListener) -> socket.socket:
+async def accept(listening: socket.socket) -> socket.socket:
     """Accept one connection, for :func:`wrap_socket`.
 
     :raises OSError: the system could not accept
-    :raises anyio.ClosedResourceError: the listener was closed
+    :raises anyio.ClosedResourceError: the listening socket was closed
     """
-    listening: socket.socket = listener.extra(SocketAttribute.raw_socket)
     if listening.fileno() < 0:
         raise ClosedResourceError
     if current_async_library() == "asyncio":

@@ -235,19 +235,20 @@ class _Server:
         if not isinstance(listener, SocketListener):
             await listener.serve(self._serve_unlimited, handlers)
             return
+        listening: socket.socket = listener.extra(SocketAttribute.raw_socket)
         while True:
             await self._take_slot()
-            accepted = await self._accept_one(listener)
+            accepted = await self._accept_one(listening)
             if accepted is None:
                 return
             handlers.start_soon(self._serve_socket, accepted)
 
-    async def _accept_one(self, listener: SocketListener) -> socket.socket | None:
+    async def _accept_one(self, listening: socket.socket) -> socket.socket | None:
         """Return the next connection; None when the listener was closed."""
         complained = False
         while True:
             try:
-                return await accept(listener)
+                return await accept(listening)
             except ClosedResourceError:
                 return None
             except OSError as exc:

@@ -160,11 +160,10 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         if not self._transport.is_closing():
             self._transport.write_eof()
 
-    async def aclose(self) -> None:
-        """Drop the connection; unsent bytes are lost."""
+    def drop(self) -> None:
+        """See :class:`DirectStream`."""
         self._closed = True
         self._transport.abort()
-        await checkpoint()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

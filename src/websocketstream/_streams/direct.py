@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias, cast
 
 from anyio import BrokenResourceError
 from anyio.abc import AnyByteStream, ByteStream, SocketAttribute, SocketStream
+from anyio.lowlevel import checkpoint
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -94,9 +95,18 @@ class DirectStream(ByteStream):
     def end_sending(self) -> None:
         """End our direction behind what was sent, without waiting; the other one stays open."""
 
+    @abstractmethod
+    def drop(self) -> None:
+        """Drop the connection; unsent bytes are lost."""
+
     async def send_eof(self) -> None:
         """End our direction behind what was sent."""
         self.end_sending()
+
+    async def aclose(self) -> None:
+        """Drop the connection; unsent bytes are lost."""
+        self.drop()
+        await checkpoint()
 
 
 class SocketSink:

@@ -97,7 +97,9 @@ class Tasks:
 
     def limit(self, deadline: float) -> None:
         """Cancel all tasks at this time of the event loop's clock, if not earlier."""
-        self._deadline = min(self._deadline, deadline)
+        if deadline >= self._deadline:
+            return
+        self._deadline = deadline
         for scope in self._scopes.values():
             scope.deadline = self._deadline
 

@@ -160,14 +160,13 @@ class TrioStream(DirectStream):
 
     # --- the end
 
-    async def aclose(self) -> None:
-        """Drop the connection; unsent bytes are lost."""
+    def drop(self) -> None:
+        """See :class:`DirectStream`."""
         if not self._closed:
             self._stop_listening()
             self._closed = True
             notify_closing(self._socket)
             self._socket.close()
-        await checkpoint()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
