@@ -51,12 +51,20 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             self._backlog += data
             if len(self._backlog) > MAX_BACKLOG:
                 self._pause()
-        elif self._feed(data):
+        elif self._has_enough(data):
             self._feed = None
             self._pause()
         else:
             return
         self._stop()
+
+    def _has_enough(self, data: memoryview) -> bool:
+        assert self._feed is not None
+        try:
+            return self._feed(data)
+        except Exception as exc:  # noqa: BLE001  (it comes out where somebody reads)
+            self._error = exc
+            return True
 
     def eof_received(self) -> bool:
         self._ended = True
@@ -64,7 +72,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         return True  # the other direction stays open
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._error = exc
+        self._error = self._error or exc
         self._lost = True
         self._stop()
         self._sent()
@@ -180,7 +188,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
 
     async def _wait_for_arrival(self) -> None:
         """Wait for something in the backlog, for the feed to have had enough, or for the end."""
-        if self._ended or self._lost or self._closed:
+        if self._ended or self._lost or self._closed or self._error is not None:
             await checkpoint()
             self._raise_end()
         self._resume()

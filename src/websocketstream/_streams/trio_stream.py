@@ -48,8 +48,8 @@ class TrioStream(DirectStream):
 
     def listen(self, feed: Callable[[Buffer], bool], stopped: Callable[[], object]) -> bool:
         """See :class:`DirectStream`."""
-        poller = _current_poller()
-        if poller is None or self._closed:
+        poller = None if self._closed else _current_poller()
+        if poller is None:
             return False
         self._feed, self._stopped, self._poller = feed, stopped, poller
         poller.add(self._socket.fileno(), self._arrived)
