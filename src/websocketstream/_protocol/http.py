@@ -44,9 +44,10 @@ class Headers(Mapping[str, str]):
     __slots__ = ("_index", "_lines")
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        fields = list(raw)
         # Kept as they came: a server has them for as long as the connection lives, and hardly looks at them again.
-        self._lines = b"\n".join(name + b":" + value for name, value in raw)
-        self._index: dict[str, list[str]] | None = None
+        self._lines = b"\n".join(name + b":" + value for name, value in fields)
+        self._index: dict[str, list[str]] | None = _index(fields)
 
     @property
     def raw(self) -> tuple[tuple[bytes, bytes], ...]:
@@ -57,9 +58,7 @@ class Headers(Mapping[str, str]):
     @property
     def _values(self) -> dict[str, list[str]]:
         if self._index is None:
-            self._index = {}
-            for name, value in self.raw:
-                self._index.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+            self._index = _index(self.raw)
         return self._index
 
     def pack(self) -> None:
@@ -85,6 +84,13 @@ class Headers(Mapping[str, str]):
     def __repr__(self) -> str:
         shown = {name: "..." if name in _SECRET else self[name] for name in self}
         return f"{type(self).__name__}({shown!r})"
+
+
+def _index(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    index: dict[str, list[str]] = {}
+    for name, value in fields:
+        index.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return index
 
 
 @dataclass(frozen=True, slots=True)
