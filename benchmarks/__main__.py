@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     medians = report.Medians(results, per_cpu=options.per_cpu_second)
     if options.plot:
         plot.write(medians, options.plot)
+    if options.markdown:
+        options.markdown.write_text(_markdown(medians))
     _print(medians, only_bars=options.bars)
     return int(any(f" {name} (" in failure for failure in results.failures for name in (OURS, RAW)))
 
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "--from", dest="from_", type=Path, help="run nothing, take the figures of this JSON file"
     )
     parser.add_argument("--plot", type=Path, help="write a bar chart to this SVG file")
+    parser.add_argument("--markdown", type=Path, help="write the tables to this Markdown file")
     parser.add_argument("--list", action="store_true", help="say what the rows are")
     return parser
 
@@ -127,6 +130,25 @@ def _print(medians: report.Medians, *, only_bars: bool) -> None:
             print(line)
     for line in report.notes(medians.results):
         print(line)
+
+
+def _markdown(medians: report.Medians) -> str:
+    environment = medians.results.environment
+    versions = ", ".join(f"{name} {version}" for name, version in environment.get("versions", {}).items())
+    titled = [("The bars", bars.HEAD, bars.lines(medians)), *report.tables(medians)]
+    tables = [report.markdown_table(*table) for table in titled]
+    return "\n".join(
+        [
+            (
+                f"{environment.get('date')}, {environment.get('python')}, {environment.get('processor')}, "
+                f"{environment.get('cores')} cores, {environment.get('seconds')} s for each measurement. {versions}."
+            ),
+            "",
+            *tables,
+            *(f"- {line}" for line in [*report.growth(medians), *report.notes(medians.results)]),
+            "",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -61,9 +61,14 @@ def test_the_bars_compare_saved_figures_with_the_right_peer(tmp_path):
     saved.write_text(
         json.dumps({"environment": {}, "skipped": {"aiohttp": "gone"}, "figures": figures, "failures": []})
     )
-    output = run_benchmarks("--bars", f"--from={saved}")
+    tables = tmp_path / "tables.md"
+    output = run_benchmarks("--bars", f"--from={saved}", f"--markdown={tables}")
     line = next(line for line in output.splitlines() if "picows.websockets" in line and "receive-64" in line)
     assert "260" in line
     assert "1.30" in line
     assert "NOT" not in line
     assert "skipped: aiohttp: gone" in output
+    assert (
+        "| receive-64 | asyncio | 260 | picows.websockets | 200 | 1.30 | >= 1.3 | met | +0% |"
+        in tables.read_text()
+    )

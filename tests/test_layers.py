@@ -21,7 +21,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "_streams": frozenset({"anyio", "sniffio", "websocketstream._protocol"}),
 }
 # One module may look behind anyio: it fetches what the hot paths need of the event loop that runs.
-EXCEPTIONS: dict[str, frozenset[str]] = {"websocketstream._streams.backend": frozenset({"trio"})}
+EXCEPTIONS: dict[str, frozenset[str]] = {
+    "websocketstream._streams.backend": frozenset({"trio"}),
+    "websocketstream._streams.trio_stream": frozenset({"trio", "trio.lowlevel"}),  # imported where trio runs
+}
 EVENT_LOOPS = frozenset(
     {"asyncio", "selectors", "socket", "ssl", "threading", "concurrent", "multiprocessing"}
 )
