@@ -9,7 +9,8 @@ import sysconfig
 
 from setuptools import Extension, setup
 
-MODULES = {"_protocol._compiled": ["_protocol/_compiled.h"], "_streams._inbox": []}  # and what else they depend on
+# Modules, and what they depend on beside their own source.
+MODULES = {"_protocol._compiled": ["_protocol/_compiled.h"], "_streams._inbox": []}
 
 
 def extensions() -> list[Extension]:

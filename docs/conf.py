@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import tomllib
@@ -10,7 +11,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
-import inventories  # noqa: E402  # found by the line above
+os.environ["WEBSOCKETSTREAM_ENGINE"] = "wsproto"  # what is in C shows no signatures
+import inventories  # noqa: E402  # found by the lines above
 from docutils import nodes  # noqa: E402
 from sphinx.addnodes import pending_xref  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
@@ -74,6 +76,12 @@ def resolve_public_name(
     )
 
 
+def hide_private_bases(_app: Sphinx, _name: str, _class: type, _options: object, bases: list[type]) -> None:
+    """Show as bases only what users can name."""
+    bases[:] = [base for base in bases if not getattr(base, "__module__", "").startswith("websocketstream._")]
+
+
 def setup(app: Sphinx) -> None:
-    """Let Sphinx ask us for what it does not find."""
+    """Let Sphinx ask us for what it does not find, and for what to show of a class's bases."""
     app.connect("missing-reference", resolve_public_name)
+    app.connect("autodoc-process-bases", hide_private_bases)

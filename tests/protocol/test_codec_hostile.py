@@ -410,7 +410,24 @@ def test_joining_fragments_is_linear_D_linear_reassembly(kit):
     assert join(4000) < 2.2 * join(2000)
 
 
+def test_frames_cut_at_every_byte_are_linear(kit):
+    def cut(frames: int) -> int:
+        codec, wire = kit.codec(), kit.frame(TEXT, b"a message") * frames
+        return count_lines(lambda: [codec.receive_data(wire[i : i + 1]) for i in range(len(wire))])
+
+    assert cut(400) < 2.2 * cut(200)
+
+
 # --- control frames ---
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+def test_a_flood_of_control_frames_is_linear(kit, opcode):
+    def flood(frames: int) -> int:
+        codec, wire = kit.codec(), kit.frame(opcode, b"x") * frames
+        return count_lines(lambda: drain(codec, wire))
+
+    assert flood(4000) < 2.2 * flood(2000)
 
 
 @pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])

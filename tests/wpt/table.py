@@ -34,7 +34,7 @@ ours here, against a server that shares no code with the library. Where a test a
 last column says what and why.
 
 Beside these tables, the Autobahn testsuite is the judge of the wire: every case OK or informational, in both roles
-(`nox -s autobahn`). Sections 1 to 10 are in the test run. Sections 12 and 13, compression, take eight minutes for each
+(`nox -s autobahn`). Sections 1 to 10 are in the test run. Sections 12 and 13, compression, take ten minutes for each
 role and are run by hand, `python tests/autobahn/run.py --runner wstest --sections 12,13`: with the compiled engine on
 asyncio, all 216 cases were OK in both roles on 2026-11-23.
 """

@@ -19,10 +19,6 @@ class State(enum.Enum):
     CLOSED = "closed"  # ended after a complete handshake
     BROKEN = "broken"  # ended in any other way
 
-    __hash__ = (
-        object.__hash__
-    )  # each of them is one object; an enum's own hash is that of its name, in Python
-
 
 class Happening(enum.Enum):
     """What can change the state."""
@@ -32,8 +28,6 @@ class Happening(enum.Enum):
     PEER_CLOSE = "the peer's Close frame arrives"
     FAIL = "protocol error, time-out or transport failure"
     END = "the transport has ended"
-
-    __hash__ = object.__hash__
 
 
 TRANSITIONS: dict[tuple[State, Happening], State] = {

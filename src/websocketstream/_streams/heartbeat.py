@@ -94,7 +94,7 @@ class Pulse:
     def __init__(
         self, backend: Backend, start_task: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
     ) -> None:
-        self.clock = backend.clock
+        self.clock: Callable[[], float] = backend.clock
         self._call_at = backend.call_at
         self._start_task = start_task
         self._due: list[tuple[float, int, Heartbeat]] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from sys import getsizeof
+from typing import TYPE_CHECKING
 
 from anyio import BusyResourceError, ClosedResourceError, EndOfStream, WouldBlock
 from anyio.abc import ObjectReceiveStream
@@ -58,6 +59,9 @@ class ReadableStream(Inbox, ObjectReceiveStream[Message]):
         self._paused = Stopwatch()
 
     # --- the application's side
+
+    if not TYPE_CHECKING:
+        receive = Inbox.receive  # documented as what it is to users, a method of this class
 
     async def _next(self) -> Message:
         try:
