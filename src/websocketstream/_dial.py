@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import suppress
 from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import Any
@@ -39,31 +38,20 @@ async def dial(host: str, port: int) -> DirectStream:
 
 
 async def accept(listening: socket.socket) -> socket.socket:
-    """Accept one connection, for :func:`wrap_socket`.
+    """Accept one connection, for :func:`wrap_socket`; a checkpoint only where none is waiting.
 
     :raises OSError: the system could not accept
     :raises anyio.ClosedResourceError: the listening socket was closed
     """
-    if listening.fileno() < 0:
-        raise ClosedResourceError
-    if current_async_library() == "asyncio":
-        return await _accept_on_asyncio(listening)
-    while True:
+    while listening.fileno() >= 0:
         try:
-            return listening.accept()[0]
+            accepted = listening.accept()[0]
         except BlockingIOError:
             await wait_readable(listening)
-
-
-async def _accept_on_asyncio(listening: socket.socket) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    try:
-        return (await loop.sock_accept(listening))[0]
-    except asyncio.CancelledError:
-        # sock_accept() leaves its callback behind when it is cancelled (bpo-41317).
-        with suppress(ValueError, NotImplementedError):
-            loop.remove_reader(listening)
-        raise
+        else:
+            accepted.setblocking(False)
+            return accepted
+    raise ClosedResourceError
 
 
 async def wrap_socket(connected: socket.socket) -> DirectStream:

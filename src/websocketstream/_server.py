@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import count
 from typing import Any
 
 from anyio import (
@@ -26,6 +27,7 @@ from anyio import (
     sleep,
 )
 from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, TaskGroup, TaskStatus
+from anyio.lowlevel import checkpoint
 from anyio.streams.stapled import MultiListener
 
 from ._dial import accept, wrap_socket
@@ -39,6 +41,7 @@ from ._visit import Handler, Visit
 
 logger = logging.getLogger("websocketstream.server")
 
+ACCEPTED_AT_ONCE = 32  # connections, then it is the turn of others
 ACCEPT_PAUSE = 0.1  # seconds to wait when the system is out of descriptors or memory
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -236,12 +239,14 @@ class _Server:
             await listener.serve(self._serve_unlimited, handlers)
             return
         listening: socket.socket = listener.extra(SocketAttribute.raw_socket)
-        while True:
+        for turn in count(1):
             await self._take_slot()
             accepted = await self._accept_one(listening)
             if accepted is None:
                 return
             handlers.start_soon(self._serve_socket, accepted)
+            if turn % ACCEPTED_AT_ONCE == 0:
+                await checkpoint()
 
     async def _accept_one(self, listening: socket.socket) -> socket.socket | None:
         """Return the next connection; None when the listener was closed."""

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from .http import Fields, HandshakeLimits, excerpt
 
 # A field name directly followed by a colon (RFC 9112 5.1), then no control character but the tab.
-_FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+")
+_HEAD = re.compile(rb"[^\r\n]++\r\n(?:" + _FIELD.pattern + rb"\r\n)*+\r\n")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -59,6 +60,8 @@ class HeadReader:
         :raises MalformedHead: a line of it is not what RFC 9112 asks for
         :raises HeadTooLarge: it is beyond a limit
         """
+        if self._searched == 0 and (head := self._whole_head()) is not None:
+            return head
         while (line := self._next_line()) is not None:
             if self._lines == 0:
                 self._check_start(line, True)
@@ -69,6 +72,20 @@ class HeadReader:
                 self._check_field(line)
             self._lines += 1
         return None
+
+    def _whole_head(self) -> bytes | None:
+        """Return a head that came in one piece and is as it should be; any other is for the line reader to judge."""
+        match = _HEAD.match(self._buffer, 0, self._limits.head_size)
+        if match is None:
+            return None
+        lines = match[0][:-4].split(b"\r\n")
+        if len(lines) - 1 > self._limits.header_count or max(map(len, lines)) > self._limits.line_size:
+            return None
+        self._check_start(lines[0], True)
+        self._start_line = lines[0]
+        self._begun = list(map(_field, lines[1:]))
+        self._line_start = match.end()
+        return self._cut()
 
     def take_rest(self) -> bytes:
         """Take everything behind the last head."""
@@ -115,10 +132,7 @@ class HeadReader:
             )
         if not _FIELD.fullmatch(line):
             raise MalformedHead(_complaint(line))
-        name, _, value = line.partition(b":")
-        self._begun.append(
-            (name, value.strip(b" \t"))
-        )  # RFC 9112 5: optional white space is no part of the value
+        self._begun.append(_field(line))
 
     def _cut(self) -> bytes:
         head = bytes(self._buffer[: self._line_start])
@@ -126,6 +140,11 @@ class HeadReader:
         self.start_line, self.fields = self._start_line, self._begun
         self._begin_head()
         return head
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    name, _, value = line.partition(b":")
+    return name, value.strip(b" \t")  # RFC 9112 5: optional white space is no part of the value
 
 
 def _beyond(what: str, bound: str, option: str) -> str:

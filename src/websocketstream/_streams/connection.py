@@ -168,7 +168,7 @@ class Connection:
 
     def _need_reader(self) -> None:
         """Let a task read, or the end of the connection could not be waited for, nor bounded."""
-        if self._tasks.allowed and not self._has_reader:
+        if self._tasks.allowed and not self._has_reader and not self._released:
             self._has_reader = True
             self._tasks.start_soon("reader", self._read)
 
@@ -199,7 +199,7 @@ class Connection:
         if cancelled:
             self._limit_life(CANCEL_GRACE)
         try:
-            if reads_here:  # nobody else does: the rest needs no task of its own
+            if reads_here and not self._released:  # nobody else does: the rest needs no task of its own
                 await self._tasks.run("reader", self._read, shield=cancelled)
             if self._done.is_set:
                 return
@@ -233,14 +233,17 @@ class Connection:
         except Exception as exc:  # noqa: BLE001
             self._broke_down(exc)
         finally:
-            self._transport_ended("the closing handshake was not complete in time")
-            self._tasks.stop("writer", "half-close")
-            self._stop_heartbeat()
-            self._stop_alarm()
-            self._writer.stop()
-            self._released = True
+            self._wind_up()
             with suppress(Exception):
                 await release(self.stream)
+
+    def _wind_up(self) -> None:
+        self._transport_ended("the closing handshake was not complete in time")
+        self._tasks.stop("writer", "half-close")
+        self._stop_heartbeat()
+        self._stop_alarm()
+        self._writer.stop()
+        self._released = True
 
     def _take_last_word(self, last_word: Close | Failure) -> None:
         if isinstance(last_word, Close):
@@ -261,7 +264,7 @@ class Connection:
         self._writer_done.set()
         if error is None:
             self._advance(Happening.CLOSE_WRITTEN)
-            self._half_close_when_due()
+            self._part_when_due()
         elif isinstance(error, TRANSPORT_ERRORS):
             # The reader may still find out why: what the peer sent before it went is waiting to be read.
             self._write_error = error
@@ -269,14 +272,28 @@ class Connection:
         else:
             self._broke_down(error)
 
-    def _half_close_when_due(self) -> None:
-        """Let our half of the transport go when both sides have said all there is to say, as the server's part is."""
-        if self._parting and self._writer.close_written and (self.server or self.state is State.BROKEN):
-            self._parting = False  # once
+    def _part_when_due(self) -> None:
+        """Let the transport go when both sides have said all there is to say; to begin with that is the server's part."""
+        if not (self._parting and self._writer.close_written):
+            return
+        self._parting = False  # once
+        if self.state is State.CLOSE_EXCHANGED:
+            if self.server and isinstance(self.stream, DirectStream):
+                self._hang_up(self.stream)
+                return
+            self._limit_life(DRAIN_SECONDS)
+        if self.server or self.state is State.BROKEN:
             if isinstance(self.stream, DirectStream):
                 self.stream.end_sending()
             else:
                 self._tasks.start_soon("half-close", self._half_close)
+
+    def _hang_up(self, stream: DirectStream) -> None:
+        """End the transport at once (RFC 6455 section 7.1.1): behind the peer's Close frame nothing can be unread."""
+        stream.drop()
+        if not self._has_reader:
+            self._wind_up()
+            self._task_ended()
 
     async def _half_close(self) -> None:
         with suppress(*TRANSPORT_ERRORS):
@@ -341,13 +358,14 @@ class Connection:
             )
         self.readable._finish(self._error or ConnectionClosed(info))
         self.writable._finish(self._error or SendAfterClose(info))
-        self._limit_life(self._options.close_timeout)
         self._advance(Happening.PEER_CLOSE)
         self._parting = True
         if was_open:
             self._writer.close(close.code, close.reason)
         else:
-            self._half_close_when_due()
+            self._part_when_due()
+        if self.state not in ENDED:
+            self._limit_life(self._options.close_timeout)
 
     def _fail(
         self, code: int | None, message: str, *, reason: str = "", cause: BaseException | None = None
@@ -365,7 +383,7 @@ class Connection:
         if code is not None:
             self._writer.close(code, truncate_reason(reason))
             self._limit_life(min(DRAIN_SECONDS, self._options.close_timeout))
-        self._half_close_when_due()
+        self._part_when_due()
 
     def _broke_down(self, bug: Exception) -> None:
         """Turn a bug into an error of the connection: a background task never raises."""
@@ -377,8 +395,6 @@ class Connection:
 
     def _advance(self, happening: Happening) -> None:
         self.state = advance(self.state, happening)
-        if self.state is State.CLOSE_EXCHANGED:
-            self._limit_life(DRAIN_SECONDS)
         if self.state is State.CLOSE_EXCHANGED or self.state in ENDED:
             self._settle()
 
@@ -396,8 +412,7 @@ class Connection:
 
     def _limit_life(self, seconds: float) -> None:
         deadline = self.backend.clock() + seconds
-        self._tasks.limit(deadline)
-        if self._has_reader:
+        if not self._tasks.limit(deadline) or self._has_reader:
             return
         if self.backend.call_at is None:
             self._need_reader()

@@ -95,13 +95,14 @@ class Tasks:
             del self._scopes[name]
             self._on_end()
 
-    def limit(self, deadline: float) -> None:
-        """Cancel all tasks at this time of the event loop's clock, if not earlier."""
+    def limit(self, deadline: float) -> bool:
+        """Cancel all tasks at this time of the event loop's clock; false when an earlier one is set."""
         if deadline >= self._deadline:
-            return
+            return False
         self._deadline = deadline
         for scope in self._scopes.values():
-            scope.deadline = self._deadline
+            scope.deadline = deadline
+        return True
 
     def stop(self, *names: str) -> None:
         """Cancel these tasks, or all."""

@@ -84,7 +84,7 @@ class TrioStream(DirectStream):
         while True:
             room = self._room
             count = await self._receive(partial(self._socket.recv_into, room))
-            if feed(SCRATCH.large[:count]):
+            if feed(SCRATCH.large[:count]) or self._closed:
                 return
             if count == len(room):
                 await checkpoint()  # there is more, but others want their turn
