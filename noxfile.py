@@ -23,7 +23,7 @@ def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests; arguments after -- go to pytest."""
     _install(session, "test")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
 
 
 @nox.session(python=NEWEST)
@@ -32,7 +32,7 @@ def portable(session: nox.Session) -> None:
     session.env["WEBSOCKETSTREAM_BUILD_EXTENSION"] = "0"
     session.env["WEBSOCKETSTREAM_ENGINE"] = "wsproto"
     _install(session, "test")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
 
 
 @nox.session(python=NEWEST)
