@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import cast
 
 from anyio import EndOfStream, move_on_after
 from anyio.abc import AnyByteStream
 from anyio.lowlevel import checkpoint
 
-from .._protocol.codec import Close, Codec, Event, Failure, Message, Ping, Pong
+from .._protocol.codec import Close, Codec, Event, Failure, Ping, Pong
 from .direct import READ_BYTES, Buffer, DirectStream
 from .heartbeat import Heartbeat
 from .readable import ReadableStream
@@ -85,7 +84,7 @@ class Reader:
         if len(data) >= READ_BYTES and isinstance(self._stream, DirectStream):
             self._stream.large_reads = len(events) <= FEW
         if self._codec.only_messages:
-            self._readable._push(cast("list[Message]", events), self._codec.message_bytes)
+            self._readable._push(events, self._codec.message_bytes)  # type: ignore[arg-type]
         else:
             messages = [event for event in events if isinstance(event, (str, bytes))]
             self._readable._push(messages, self._codec.message_bytes)
