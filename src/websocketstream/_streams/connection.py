@@ -215,6 +215,8 @@ class Connection:
         """End the transport now, unless it has ended, and wait for the background tasks."""
         if self._done.is_set:
             return
+        if not self._has_reader and isinstance(self.stream, DirectStream):
+            self._hang_up(self.stream)
         self._tasks.stop()
         with CancelScope(shield=True):  # bounded: the tasks are cancelled and only release the transport
             await self._done.wait()
@@ -279,7 +281,7 @@ class Connection:
         self._parting = False  # once
         if self.state is State.CLOSE_EXCHANGED:
             if self.server and isinstance(self.stream, DirectStream):
-                self._hang_up(self.stream)
+                self._hang_up(self.stream)  # nothing can be unread behind the peer's Close frame
                 return
             self._limit_life(DRAIN_SECONDS)
         if self.server or self.state is State.BROKEN:
@@ -289,7 +291,7 @@ class Connection:
                 self._tasks.start_soon("half-close", self._half_close)
 
     def _hang_up(self, stream: DirectStream) -> None:
-        """End the transport at once (RFC 6455 section 7.1.1): behind the peer's Close frame nothing can be unread."""
+        """End the transport at once, as a server has to (RFC 6455 section 7.1.1)."""
         stream.drop()
         if not self._has_reader:
             self._wind_up()
