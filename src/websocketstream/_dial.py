@@ -37,8 +37,11 @@ async def dial(host: str, port: int) -> DirectStream:
     return await wrap_socket(await _connect_socket(host, port))
 
 
-async def accept(listening: socket.socket) -> socket.socket:
+async def accept(listening: socket.socket, waiting: socket.socket) -> socket.socket:
     """Accept one connection, for :func:`wrap_socket`; a checkpoint only where none is waiting.
+
+    ``waiting`` is a duplicate of the listening socket. An event loop must not be left waiting for a descriptor that
+    somebody else closes, and may by then be that of another socket.
 
     :raises OSError: the system could not accept
     :raises anyio.ClosedResourceError: the listening socket was closed
@@ -47,7 +50,7 @@ async def accept(listening: socket.socket) -> socket.socket:
         try:
             accepted = listening.accept()[0]
         except BlockingIOError:
-            await wait_readable(listening)
+            await wait_readable(waiting)
         else:
             accepted.setblocking(False)
             return accepted

@@ -42,6 +42,7 @@ from ._visit import Handler, Visit
 logger = logging.getLogger("websocketstream.server")
 
 ACCEPTED_AT_ONCE = 32  # connections, then it is the turn of others
+LOOK_EVERY = 1.0  # seconds until it is noticed that the listener was closed
 ACCEPT_PAUSE = 0.1  # seconds to wait when the system is out of descriptors or memory
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -69,7 +70,7 @@ async def serve_websocket_streams(
     handshake_limits: HandshakeLimits = DEFAULT_LIMITS,
     task_status: TaskStatus[WebSocketListener] = TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve WebSockets until cancelled, or until the listener is closed.
+    """Serve WebSockets until cancelled, or until the listener is closed (which takes up to a second to be noticed).
 
     ``listener = await task_group.start(serve_websocket_streams, ...)`` gives the :class:`WebSocketListener`.
     An error of a handler closes its connection with 1011 and is logged; it never ends the server. Cancelling closes
@@ -232,6 +233,8 @@ class _Server:
             async with create_task_group() as acceptors:
                 for each in _parts(listener):
                     acceptors.start_soon(self._accept, each, handlers)
+                    if isinstance(each, SocketListener):
+                        acceptors.start_soon(self._watch, each.extra(SocketAttribute.raw_socket))
                 task_status.started(WebSocketListener(listener, self))
 
     async def _accept(self, listener: Listener[Any], handlers: TaskGroup) -> None:
@@ -239,21 +242,28 @@ class _Server:
             await listener.serve(self._serve_unlimited, handlers)
             return
         listening: socket.socket = listener.extra(SocketAttribute.raw_socket)
-        for turn in count(1):
-            await self._take_slot()
-            accepted = await self._accept_one(listening)
-            if accepted is None:
-                return
-            handlers.start_soon(self._serve_socket, accepted)
-            if turn % ACCEPTED_AT_ONCE == 0:
-                await checkpoint()
+        with listening.dup() as waiting:
+            for turn in count(1):
+                await self._take_slot()
+                accepted = await self._accept_one(listening, waiting)
+                if accepted is None:
+                    return
+                handlers.start_soon(self._serve_socket, accepted)
+                if turn % ACCEPTED_AT_ONCE == 0:
+                    await checkpoint()
 
-    async def _accept_one(self, listening: socket.socket) -> socket.socket | None:
+    async def _watch(self, listening: socket.socket) -> None:
+        """Notice that the program has closed its listener: that wakes nobody who waits for connections."""
+        while listening.fileno() >= 0:  # noqa: ASYNC110  (there is no event)
+            await sleep(LOOK_EVERY)
+        self.shut_down()
+
+    async def _accept_one(self, listening: socket.socket, waiting: socket.socket) -> socket.socket | None:
         """Return the next connection; None when the listener was closed."""
         complained = False
         while True:
             try:
-                return await accept(listening)
+                return await accept(listening, waiting)
             except ClosedResourceError:
                 return None
             except OSError as exc:

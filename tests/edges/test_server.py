@@ -7,6 +7,7 @@ import logging
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -319,12 +320,47 @@ async def test_connections_over_the_limit_wait_for_their_turn() -> None:
             assert await second.receive() == "hello"
 
 
+async def test_a_listener_that_the_program_closes_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("websocketstream._server.LOOK_EVERY", 0.01)
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with anyio.create_task_group() as tasks:
+        server = await tasks.start(_serve_on, listener)
+        async with open_websocket_stream(server.url) as conn:
+            await listener.aclose()
+            assert await conn.closed == CloseInfo(1001)
+        with pytest.raises(OSError, match="refused"):
+            async with open_websocket_stream(server.url):
+                pass
+
+
+async def test_a_flood_of_connections_leaves_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients: list[socket.socket] = []
+
+    async def accept(listening: object, waiting: object) -> socket.socket:
+        if len(clients) == 100:
+            await anyio.sleep_forever()
+        accepted, client = socket.socketpair()
+        accepted.setblocking(False)
+        clients.append(client)
+        return accepted
+
+    monkeypatch.setattr("websocketstream._server.accept", accept)
+    turns = set()
+    async with serving():
+        while len(clients) < 100:
+            turns.add(len(clients))
+            await anyio.lowlevel.checkpoint()
+        for client in clients:
+            client.close()
+    assert turns & {32, 64, 96}
+
+
 async def test_a_system_out_of_descriptors_is_logged_once_and_tried_again_B28(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = 3
 
-    async def accept(listener: object) -> str:
+    async def accept(listening: object, waiting: object) -> str:
         nonlocal failures
         failures -= 1
         if failures >= 0:
@@ -333,7 +369,7 @@ async def test_a_system_out_of_descriptors_is_logged_once_and_tried_again_B28(
 
     monkeypatch.setattr("websocketstream._server.ACCEPT_PAUSE", 0)
     monkeypatch.setattr("websocketstream._server.accept", accept)
-    assert await _Server._accept_one(None, None) == "stream"  # type: ignore[arg-type]
+    assert await _Server._accept_one(None, None, None) == "stream"  # type: ignore[arg-type]
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
@@ -419,6 +455,10 @@ async def test_a_cancelled_server_closes_every_connection_with_1001_P15() -> Non
             tasks.start_soon(clients)
             await opened.wait()
             server.cancel_scope.cancel()
+
+
+async def _serve_on(listener: anyio.abc.Listener[Any], *, task_status: anyio.abc.TaskStatus[object]) -> None:
+    await serve_websocket_streams(echo, listener=listener, origins=None, task_status=task_status)  # type: ignore[arg-type]
 
 
 async def _serve_echo(*, task_status: anyio.abc.TaskStatus[object]) -> None:
