@@ -11,6 +11,7 @@ import pytest
 from anyio.abc import SocketAttribute
 
 from websocketstream._dial import wrap_socket
+from websocketstream.testing import over_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -259,3 +260,15 @@ async def test_the_attributes_are_those_of_the_socket() -> None:
         assert stream.extra(SocketAttribute.local_port) == other.getpeername()[1]
         raw = stream.extra(SocketAttribute.raw_socket)
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.parametrize("size", [1, 65535, 65536, 100_000])
+async def test_messages_that_the_system_takes_leave_without_a_pass_of_the_event_loop(size: int) -> None:
+    async with pair() as (stream, other), over_stream(stream, server=True) as conn:
+        for _ in range(2):
+            with pytest.raises(StopIteration):  # the coroutine is done with its first step
+                conn.send(bytes(size)).send(None)
+            if size >= 65536:
+                assert not conn.statistics().writable.buffered_bytes
+        await drained(other, 2 * size)
+        other.sendall(b"\x88\x80\0\0\0\0")

@@ -154,6 +154,22 @@ async def test_a_slow_reader_stops_the_network_reads_at_the_high_water_mark() ->
         assert conn.statistics().readable.messages == 100
 
 
+async def test_a_full_buffer_stays_full_until_half_of_it_is_read_whenever_the_reader_looks() -> None:
+    """Not only while somebody waits for room: flipping with every batch costs a third of the throughput."""
+    async with connection_and_peer(read_buffer=4000) as (conn, _):
+        readable = conn.readable
+        for _ in range(4):
+            readable._push([b"x" * 967], 1000)
+        assert readable._full
+        for left in (3000, 2000):
+            assert readable._full
+            readable.receive_nowait()
+            assert readable._bytes == left
+        assert not readable._full
+        readable._push([b"x" * 967], 1000)
+        assert not readable._full
+
+
 async def test_reading_goes_on_when_the_reader_has_caught_up_to_half() -> None:
     async with connection_and_peer(read_buffer=10_000, capacity=1000) as (conn, peer):
         async with anyio.create_task_group() as tasks:

@@ -50,6 +50,7 @@ class ReadableStream(Inbox, ObjectReceiveStream[Message]):
         self._ready: list[tuple[list[Message], int]] = []  # batches, the next one last
         self._arrived: list[tuple[list[Message], int]] = []  # those behind them, in order
         self._bytes = 0  # of all batches that are not used up
+        self._full = False  # from reaching the limit until half of it is left, so that it does not flip with every batch
         self._count = 0  # messages ever
         self._receiving = False
         self._end: Exception | None = None
@@ -144,8 +145,8 @@ class ReadableStream(Inbox, ObjectReceiveStream[Message]):
     def _next_batch(self) -> None:
         """Give room back for the batch that has been handed out, and go on: the inbox is never empty while others wait."""
         self._bytes -= self._size
-        if self._room is not None and self._bytes <= self._limit // 2:
-            self._room.set()
+        if self._full and self._bytes <= self._limit // 2:
+            self._make_room()
         self._size = 0
         if not self._ready:
             self._ready, self._arrived = self._arrived, self._ready
@@ -166,6 +167,7 @@ class ReadableStream(Inbox, ObjectReceiveStream[Message]):
             return
         self._count += len(messages)
         self._bytes += size
+        self._full = self._full or self._bytes >= self._limit
         if self._items:
             self._arrived.append((messages, size))
         else:
@@ -175,15 +177,16 @@ class ReadableStream(Inbox, ObjectReceiveStream[Message]):
         if self._arrival is not None:
             self._arrival.set()
 
-    @property
-    def _full(self) -> bool:
-        return self._bytes >= self._limit and self._end is None
+    def _make_room(self) -> None:
+        self._full = False
+        if self._room is not None:
+            self._room.set()
 
     async def _wait_for_room(self) -> None:
         """Wait until the application has caught up to half of the limit; at once when nothing is kept any more."""
         self._paused.start(self._backend.clock())
         try:
-            while self._bytes > self._limit // 2 and self._end is None:
+            while self._full:
                 self._room = self._backend.waiter()
                 await self._room.wait()
         finally:
@@ -215,6 +218,7 @@ class ReadableStream(Inbox, ObjectReceiveStream[Message]):
         self._wake()
 
     def _wake(self) -> None:
-        for event in (self._arrival, self._room, self._drained):
+        self._make_room()
+        for event in (self._arrival, self._drained):
             if event is not None:
                 event.set()

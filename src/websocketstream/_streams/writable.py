@@ -171,7 +171,7 @@ class WritableStream(ObjectSendStream[Message]):
             return size
         self._queue.append(item)
         self._free -= size
-        if at_once and self._writer.write_now():
+        if (at_once or self._free <= 0) and self._writer.write_now():
             return size
         self._writer.wake()
         self._credit = self._budget.take(CHECKPOINT_EVERY)

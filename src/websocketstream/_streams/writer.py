@@ -77,7 +77,7 @@ class Writer:
 
     def flush(self) -> None:
         """Write what there is at once if that is possible without waiting, or leave it to the writer task."""
-        if self._sink is None or not self.write_now():
+        if not self.write_now():
             self.wake()
 
     def begins_turn(self) -> bool:
@@ -110,8 +110,7 @@ class Writer:
 
     def end_turn(self) -> None:
         """Write what the sender has queued, as far as that is possible without waiting."""
-        if self._sink is not None:
-            self.write_now()
+        self.write_now()
 
     def continue_burst(self) -> None:
         """Let the next message wait for others, although the sender's turn is new."""
@@ -180,8 +179,7 @@ class Writer:
 
     def write_now(self) -> bool:
         """Write what there is without waiting; false when something else is on its way."""
-        assert self._sink is not None
-        if self._chunk is not None:
+        if self._sink is None or self._chunk is not None:
             return False
         written = 0
         try:
