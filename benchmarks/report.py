@@ -173,9 +173,7 @@ def print_table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]])
 def markdown_table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a section with a table."""
     rows = [head, ["---"] * 2 + ["---:"] * (len(head) - 2), *lines]
-    return "\n".join(
-        [f"### {title[0].upper()}{title[1:]}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]
-    )
+    return "\n".join([f"### {title}", "", *(f"| {' | '.join(row)} |" for row in rows), ""])
 
 
 def _print_plain(title: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:

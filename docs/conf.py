@@ -26,7 +26,7 @@ copyright = "2026, the websocketstream authors"
 release = version = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx", "closing_table"]
-exclude_patterns = ["_build", "_inventories", "_ext"]
+exclude_patterns = ["_build", "_inventories", "_ext", "_static"]
 nitpicky = True
 nitpick_ignore = [
     # Aliases of plain types, written out in the text of the reference.
