@@ -48,18 +48,16 @@ async def accept(listening: socket.socket, waiting: socket.socket) -> socket.soc
     """
     while listening.fileno() >= 0:
         try:
-            accepted = listening.accept()[0]
+            return listening.accept()[0]
         except BlockingIOError:
             await wait_readable(waiting)
-        else:
-            accepted.setblocking(False)
-            return accepted
     raise ClosedResourceError
 
 
 async def wrap_socket(connected: socket.socket) -> DirectStream:
     """Return the byte stream of a connected socket, which belongs to it from now on."""
     try:
+        connected.setblocking(False)
         _send_small_segments_at_once(connected)
         if current_async_library() == "asyncio":
             loop = asyncio.get_running_loop()

@@ -32,10 +32,9 @@ T = TypeVar("T")
 
 
 class TrioStream(DirectStream):
-    """One end of a socket connection; it owns the socket."""
+    """One end of a socket connection; it owns the socket, which does not block."""
 
     def __init__(self, connected: socket) -> None:
-        connected.setblocking(False)
         self._socket = connected
         self._feed: Callable[[Buffer], bool] | None = None
         self._stopped: Callable[[], object] | None = None

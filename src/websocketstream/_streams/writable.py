@@ -38,10 +38,6 @@ class MessageWriter(Protocol):
         """Let what is queued be written as soon as possible."""
         ...
 
-    def end_turn(self) -> None:
-        """Write what the sender has queued so far: it is about to yield."""
-        ...
-
     def continue_burst(self) -> None:
         """Take note that the sender goes on sending without having waited for anything else."""
         ...
@@ -111,7 +107,7 @@ class WritableStream(ObjectSendStream[Message]):
             item = prepare(message, compress)
         self._raise_if_ended()
         if self._budget.left <= 0:
-            self._writer.end_turn()
+            self._writer.write_now()
             await self._budget.checkpoint()
             self._raise_if_ended()
             self._writer.continue_burst()

@@ -108,10 +108,6 @@ class Writer:
             self._continue_later()
         return True
 
-    def end_turn(self) -> None:
-        """Write what the sender has queued, as far as that is possible without waiting."""
-        self.write_now()
-
     def continue_burst(self) -> None:
         """Let the next message wait for others, although the sender's turn is new."""
         self._turn = self._budget.turn
@@ -178,7 +174,7 @@ class Writer:
         return not self._left
 
     def write_now(self) -> bool:
-        """Write what there is without waiting; false when something else is on its way."""
+        """Write what there is without waiting; false when that has to happen later."""
         if self._sink is None or self._chunk is not None:
             return False
         written = 0
