@@ -18,12 +18,8 @@ SOURCE = Path(__file__).parent.parent / "src" / PACKAGE
 # What each layer may import beside itself; an edge may import everything.
 ALLOWED: dict[str, frozenset[str]] = {
     "_protocol": frozenset({"h11", "wsproto", "idna"}),
-    "_streams": frozenset({"anyio", "sniffio", "websocketstream._protocol"}),
-}
-# One module may look behind anyio: it fetches what the hot paths need of the event loop that runs.
-EXCEPTIONS: dict[str, frozenset[str]] = {
-    "websocketstream._streams.backend": frozenset({"trio"}),
-    "websocketstream._streams.trio_stream": frozenset({"trio", "trio.lowlevel"}),  # imported where trio runs
+    "_network": frozenset({"anyio", "sniffio", "trio", "python_socks", "websocketstream._protocol"}),
+    "_streams": frozenset({"anyio", "sniffio", "websocketstream._protocol", "websocketstream._network"}),
 }
 EVENT_LOOPS = frozenset(
     {"asyncio", "selectors", "socket", "ssl", "threading", "concurrent", "multiprocessing"}
@@ -72,7 +68,7 @@ def violations(source: str, module: str, *, is_package: bool = False) -> list[st
     return [
         f"{module} imports {name}"
         for name in imports(source, module, is_package=is_package)
-        if not _is_allowed(name, layer) and name not in EXCEPTIONS.get(module, ())
+        if not _is_allowed(name, layer)
     ]
 
 
@@ -164,7 +160,7 @@ def test_the_checker_sees_an_import_that_points_up(module: str, line: str) -> No
         ("_protocol.url", "from wsproto.frame_protocol import FrameProtocol"),
         ("_protocol.url", "from .close import CloseCode"),
         ("_protocol.url", "from . import close"),
-        ("_streams.stream", "import asyncio"),
+        ("_network.dial", "import asyncio"),
         ("_streams.stream", "from anyio.abc import ObjectStream"),
         ("_streams.stream", "from .errors import ConnectionClosed"),
         ("_streams.stream", "from .._protocol import close"),

@@ -28,8 +28,8 @@ from ._protocol.http import (
     Request as Request,
     Response as Response,
 )
-from ._request import WebSocketRequest as WebSocketRequest
-from ._server import (
+from ._server.request import WebSocketRequest as WebSocketRequest
+from ._server.server import (
     WebSocketListener as WebSocketListener,
     serve_websocket_streams as serve_websocket_streams,
 )

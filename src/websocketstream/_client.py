@@ -15,20 +15,20 @@ from anyio import EndOfStream, aclose_forcefully, move_on_after
 from anyio.abc import AnyByteStream
 from anyio.streams.tls import TLSAttribute
 
-from ._dial import dial
+from ._network.any_stream import TRANSPORT_ERRORS, receive_some, send_all
+from ._network.backend import current_backend
+from ._network.dial import dial
+from ._network.proxy import check_proxy, connect_through
+from ._network.tls import wrap_tls
 from ._protocol.client_handshake import ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
 from ._protocol.errors import ConnectFailed, HandshakeTimeout
 from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Response
 from ._protocol.url import WebSocketURL, parse_url
-from ._proxy import check_proxy, connect_through
-from ._streams.backend import current_backend
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
 from ._streams.stream import StreamBlock, WebSocketStream
-from ._streams.transport import TRANSPORT_ERRORS, receive_some, send_all
-from ._transport import wrap_tls
 
 REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here
 

@@ -15,8 +15,8 @@ from anyio import Event, create_task_group, current_time, move_on_after, sleep, 
 
 from ._client import open_websocket_stream
 from ._protocol.close import CloseInfo
-from ._request import WebSocketRequest
-from ._server import serve_websocket_streams
+from ._server.request import WebSocketRequest
+from ._server.server import serve_websocket_streams
 from ._streams.statistics import ConnectionStatistics, DirectionStatistics
 from ._streams.stream import WebSocketStream
 

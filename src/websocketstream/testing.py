@@ -19,9 +19,9 @@ from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event
 from anyio.abc import AnyByteStream, ByteStream
 from anyio.lowlevel import checkpoint
 
+from ._network.backend import current_backend
 from ._protocol.deflate import Compression, DeflateParameters
 from ._protocol.engine import make_codec
-from ._streams.backend import current_backend
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression
 from ._streams.stream import StreamBlock, WebSocketStream

@@ -15,7 +15,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from edges.serving import read_head, serving
 from websocketstream import ConnectFailed, HandshakeTimeout, open_websocket_stream
-from websocketstream._dial import dial
+from websocketstream._network.dial import dial
 from websocketstream.testing import memory_byte_stream_pair
 
 pytestmark = pytest.mark.anyio
@@ -167,7 +167,7 @@ async def test_the_first_address_that_answers_wins_A2(monkeypatch: pytest.Monkey
                 for address in ("127.0.0.9", "127.0.0.1")
             ]
 
-        monkeypatch.setattr("websocketstream._dial.getaddrinfo", getaddrinfo)
+        monkeypatch.setattr("websocketstream._network.dial.getaddrinfo", getaddrinfo)
         monkeypatch.setattr("anyio._core._sockets.getaddrinfo", getaddrinfo)
         async with await dial("two.example", listener.port) as stream:
             assert stream.extra(SocketAttribute.remote_port) == listener.port
@@ -183,7 +183,7 @@ async def test_when_no_address_answers_the_error_names_the_reason(monkeypatch: p
                 for address in ("127.0.0.8", "127.0.0.9")
             ]
 
-        monkeypatch.setattr("websocketstream._dial.getaddrinfo", getaddrinfo)
+        monkeypatch.setattr("websocketstream._network.dial.getaddrinfo", getaddrinfo)
         monkeypatch.setattr("anyio._core._sockets.getaddrinfo", getaddrinfo)
         with pytest.raises(ConnectFailed, match=r"cannot connect to two.example port .*refused"):
             async with open_websocket_stream(f"ws://two.example:{unused.getsockname()[1]}/"):

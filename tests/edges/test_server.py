@@ -21,7 +21,7 @@ from websocketstream import (
     open_websocket_stream,
     serve_websocket_streams,
 )
-from websocketstream._server import _Server
+from websocketstream._server.server import _Server
 
 pytestmark = pytest.mark.anyio
 
@@ -321,7 +321,7 @@ async def test_connections_over_the_limit_wait_for_their_turn() -> None:
 
 
 async def test_a_listener_that_the_program_closes_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("websocketstream._server.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("websocketstream._server.server.LOOK_EVERY", 0.01)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with anyio.create_task_group() as tasks:
         server = await tasks.start(_serve_on, listener)
@@ -344,7 +344,7 @@ async def test_a_flood_of_connections_leaves_others_their_turn(monkeypatch: pyte
         clients.append(client)
         return accepted
 
-    monkeypatch.setattr("websocketstream._server.accept", accept)
+    monkeypatch.setattr("websocketstream._server.server.accept", accept)
     turns = set()
     async with serving():
         while len(clients) < 100:
@@ -367,8 +367,8 @@ async def test_a_system_out_of_descriptors_is_logged_once_and_tried_again_B28(
             raise OSError(errno.EMFILE, "Too many open files")
         return "stream"
 
-    monkeypatch.setattr("websocketstream._server.ACCEPT_PAUSE", 0)
-    monkeypatch.setattr("websocketstream._server.accept", accept)
+    monkeypatch.setattr("websocketstream._server.server.ACCEPT_PAUSE", 0)
+    monkeypatch.setattr("websocketstream._server.server.accept", accept)
     assert await _Server._accept_one(None, None, None) == "stream"  # type: ignore[arg-type]
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 

@@ -10,13 +10,13 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute
 
-from websocketstream._dial import wrap_socket
+from websocketstream._network.dial import wrap_socket
 from websocketstream.testing import over_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from websocketstream._streams.direct import DirectStream
+    from websocketstream._network.transport import DirectStream
 
 pytestmark = pytest.mark.anyio
 

@@ -12,13 +12,14 @@ from contextlib import suppress
 from anyio import CancelScope, ClosedResourceError
 from anyio.abc import AnyByteStream
 
+from .._network.any_stream import DRAIN_SECONDS, TRANSPORT_ERRORS, half_close, release
+from .._network.backend import Backend, Signal, Timer
+from .._network.transport import DirectStream
 from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
 from .._protocol.codec import Close, Codec, Failure
 from .._protocol.errors import WebSocketError
 from .._protocol.state import ENDED, Happening, State, advance
-from .backend import Backend, Signal, Timer
 from .budget import Budget
-from .direct import DirectStream
 from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose, describe
 from .heartbeat import Heartbeat
 from .options import StreamOptions
@@ -26,7 +27,6 @@ from .pings import PendingPing, Pings
 from .readable import ReadableStream
 from .reader import Reader
 from .tasks import Background, Tasks
-from .transport import DRAIN_SECONDS, TRANSPORT_ERRORS, half_close, release
 from .writable import WritableStream
 from .writer import Writer
 

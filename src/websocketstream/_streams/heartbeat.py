@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope, Event
 
+from .._network.backend import Backend, Timer
 from .._protocol.keepalive import Action, Keepalive
-from .backend import Backend, Timer
 from .pings import PendingPing, Pings
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secrets import token_bytes
 
-from .backend import Signal
+from .._network.backend import Signal
 
 
 class PendingPing:

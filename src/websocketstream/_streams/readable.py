@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from anyio import BusyResourceError, ClosedResourceError, EndOfStream, WouldBlock
 from anyio.abc import ObjectReceiveStream
 
+from .._network.backend import Backend, Waiter
 from .._protocol.codec import Message
-from .backend import Backend, Waiter
 from .budget import Budget
 from .inbox import Inbox
 from .statistics import DirectionStatistics, Stopwatch

@@ -9,11 +9,11 @@ from anyio import EndOfStream, move_on_after
 from anyio.abc import AnyByteStream
 from anyio.lowlevel import checkpoint
 
+from .._network.any_stream import receive_some
+from .._network.transport import READ_BYTES, Buffer, DirectStream
 from .._protocol.codec import Close, Codec, Event, Failure, Ping, Pong
-from .direct import READ_BYTES, Buffer, DirectStream
 from .heartbeat import Heartbeat
 from .readable import ReadableStream
-from .transport import receive_some
 from .writable import WritableStream
 
 # The peer's last word waits behind messages that the application has not read yet, so that these can still be answered;

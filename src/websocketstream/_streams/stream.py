@@ -10,6 +10,7 @@ from typing import Any
 from anyio import create_task_group, get_cancelled_exc_class
 from anyio.abc import ObjectStream, TaskGroup
 
+from .._network.any_stream import release
 from .._protocol.close import CloseCode, CloseInfo
 from .._protocol.codec import Message
 from .._protocol.http import Request, Response
@@ -17,7 +18,6 @@ from .connection import Connection
 from .readable import ReadableStream
 from .statistics import ConnectionStatistics
 from .tasks import Background
-from .transport import release
 from .writable import WritableStream
 
 

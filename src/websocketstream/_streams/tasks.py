@@ -12,7 +12,7 @@ from anyio import CancelScope
 from anyio.abc import TaskGroup
 from sniffio import current_async_library, current_async_library_cvar
 
-from .backend import Backend
+from .._network.backend import Backend
 from .heartbeat import Pulse
 
 Task: TypeAlias = Callable[..., Coroutine[Any, Any, None]]

@@ -8,8 +8,8 @@ from typing import Protocol, TypeAlias
 from anyio import ClosedResourceError, Event, WouldBlock
 from anyio.abc import ObjectSendStream
 
+from .._network.backend import Backend
 from .._protocol.codec import Message, Outgoing
-from .backend import Backend
 from .budget import CHECKPOINT_EVERY, Budget
 from .statistics import DirectionStatistics, Stopwatch
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from anyio.abc import AnyByteStream
 from anyio.lowlevel import checkpoint
 
+from .._network.backend import Backend, Waiter
+from .._network.transport import Buffer, sink_of
 from .._protocol.codec import Codec
-from .backend import Backend, Waiter
 from .budget import Budget
-from .direct import Buffer, sink_of
 from .writable import Queued, WritableStream
 
 # Ten pings want ten pongs, but a peer that pings and does not read gets no endless queue: beyond this many unsent

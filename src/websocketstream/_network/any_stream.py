@@ -7,7 +7,7 @@ import ssl
 from anyio import BrokenResourceError, BusyResourceError, ClosedResourceError, aclose_forcefully
 from anyio.abc import AnyByteStream, ByteReceiveStream
 
-from .direct import DirectStream
+from .transport import DirectStream
 
 READ_BYTES = 65536
 # After the last byte of ours, how long (seconds) the peer may take to end the transport before we do. RFC 6455

@@ -12,16 +12,16 @@ from typing import Any
 from anyio import TypedAttributeProvider
 from anyio.abc import AnyByteStream
 
-from ._protocol.deflate import Compression
-from ._protocol.engine import make_codec
-from ._protocol.http import HandshakeLimits, Headers, HeadersLike, Request
-from ._protocol.server_handshake import ServerHandshake
-from ._streams.connection import Connection
-from ._streams.options import StreamOptions
-from ._streams.stream import StreamBlock, WebSocketStream
-from ._streams.tasks import Background
-from ._streams.transport import send_all
-from ._transport import say_and_drain
+from .._network.any_stream import send_all
+from .._network.tls import say_and_drain
+from .._protocol.deflate import Compression
+from .._protocol.engine import make_codec
+from .._protocol.http import HandshakeLimits, Headers, HeadersLike, Request
+from .._protocol.server_handshake import ServerHandshake
+from .._streams.connection import Connection
+from .._streams.options import StreamOptions
+from .._streams.stream import StreamBlock, WebSocketStream
+from .._streams.tasks import Background
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anyio.abc import AnyByteStream, SocketStream
 
-from ._protocol.errors import ConnectFailed
+from .._protocol.errors import ConnectFailed
 
 
 def check_proxy(proxy: str, stream: AnyByteStream | None) -> None:

@@ -19,8 +19,8 @@ from anyio import (
 )
 from sniffio import current_async_library
 
-from ._streams.asyncio_stream import AsyncioStream
-from ._streams.direct import DirectStream
+from .asyncio_transport import AsyncioStream
+from .transport import DirectStream
 
 HAPPY_EYEBALLS_DELAY = 0.25  # seconds between attempts, RFC 8305 section 5
 
@@ -62,7 +62,7 @@ async def wrap_socket(connected: socket.socket) -> DirectStream:
         if current_async_library() == "asyncio":
             loop = asyncio.get_running_loop()
             return (await loop.connect_accepted_socket(AsyncioStream, connected))[1]
-        from ._streams.trio_stream import TrioStream
+        from .trio_transport import TrioStream
 
         return TrioStream(connected)
     except BaseException:

@@ -11,7 +11,7 @@ from anyio import BrokenResourceError, EndOfStream, Lock, move_on_after
 from anyio.abc import AnyByteStream, ByteStream
 from anyio.streams.tls import TLSStream
 
-from ._streams.transport import DRAIN_SECONDS, READ_BYTES, TRANSPORT_ERRORS, half_close, receive_some
+from .any_stream import DRAIN_SECONDS, READ_BYTES, TRANSPORT_ERRORS, half_close, receive_some
 
 
 async def say_and_drain(stream: AnyByteStream, last_words: bytes) -> None:

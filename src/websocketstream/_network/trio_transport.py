@@ -26,7 +26,7 @@ from trio.lowlevel import (
     wait_writable,
 )
 
-from .direct import SCRATCH, Buffer, DirectStream
+from .transport import SCRATCH, Buffer, DirectStream
 
 T = TypeVar("T")
 

@@ -10,15 +10,15 @@ from contextlib import suppress
 from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time, move_on_after
 from anyio.abc import AnyByteStream
 
-from ._protocol.close import CloseCode
-from ._protocol.http import Request
-from ._protocol.server_handshake import BadRequest, ServerHandshake
-from ._request import ServerOptions, WebSocketRequest
-from ._streams.connection import Connection
-from ._streams.errors import ConnectionBroken, ConnectionClosed
-from ._streams.tasks import Background
-from ._streams.transport import TRANSPORT_ERRORS, receive_some, release
-from ._transport import say_and_drain, wrap_tls
+from .._network.any_stream import TRANSPORT_ERRORS, receive_some, release
+from .._network.tls import say_and_drain, wrap_tls
+from .._protocol.close import CloseCode
+from .._protocol.http import Request
+from .._protocol.server_handshake import BadRequest, ServerHandshake
+from .._streams.connection import Connection
+from .._streams.errors import ConnectionBroken, ConnectionClosed
+from .._streams.tasks import Background
+from .request import ServerOptions, WebSocketRequest
 
 logger = logging.getLogger("websocketstream.server")
 

@@ -30,14 +30,14 @@ from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, 
 from anyio.lowlevel import checkpoint
 from anyio.streams.stapled import MultiListener
 
-from ._dial import accept, wrap_socket
-from ._protocol.deflate import Compression
-from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
-from ._request import ServerOptions
-from ._streams.backend import current_backend
-from ._streams.options import StreamOptions, check_compression, check_seconds, check_size
-from ._streams.tasks import Background
-from ._visit import Handler, Visit
+from .._network.backend import current_backend
+from .._network.dial import accept, wrap_socket
+from .._protocol.deflate import Compression
+from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
+from .._streams.options import StreamOptions, check_compression, check_seconds, check_size
+from .._streams.tasks import Background
+from .request import ServerOptions
+from .visit import Handler, Visit
 
 logger = logging.getLogger("websocketstream.server")
 

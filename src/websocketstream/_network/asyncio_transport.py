@@ -15,7 +15,7 @@ from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from .direct import SCRATCH, Buffer, DirectStream
+from .transport import SCRATCH, Buffer, DirectStream
 
 DIRECT_WRITES = os.name == "posix"  # elsewhere a socket is no file
 MAX_BACKLOG = 65536  # bytes that may arrive although nobody reads: to stop the transport each time costs more

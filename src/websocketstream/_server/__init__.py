@@ -1,0 +1,1 @@
+"""The server: from a listening socket to handlers with an open stream."""
