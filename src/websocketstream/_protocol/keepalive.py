@@ -1,19 +1,30 @@
-"""When to ping, and when to give a silent peer up: arithmetic on a clock that somebody else reads.
+"""Keepalive: when to ping, which pong answers what, and when a silent peer is given up; arithmetic on a given clock.
 
-Backpressure must never look like death. Any inbound byte is a sign of life; while we do not read, because the
-application is slow, the clock stands still; and a ping that waits behind our own data has all the time that data needs,
-as long as some of it keeps leaving.
+A peer is given up only when its host is gone. Backpressure must never look like death, from either end:
+
+- Any inbound byte is a sign of life. While we do not read, because the application is slow, the clock stands still.
+- While bytes of ours wait for the peer, a ping waits behind them, or its pong does. Then not the peer is asked but its
+  TCP, which answers without the application's help: only when that stays silent, too, the host is gone.
+- What the peer's system has taken may still be unread: a ping behind it has the time that a slow reader needs.
+- On a connection where nothing of ours waits, a missing pong decides.
 """
 
 from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from secrets import token_bytes
 
 # A deadline noticed this late (seconds) says that the whole program stood still (a blocked loop, a suspended laptop):
-# what arrived meanwhile has not been read yet, so nothing can be concluded before the reader has had a turn.
+# what arrived meanwhile has not been read yet, so nothing can be concluded before that has had its turn.
 _LATE = 0.5
 _SECOND_LOOK = 1.0
+# The slowest reader that is not given up, in bytes per second: what lies in the buffers of its system is read in time.
+SLOWEST_READER = 2**14
+# While TCP is asked instead of the peer, it is asked so many times within the shorter of interval and timeout.
+_LOOKS = 4
 
 
 class Action(enum.Enum):
@@ -24,6 +35,74 @@ class Action(enum.Enum):
     GIVE_UP = "give up"
 
 
+@dataclass(frozen=True, slots=True)
+class TcpReport:
+    """What TCP knows of the peer's host.
+
+    :param waiting: bytes of ours are unsent or unacknowledged in the system's buffers
+    :param unanswered: TCP has asked (a retransmission, a probe of the closed window) and has had no answer yet
+    :param silent_for: seconds since the last acknowledgement of any kind
+    """
+
+    waiting: bool
+    unanswered: bool
+    silent_for: float
+
+
+class PendingPing:
+    """One ping under way; ``latency`` is in seconds, None until its pong has come."""
+
+    __slots__ = ("latency", "payload", "sent_at", "wake")
+
+    def __init__(self, sent_at: float, wake: Callable[[], object] | None) -> None:
+        # Unpredictable, so that no peer can answer what it has not read.
+        self.payload: bytes = token_bytes(8)
+        self.sent_at: float = sent_at
+        self.latency: float | None = None
+        self.wake = wake
+
+
+class Pings:
+    """The pings of one connection that wait for their pongs (RFC 6455 sections 5.5.2 and 5.5.3)."""
+
+    __slots__ = ("_pending", "latency")
+
+    def __init__(self) -> None:
+        self._pending: dict[bytes, PendingPing] = {}
+        self.latency: float | None = None
+
+    def start(self, now: float, wake: Callable[[], object] | None = None) -> PendingPing:
+        """Register a new ping; ``wake`` is called once, when it is answered or there will be no answer."""
+        ping = PendingPing(now, wake)
+        self._pending[ping.payload] = ping
+        return ping
+
+    def pong(self, payload: bytes, now: float) -> None:
+        """Resolve the ping that a pong answers, and every earlier one: a pong may answer several (section 5.5.3)."""
+        answered = self._pending.get(payload)
+        if answered is None:
+            return  # unsolicited, or for a ping that was cancelled
+        self.latency = now - answered.sent_at
+        for ping in list(self._pending.values()):
+            self.forget(ping)
+            ping.latency = now - ping.sent_at
+            if ping.wake is not None:
+                ping.wake()
+            if ping is answered:
+                break
+
+    def forget(self, ping: PendingPing) -> None:
+        """Stop waiting for a ping."""
+        self._pending.pop(ping.payload, None)
+
+    def give_up(self) -> None:
+        """Wake everybody who waits: there will be no more pongs."""
+        for ping in self._pending.values():
+            if ping.wake is not None:
+                ping.wake()
+        self._pending.clear()
+
+
 class Keepalive:
     """The clock of one connection; all times in seconds of one monotonic clock.
 
@@ -31,63 +110,108 @@ class Keepalive:
     :param timeout: further silence after which the peer is given up; None never gives up
     """
 
+    __slots__ = (
+        "_heard_at",
+        "_interval",
+        "_next_look",
+        "_paused_at",
+        "_pinged_at",
+        "_timeout",
+        "_written_before",
+        "ping",
+        "verdict",
+    )
+
     def __init__(self, interval: float, timeout: float | None, now: float) -> None:
         self._interval = interval
         self._timeout = math.inf if timeout is None else timeout
         self._heard_at = now
         self._pinged_at: float | None = None
-        self._ping_queued = False
         self._paused_at: float | None = None
-        self._second_look: float | None = None
-
-    @property
-    def paused(self) -> bool:
-        """Whether the clock stands still."""
-        return self._paused_at is not None
+        self._next_look: float | None = None
+        self._written_before = 0  # bytes of ours ever, at the last sign of life: later ones may lie unread before the ping
+        self.ping: PendingPing | None = None  # the one that is under way for us
+        self.verdict: str = ""  # why the peer is given up
 
     @property
     def deadline(self) -> float:
         """When :meth:`expired` wants to be asked next; signs of life move it further away."""
-        if self._second_look is not None:
-            return self._second_look
+        if self._paused_at is not None:
+            return math.inf
+        if self._next_look is not None:
+            return self._next_look
         if self._pinged_at is None:
             return self._heard_at + self._interval
         return self._pinged_at + self._timeout
 
-    def heard(self, now: float) -> None:
-        """Take note of inbound bytes."""
-        self._heard_at = now
-        self._pinged_at = self._second_look = None
+    @property
+    def look_every(self) -> float:
+        """How often (seconds) TCP is asked when the peer's pong does not come."""
+        return min(self._interval, self._timeout) / _LOOKS
 
-    def wrote(self, now: float, *, ping: bool) -> None:
-        """Take note of outbound progress: the patience for a ping starts when it has left."""
-        if self._pinged_at is not None and self._ping_queued:
-            self._pinged_at = now
-            self._ping_queued = not ping
+    def heard(self, now: float, written: int = 0) -> None:
+        """Take note of inbound bytes, at a time when we have written so many bytes in all."""
+        self._heard_at = now
+        self._pinged_at = self._next_look = None
+        self._written_before = written
 
     def pause(self, now: float) -> None:
         """Stop the clock: we are not reading."""
-        self._paused_at = now
+        if self._paused_at is None:
+            self._paused_at = now
 
     def resume(self, now: float) -> None:
         """Let the clock go on where it stood."""
         if self._paused_at is None:
             return
         stood_still = now - self._paused_at
-        self._paused_at = None
+        self._paused_at = self._next_look = None
         self._heard_at += stood_still
         if self._pinged_at is not None:
             self._pinged_at += stood_still
-        self._second_look = None
 
-    def expired(self, now: float) -> Action:
-        """Decide what follows from the clock having reached ``now``."""
-        if self.paused or now < self.deadline:
+    def expired(
+        self,
+        now: float,
+        *,
+        written: int = 0,
+        unsent: bool = False,
+        tcp: Callable[[], TcpReport | None] = lambda: None,
+    ) -> Action:
+        """Decide what follows from the clock having reached ``now``.
+
+        :param written: bytes of ours ever
+        :param unsent: bytes of ours wait in our own buffers
+        :param tcp: asks TCP, None when there is nothing to ask
+        """
+        due = self.deadline
+        if now < due:
             return Action.WAIT
         if self._pinged_at is None:
-            self._pinged_at, self._ping_queued = now, True
+            self._pinged_at = now
             return Action.PING
-        if self._second_look is None and now - self.deadline > _LATE:
-            self._second_look = now + _SECOND_LOOK
+        if self._next_look is None and now - due > _LATE:
+            self._next_look = now + _SECOND_LOOK
             return Action.WAIT
+        report = tcp()
+        if unsent or (report is not None and report.waiting):
+            return self._judge_host(report, now)
+        overdue_at = self._pinged_at + self._timeout + (written - self._written_before) / SLOWEST_READER
+        if now < overdue_at:
+            self._next_look = min(overdue_at, now + self.look_every)
+            return Action.WAIT
+        self.verdict = f"the peer did not answer a ping within ping_timeout={self._timeout} s"
         return Action.GIVE_UP
+
+    def _judge_host(self, report: TcpReport | None, now: float) -> Action:
+        if report is not None and report.unanswered and report.silent_for >= self._timeout:
+            self.verdict = (
+                f"the peer's host is gone: its TCP has acknowledged nothing for {report.silent_for:.1f} s "
+                f"(ping_timeout={self._timeout} s)"
+            )
+            return Action.GIVE_UP
+        # It lives, or there is no way to tell: then the system's own time-outs end what is dead. The ping, or its pong, has
+        # not got through yet; the patience with the peer begins when nothing waits any more.
+        self._pinged_at = now
+        self._next_look = now + self.look_every
+        return Action.WAIT

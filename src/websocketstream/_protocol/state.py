@@ -16,6 +16,7 @@ class State(enum.Enum):
     CLOSE_SENT = "close sent"  # our Close frame has left, the peer's has not arrived
     CLOSE_RECEIVED = "close received"  # the peer's Close frame is here, ours has not left
     CLOSE_EXCHANGED = "close exchanged"  # the handshake is complete, the transport still open
+    FAILING = "failing"  # it has failed for us; the peer may still be told why, and hang up itself
     CLOSED = "closed"  # ended after a complete handshake
     BROKEN = "broken"  # ended in any other way
 
@@ -33,22 +34,18 @@ class Happening(enum.Enum):
 TRANSITIONS: dict[tuple[State, Happening], State] = {
     (State.OPEN, Happening.CLOSE): State.CLOSING,
     (State.OPEN, Happening.PEER_CLOSE): State.CLOSE_RECEIVED,
-    (State.OPEN, Happening.FAIL): State.BROKEN,
-    (State.OPEN, Happening.END): State.BROKEN,
+    (State.OPEN, Happening.FAIL): State.FAILING,
     (State.CLOSING, Happening.CLOSE_WRITTEN): State.CLOSE_SENT,
     (State.CLOSING, Happening.PEER_CLOSE): State.CLOSE_RECEIVED,
-    (State.CLOSING, Happening.FAIL): State.BROKEN,
-    (State.CLOSING, Happening.END): State.BROKEN,
+    (State.CLOSING, Happening.FAIL): State.FAILING,
     (State.CLOSE_SENT, Happening.PEER_CLOSE): State.CLOSE_EXCHANGED,
-    (State.CLOSE_SENT, Happening.FAIL): State.BROKEN,
-    (State.CLOSE_SENT, Happening.END): State.BROKEN,
+    (State.CLOSE_SENT, Happening.FAIL): State.FAILING,
     (State.CLOSE_RECEIVED, Happening.CLOSE_WRITTEN): State.CLOSE_EXCHANGED,
     # Our answer did not get out: unclean, though the peer's code is known (rule L3b).
-    (State.CLOSE_RECEIVED, Happening.FAIL): State.BROKEN,
-    (State.CLOSE_RECEIVED, Happening.END): State.BROKEN,
+    (State.CLOSE_RECEIVED, Happening.FAIL): State.FAILING,
     # Whatever the transport does once both Close frames are exchanged, the close was clean (rule L2).
-    (State.CLOSE_EXCHANGED, Happening.FAIL): State.CLOSED,
     (State.CLOSE_EXCHANGED, Happening.END): State.CLOSED,
+    (State.FAILING, Happening.END): State.BROKEN,
 }
 
 ENDED = frozenset({State.CLOSED, State.BROKEN})

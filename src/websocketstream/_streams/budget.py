@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from time import monotonic
 
 from anyio.lowlevel import checkpoint
+
+from .._network.turns import Turns
 
 CHECKPOINT_EVERY = 128  # operations, at the most
 # And at the least: what was received after a wait can be answered before anything else happens.
 CHECKPOINT_NOT_BEFORE = 2
 CHECKPOINT_SECONDS = 0.0005  # what the operations between two checkpoints should take, at the most
+LOOK_EVERY = 4  # operations until the next look at the clock: a consumer that turns slow is noticed at once
 
 
 class Budget:
     """Says how many operations, which need not wait, may pass until the next checkpoint.
 
     Checkpoints yield to the event loop and notice a cancellation. As many operations are allowed as fit into half a
-    millisecond, going by those before, but never more than 128: a consumer that takes long for each message yields
-    after every second one. Waiting is a checkpoint, too; every checkpoint starts a new ``turn``.
+    millisecond, and into what is left of the loop's pass, but never more than 128: a consumer that takes long for each
+    message yields after every second one. Waiting is a checkpoint, too; every checkpoint starts a new ``turn``.
     """
 
-    __slots__ = ("_allowed", "_clock", "_since", "left", "turn")
+    __slots__ = ("_allowed", "_seen", "_turns", "_until", "left", "turn")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.left: int = CHECKPOINT_EVERY // 8
-        self._allowed = self.left
-        self._since = clock()
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._seen = -1  # the pass in which we were last
+        self._until = 0.0  # zero until the clock is looked at for the first time in this turn
+        self._allowed = CHECKPOINT_EVERY
+        self.left: int = CHECKPOINT_NOT_BEFORE
         self.turn: int = 0
 
     def take(self, operations: int) -> int:
@@ -35,18 +39,26 @@ class Budget:
         self.left -= taken
         return taken
 
+    def renew(self) -> bool:
+        """Look at the clock, and allow a few operations more; false when a checkpoint is due."""
+        now = monotonic()
+        if not self._until:
+            self._seen = self._turns.enter(self._seen, now)
+            self._until = min(now + CHECKPOINT_SECONDS, self._turns.until)
+        if now >= self._until or self._allowed <= 0:
+            return False
+        self._allowed -= LOOK_EVERY
+        self.left = LOOK_EVERY
+        return True
+
     async def checkpoint(self) -> None:
         """Yield to the event loop because nothing is left, and start a new turn."""
-        took = self._clock() - self._since
-        if took > CHECKPOINT_SECONDS:
-            self._allowed = max(CHECKPOINT_NOT_BEFORE, int(self._allowed * CHECKPOINT_SECONDS / took))
-        elif took < CHECKPOINT_SECONDS / 2:
-            self._allowed = min(CHECKPOINT_EVERY, self._allowed * 2)
         await checkpoint()
         self.waited()
 
     def waited(self) -> None:
         """Start a new turn: the task has waited."""
         self.turn += 1
-        self.left = self._allowed
-        self._since = self._clock()
+        self.left = CHECKPOINT_NOT_BEFORE
+        self._until = 0.0
+        self._allowed = CHECKPOINT_EVERY

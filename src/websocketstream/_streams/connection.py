@@ -1,37 +1,40 @@
-"""The connection: a reader and a writer between a byte stream and two object streams.
+"""The connection: it carries out what the machine of its life decides, between a transport and two buffers.
 
-They are tasks as far as there is something to wait for; where the transport calls us with what arrives, a connection that
-only waits for its peer has none. The tasks never raise. What ends the connection is recorded once, in the closing state table's terms, and users meet it
-where they receive, send, or wait for ``closed``.
+It has no tasks. The transport calls it with what arrives, the event loop when a deadline has come, users with what they
+want; each of these tells the machine what has happened, and :meth:`Connection._carry_out` does what follows. Nothing
+here raises for what a peer or a transport does: users meet it where they receive, send, or wait for ``closed``.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from contextlib import suppress
 
 from anyio import CancelScope, ClosedResourceError
 from anyio.abc import AnyByteStream
 
-from .._network.any_stream import DRAIN_SECONDS, TRANSPORT_ERRORS, half_close, release
-from .._network.backend import Backend, Signal, Timer
-from .._network.transport import DirectStream
-from .._protocol.close import CloseCode, CloseInfo, check_close, truncate_reason
-from .._protocol.codec import Close, Codec, Failure
+from .._network.any_stream import transport_of
+from .._network.loop import EventLoop, Handle, Signal, current_event_loop
+from .._network.tcp import TcpQuestions
+from .._network.transport import READ_BYTES, Buffer
+from .._protocol.close import CloseInfo, check_close
+from .._protocol.codec import Close, Codec, Event, Failure, Ping, Pong
 from .._protocol.errors import WebSocketError
-from .._protocol.state import ENDED, Happening, State, advance
+from .._protocol.keepalive import Action, Keepalive, Pings
+from .._protocol.life import End, Life, Step
+from .._protocol.state import State
 from .budget import Budget
-from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose, describe
-from .heartbeat import Heartbeat
+from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose
 from .options import StreamOptions
-from .pings import PendingPing, Pings
-from .readable import ReadableStream
-from .reader import Reader
-from .tasks import Background, Tasks
-from .writable import WritableStream
+from .receive_buffer import ReceiveBuffer
+from .send_buffer import SendBuffer
 from .writer import Writer
 
-# A cancelled block says goodbye, but not for longer than this (seconds).
-CANCEL_GRACE = 0.5
+logger = logging.getLogger("websocketstream")
+
+CANCEL_GRACE = 0.5  # a cancelled block says goodbye, but not for longer than this (seconds)
+FEW = 4  # messages of one full read: they are large, and larger reads are better
 
 
 class Connection:
@@ -44,62 +47,47 @@ class Connection:
         *,
         server: bool,
         options: StreamOptions,
-        backend: Backend,
         early_data: bytes = b"",
     ) -> None:
+        loop = current_event_loop()
+        self.loop: EventLoop = loop
         self.stream = stream
         self.server = server
-        self.state: State = State.OPEN
-        self.close_info: CloseInfo | None = None
         self.pings: Pings = Pings()
+        self._transport = transport_of(stream, loop)
         self._codec = codec
         self._options = options
         self._early_data = early_data
-        self._peer_close: CloseInfo | None = None
+        self._life = Life(
+            server=server,
+            close_timeout=options.close_timeout,
+            may_hang_up=self._transport.keeps_last_words,
+        )
+        budget = Budget(loop.turns)
+        self.budget: Budget = budget
+        self.inbox: ReceiveBuffer = ReceiveBuffer(options.read_buffer, budget, loop)
+        self.outbox: SendBuffer = SendBuffer(options.write_buffer, budget, loop)
+        self.writer: Writer = Writer(
+            self._transport, codec, self.outbox, self._life, budget, loop, self._carry_out
+        )
         self._error: ConnectionBroken | None = None
+        self._keepalive: Keepalive | None = None
+        self._tcp: TcpQuestions | None = None
+        self._timer: Handle | None = None
+        self._timer_at = math.inf
+        self._decoding: Handle | None = None  # the turn in which the codec goes on with what it was given
         self._settled = Signal()
-        self._done = Signal()
-        self._write_error: BaseException | None = None
-        self._writer_done = Signal()
-        self._parting = False  # nothing of the peer's is needed before our half of the transport goes
-        self._released = False
-        self._heartbeat: Heartbeat | None = None
-        self._tasks = Tasks(on_error=self._broke_down, on_end=self._task_ended)
-        self._has_reader = False  # a task, that is
-        self._alarm: Timer | None = None  # starts one when a deadline has come
-        self.backend: Backend = backend
-        budget = Budget(backend.clock)
-        self._writer = Writer(
-            stream,
-            codec,
-            budget,
-            backend,
-            on_progress=self._wrote,
-            on_end=self._writer_ended,
-            start_task=self._start_writer,
-        )
-        self.readable: ReadableStream = ReadableStream(
-            options.read_buffer, budget, backend, on_cancel=self._cancel_readable, on_aclose=self.aclose
-        )
-        self.writable: WritableStream = WritableStream(
-            options.write_buffer,
-            budget,
-            backend,
-            self._writer,
-            on_abort=self._abort_writable,
-            on_aclose=self.aclose,
-        )
-        self._writer.serve(self.writable)
-        self._reader = Reader(
-            stream,
-            codec,
-            self.readable,
-            self.writable,
-            on_ping=self._writer.pong,
-            after_pings=self._writer.flush,
-            on_pong=self._take_pong,
-            on_last_word=self._take_last_word,
-        )
+        self._released = Signal()
+
+    @property
+    def state(self) -> State:
+        """Where the connection stands."""
+        return self._life.state
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """How it ended, None while it has not."""
+        return self._life.result
 
     # --- what the application can do
 
@@ -107,325 +95,349 @@ class Connection:
         """Start the closing handshake: what was accepted goes out first, what still arrives is dropped (K1-K4)."""
         self.start_close(*check_close(code, reason, server=self.server))
 
+    def start_close(self, code: int | None, reason: str) -> None:
+        """Close with a code that was checked, or is ours to choose."""
+        self._life.close(code, reason, self.loop.clock())
+        self._carry_out()
+
+    def cancel(self, error: BaseException | None) -> None:
+        """Drop what has arrived, and close."""
+        self.start_close(*self._words_of(error))
+
+    def abort(self, error: BaseException | None) -> None:
+        """Drop what is queued, and close."""
+        self.writer.drop_portions()
+        self.outbox.finish(_closed_here(), drop=True)
+        self.start_close(*self._words_of(error))
+
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
         """Close and wait until the transport is released."""
         self.close(code, reason)
         try:
-            await self._done.wait()
-        except BaseException:
-            await self.drop()
-            raise
+            await self._released.wait()
+        finally:
+            self.drop()
+            await self._transport.wait_released()
 
     def send_eof(self) -> None:
         """Say that nothing more will be sent, and go on receiving until the peer closes."""
-        if self.state is State.OPEN:
-            self._begin_close(None, "")
-        self.writable._finish(_closed_here())
+        self._life.finish_sending()
+        self._carry_out()
 
     async def wait_closed(self) -> CloseInfo:
         """Wait for the end; return the peer's words or raise the one error of an unclean end."""
         await self._settled.wait()
         if self._error is not None:
             raise self._error.with_traceback(None)
-        assert self.close_info is not None
-        return self.close_info
+        info = self._life.result
+        assert info is not None
+        return info
 
     async def ping(self) -> float:
         """Send a Ping frame, wait for its pong and return the round-trip time in seconds."""
-        self.writable._raise_if_ended()
-        ping = self._send_ping()
+        self.outbox.raise_if_ended()
+        waiter = self.loop.waiter()
+        ping = self.pings.start(self.loop.stopwatch(), waiter.set)
+        self.writer.ping(ping.payload)
         try:
-            await ping.answered.wait()
+            await waiter.wait()
         finally:
             self.pings.forget(ping)
             if ping.latency is None:
-                self._writer.take_back_ping(ping.payload)
+                self.writer.take_back_ping(ping.payload)
         if ping.latency is None:
-            self.writable._raise_if_ended()
+            self.outbox.raise_if_ended()
             raise _closed_here()
         return ping.latency
 
     # --- life: started by the owner's block, ended by its end
 
-    def start(self, background: Background) -> None:
-        """Start reading, and what else is needed; a task is started only when there is something to wait for."""
-        self._tasks.allow(background)
+    def start(self) -> None:
+        """Begin to read.
+
+        :raises OSError: the event loop cannot wait for the transport; it is released
+        """
+        options = self._options
+        if options.ping_interval is not None:
+            self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, self.loop.clock())
+            if options.ping_timeout is not None:
+                self._tcp = TcpQuestions(self.stream)
+                self._tcp.probe_often(self._keepalive.look_every)
+        self.inbox.filler = self
         early_data, self._early_data = self._early_data, b""
-        if not self._reader.listen(early_data, stopped=self._need_reader):
-            self._need_reader()
-        if self.state is not State.OPEN:  # we were told to close before we had begun
-            self._need_reader()
-            self._writer.flush()
-        if self._options.ping_interval is not None:
-            self._heartbeat = self._reader.heartbeat = Heartbeat(
-                self._options.ping_interval,
-                self._options.ping_timeout,
-                self.pings,
-                background.pulse,
-                send_ping=self._send_ping,
-                give_up=self._give_up,
-            )
-
-    def _need_reader(self) -> None:
-        """Let a task read, or the end of the connection could not be waited for, nor bounded."""
-        if self._tasks.allowed and not self._has_reader and not self._released:
-            self._has_reader = True
-            self._tasks.start_soon("reader", self._read)
-
-    def _start_writer(self) -> bool:
-        if self._released or not self._tasks.allowed:
-            return False
-        self._tasks.start_soon("writer", self._write)
-        return True
-
-    def _task_ended(self) -> None:
-        if self._released and not self._tasks:
-            self._done.set()
-
-    def start_close(self, code: int | None, reason: str, *, drop: bool = False) -> None:
-        """Close from this side with a code that was checked, or is ours to choose."""
-        if self.state is State.OPEN:
-            self._begin_close(code, reason)
-        if self.state not in ENDED:
-            self._limit_life(self._options.close_timeout)
-        self._codec.discard_data()
-        self.readable._close()
-        self.writable._finish(_closed_here(), drop=drop)
+        try:
+            if early_data:
+                self._transport.pause()
+            self._transport.attach(self)
+        except BaseException:
+            self.drop()
+            raise
+        if early_data:
+            self.data_received(early_data)
+            self._read_on()
+        self._carry_out()
 
     async def leave(self, code: int | None, *, cancelled: bool) -> None:
         """Say goodbye at the end of the owner's block: bounded by ``close_timeout``, by a short grace if cancelled."""
-        reads_here, self._has_reader = not self._has_reader, True
+        grace_ends = self.loop.clock() + CANCEL_GRACE
         self.start_close(code, "")
-        if cancelled:
-            self._limit_life(CANCEL_GRACE)
         try:
-            if reads_here and not self._released:  # nobody else does: the rest needs no task of its own
-                await self._tasks.run("reader", self._read, shield=cancelled)
-            if self._done.is_set:
-                return
-            if cancelled:
-                with CancelScope(shield=True, deadline=self.backend.clock() + CANCEL_GRACE):
-                    await self._done.wait()
+            if not cancelled:
+                await self._released_or_cancelled(grace_ends)
             else:
-                await self._done.wait()
+                await self._last_grace(grace_ends)
         finally:
-            await self.drop()
+            self.drop()
+            await self._transport.wait_released()
 
-    async def drop(self) -> None:
-        """End the transport now, unless it has ended, and wait for the background tasks."""
-        if self._done.is_set:
+    async def _released_or_cancelled(self, grace_ends: float) -> None:
+        if self._released.is_set:
             return
-        if not self._has_reader and isinstance(self.stream, DirectStream):
-            self._hang_up(self.stream)
-        self._tasks.stop()
-        with CancelScope(shield=True):  # bounded: the tasks are cancelled and only release the transport
-            await self._done.wait()
-
-    # --- the reader
-
-    async def _read(self) -> None:
         try:
-            await self._reader.run()
-            if self.state is State.CLOSE_RECEIVED:
-                # The peer has said all it had to say; our answer may still reach it.
-                await self._writer_done.wait()
-            self._transport_ended("the transport ended without a Close frame")
-        except TRANSPORT_ERRORS as exc:
-            self._transport_ended("the transport failed", exc)
-        except Exception as exc:  # noqa: BLE001
+            await self._released.wait()
+        except BaseException:
+            await self._last_grace(grace_ends)
+            raise
+
+    async def _last_grace(self, grace_ends: float) -> None:
+        if not self._released.is_set and self.loop.clock() < grace_ends:
+            with CancelScope(shield=True, deadline=grace_ends):
+                await self._released.wait()
+
+    def drop(self) -> None:
+        """Let go of the transport now, unless that has happened."""
+        self._life.ended("the connection was dropped on this side", self.loop.clock())
+        self._carry_out()
+
+    # --- called by the transport
+
+    def data_received(self, data: Buffer) -> None:
+        """Decode what arrived and deliver it."""
+        if self._keepalive is not None:
+            self._keepalive.heard(self.loop.clock(), self.writer.written)
+        self._decode(data)
+
+    def eof_received(self) -> None:
+        """Take note that nothing more arrives."""
+        self._life.peer_ended(self.loop.clock())
+        self._carry_out()
+
+    def flushed(self) -> None:
+        """Go on writing."""
+        self.writer.flushed()
+        if self._life.has_word:
+            self.caught_up()
+
+    def failed(self, error: Exception) -> None:
+        """Take note that the transport is no more."""
+        self._life.ended("the transport failed", self.loop.clock(), error)
+        self._carry_out()
+
+    # --- from bytes to messages
+
+    def _decode(self, data: Buffer) -> None:
+        codec = self._codec
+        try:
+            events = codec.receive_data(data)
+        except Exception as exc:  # noqa: BLE001  (a bug of ours)
             self._broke_down(exc)
-        finally:
-            self._wind_up()
-            with suppress(Exception):
-                await release(self.stream)
-
-    def _wind_up(self) -> None:
-        self._transport_ended("the closing handshake was not complete in time")
-        self._tasks.stop("writer", "half-close")
-        self._stop_heartbeat()
-        self._stop_alarm()
-        self._writer.stop()
-        self._released = True
-
-    def _take_last_word(self, last_word: Close | Failure) -> None:
-        if isinstance(last_word, Close):
-            self._peer_closed(last_word)
-        else:
-            self._fail(last_word.code, last_word.message, reason=last_word.message)
-
-    # --- the writer
-
-    async def _write(self) -> None:
-        try:
-            await self._writer.run()
-        finally:
-            self._writer_done.set()
-
-    def _writer_ended(self, error: Exception | None) -> None:
-        """Take note that the Close frame has left, or why it cannot."""
-        self._writer_done.set()
-        if error is None:
-            self._advance(Happening.CLOSE_WRITTEN)
-            self._part_when_due()
-        elif isinstance(error, TRANSPORT_ERRORS):
-            # The reader may still find out why: what the peer sent before it went is waiting to be read.
-            self._write_error = error
-            self._limit_life(DRAIN_SECONDS)
-        else:
-            self._broke_down(error)
-
-    def _part_when_due(self) -> None:
-        """Let the transport go when both sides have said all there is to say; to begin with that is the server's part."""
-        if not (self._parting and self._writer.close_written):
             return
-        self._parting = False  # once
-        if self.state is State.CLOSE_EXCHANGED:
-            if self.server and isinstance(self.stream, DirectStream):
-                self._hang_up(self.stream)  # nothing can be unread behind the peer's Close frame
-                return
-            self._limit_life(DRAIN_SECONDS)
-        if self.server or self.state is State.BROKEN:
-            if isinstance(self.stream, DirectStream):
-                self.stream.end_sending()
-            else:
-                self._tasks.start_soon("half-close", self._half_close)
+        if len(data) >= READ_BYTES:
+            self._transport.large_reads = len(events) <= FEW
+        if codec.only_messages:
+            self.inbox.push(events, codec.message_bytes)  # type: ignore[arg-type]
+        else:
+            self._sort(events)
+        if self.inbox.full or codec.pending or self._life.has_word:
+            self._hold_back()
 
-    def _hang_up(self, stream: DirectStream) -> None:
-        """End the transport at once, as a server has to (RFC 6455 section 7.1.1)."""
-        stream.drop()
-        if not self._has_reader:
-            self._wind_up()
-            self._task_ended()
-
-    async def _half_close(self) -> None:
-        with suppress(*TRANSPORT_ERRORS):
-            await half_close(self.stream)
-
-    def _wrote(self, with_ping: bool) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.wrote(with_ping)
-
-    # --- pings
-
-    def _take_pong(self, payload: bytes) -> None:
-        self.pings.pong(payload, self.backend.clock())
-
-    def _send_ping(self) -> PendingPing:
-        ping = self.pings.start(self.backend.clock())
-        self._writer.ping(ping.payload)
-        return ping
-
-    def _stop_heartbeat(self) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-
-    def _give_up(self) -> None:
-        self._fail(
-            CloseCode.INTERNAL_ERROR,
-            f"the peer did not answer a ping within ping_timeout={self._options.ping_timeout} s",
-            reason="ping timeout",
+    def _sort(self, events: list[Event]) -> None:
+        self.inbox.push(
+            [event for event in events if isinstance(event, (str, bytes))], self._codec.message_bytes
         )
+        pinged = False
+        for event in events:
+            if isinstance(event, Ping):
+                self.writer.pong(event.payload)
+                pinged = True
+            elif isinstance(event, Pong):
+                self.pings.pong(event.payload, self.loop.stopwatch())
+            elif isinstance(event, (Close, Failure)):
+                self._life.take_word(event, self.loop.clock())
+        if pinged:
+            self.writer.flush()
+        if self._life.has_word:
+            self._conclude()
+            self._set_timer()
 
-    # --- closing
+    def _hold_back(self) -> None:
+        """Read nothing more until the application has caught up, or the codec has."""
+        self._transport.pause()
+        if self._keepalive is not None and (self.inbox.full or self._life.has_word):
+            self._keepalive.pause(self.loop.clock())
+        self._read_on()
 
-    def _begin_close(self, code: int | None, reason: str) -> None:
-        self._advance(Happening.CLOSE)
-        self._stop_heartbeat()  # from here on the closing handshake has its own deadline
-        self._writer.close(code, reason)
+    def _read_on(self) -> None:
+        """Go on with what is next, unless the application has to catch up first."""
+        if self.inbox.full or self._life.has_word or self._life.step is Step.NOTHING:
+            return
+        if self._keepalive is not None:
+            self._keepalive.resume(self.loop.clock())
+        if self._codec.pending:
+            # One peer must not hold the event loop: the codec works in portions.
+            if self._decoding is None:
+                self._decoding = self.loop.call_soon(self._go_on_decoding)
+        else:
+            self._transport.resume()
 
-    def _cancel_readable(self, error: BaseException | None) -> None:
-        self.start_close(*self._words_of(error))
+    def _go_on_decoding(self) -> None:
+        self._decoding = None
+        if self._codec.pending:
+            self._decode(b"")
+        self._read_on()
 
-    def _abort_writable(self, error: BaseException | None) -> None:
-        self.start_close(*self._words_of(error), drop=True)
+    # --- called by the receive buffer
+
+    def room_made(self) -> None:
+        """Read on."""
+        self._read_on()
+        self._set_timer()
+
+    def caught_up(self) -> None:
+        """Let the peer's last word count."""
+        if self._life.has_word:
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """Take the peer's last word, unless somebody could still answer what arrived before it."""
+        if not self.inbox.is_drained:
+            return
+        unsent = self.outbox.holds_senders
+        if unsent and self._transport.congested and not self._transport.keeps_last_words:
+            return  # the transport cannot tell yet what has left; it will say so, or the time will have passed
+        self._life.caught_up(self.loop.clock(), unsent=unsent)
+        self._carry_out()
+        self._read_on()
+
+    # --- time
+
+    def _set_timer(self) -> None:
+        """See to it that we are called at the next deadline; one that has moved away is looked at when it comes."""
+        due = self._life.next_deadline
+        if self._keepalive is not None:
+            due = min(due, self._keepalive.deadline)
+        if due < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = due
+            self._timer = self.loop.call_at(due, self._time_has_come)
+
+    def _time_has_come(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        now = self.loop.clock()
+        if now >= self._life.next_deadline:
+            self._life.time_passed(now)
+            self._carry_out()
+            self._read_on()
+        elif self._keepalive is not None:
+            self._keep_alive(self._keepalive, now)
+        self._set_timer()
+
+    def _keep_alive(self, keepalive: Keepalive, now: float) -> None:
+        action = keepalive.expired(
+            now,
+            written=self.writer.written,
+            unsent=self.writer.has_unsent,
+            tcp=self._tcp.ask if self._tcp is not None else _nothing_to_ask,
+        )
+        if action is Action.PING:
+            if keepalive.ping is not None:
+                self.pings.forget(keepalive.ping)  # never answered, yet the peer lives: do not pile them up
+            keepalive.ping = self.pings.start(self.loop.stopwatch())
+            self.writer.ping(keepalive.ping.payload)
+        elif action is Action.GIVE_UP:
+            self._life.give_up(keepalive.verdict, now)
+            self._carry_out()
+
+    # --- what follows
+
+    def _broke_down(self, bug: Exception) -> None:
+        logger.error("internal error of a connection, which is closed", exc_info=bug)
+        self._life.broke_down(bug, self.loop.clock())
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        """Do what the life of the connection asks for; it may be asked at any time, and asks for nothing twice."""
+        life = self._life
+        if life.receive_end is not None or life.send_end is not None:
+            self._tell_application(life)
+        if life.state is not State.OPEN:
+            self._keepalive = None  # from here on the closing handshake has its own deadline
+        if life.farewell is not None:
+            self.writer.flush()
+        if life.result is not None:
+            self._settle(life)
+        step = life.step
+        if step is Step.RELEASE:
+            self._release()
+        elif step is Step.END_SENDING:
+            life.step_taken(step)
+            self._transport.end_sending()
+        self._set_timer()
+
+    def _tell_application(self, life: Life) -> None:
+        if self._error is None and life.reason is not None:
+            self._error = ConnectionBroken(life.reason.message, life.peer_close)
+            self._error.__cause__ = life.reason.cause
+        if life.receive_end is End.CLOSED_HERE:
+            self._codec.discard_data()
+            self.inbox.close(_closed_here())
+        elif life.receive_end is not None:
+            self.inbox.finish(self._error_for(life.receive_end, ConnectionClosed))
+        if life.send_end is End.CLOSED_HERE:
+            self.outbox.finish(_closed_here())
+        elif life.send_end is not None:
+            self.outbox.finish(self._error_for(life.send_end, SendAfterClose))
+
+    def _error_for(self, end: End, closed: type[ConnectionClosed]) -> Exception:
+        info = self._life.peer_close
+        if end is End.CLOSED_BY_PEER and info is not None:
+            return closed(info)
+        assert self._error is not None
+        return self._error
+
+    def _settle(self, life: Life) -> None:
+        if self._error is not None:
+            self._error.sent_code = life.sent_code
+        if not self._settled.is_set:
+            self._settled.set()
+            self.pings.give_up()
+
+    def _release(self) -> None:
+        """Let go of everything; this cannot fail, and nothing of ours is called again."""
+        self._life.step_taken(Step.RELEASE)
+        with suppress(Exception):
+            self._transport.release()
+        for handle in (self._timer, self._decoding):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._decoding = None
+        self._timer_at = math.inf
+        self.inbox.filler = None
+        self.writer.stop()
+        self._released.set()
 
     def _words_of(self, error: BaseException | None) -> tuple[int | None, str]:
         """Return what a Close frame may say of an error: only a real WebSocketError has a say (rule S4)."""
         if isinstance(error, WebSocketError):
-            try:
+            with suppress(ValueError):  # a code that only the peer could say, such as 1006: an empty Close frame
                 return check_close(error.close_code, error.reason, server=self.server)
-            except ValueError:
-                pass  # a code that only the peer could say, such as 1006: an empty Close frame
         return None, ""
-
-    def _peer_closed(self, close: Close) -> None:
-        info = CloseInfo(
-            int(CloseCode.NO_STATUS_RECEIVED if close.code is None else close.code), close.reason
-        )
-        was_open = self.state is State.OPEN
-        self._peer_close = info
-        if was_open and self.writable._has_held_senders:
-            self._error = ConnectionBroken(
-                f"the peer closed with {describe(info)} before a message was sent completely", info
-            )
-        self.readable._finish(self._error or ConnectionClosed(info))
-        self.writable._finish(self._error or SendAfterClose(info))
-        self._advance(Happening.PEER_CLOSE)
-        self._parting = True
-        if was_open:
-            self._writer.close(close.code, close.reason)
-        else:
-            self._part_when_due()
-        if self.state not in ENDED:
-            self._limit_life(self._options.close_timeout)
-
-    def _fail(
-        self, code: int | None, message: str, *, reason: str = "", cause: BaseException | None = None
-    ) -> None:
-        """End the connection for our users now; say why to the peer as far as that is possible (section 7.1.7)."""
-        if self.state in ENDED or self.state is State.CLOSE_EXCHANGED:
-            return
-        if self._error is None:
-            self._error = ConnectionBroken(message, self._peer_close, sent_code=code)
-            self._error.__cause__ = cause
-        self.readable._finish(self._error)
-        self.writable._finish(self._error)
-        self._advance(Happening.FAIL)
-        self._parting = True
-        if code is not None:
-            self._writer.close(code, truncate_reason(reason))
-            self._limit_life(min(DRAIN_SECONDS, self._options.close_timeout))
-        self._part_when_due()
-
-    def _broke_down(self, bug: Exception) -> None:
-        """Turn a bug into an error of the connection: a background task never raises."""
-        self._fail(CloseCode.INTERNAL_ERROR, f"internal error: {bug!r}", reason="internal error", cause=bug)
-
-    def _transport_ended(self, message: str, cause: BaseException | None = None) -> None:
-        self._fail(None, message, cause=cause or self._write_error)
-        self._advance(Happening.END)
-
-    def _advance(self, happening: Happening) -> None:
-        self.state = advance(self.state, happening)
-        if self.state is State.CLOSE_EXCHANGED or self.state in ENDED:
-            self._settle()
-
-    def _settle(self) -> None:
-        if self._settled.is_set:
-            return
-        if self._error is not None:
-            self.close_info = CloseInfo(
-                self._error.close_code or CloseCode.ABNORMAL_CLOSURE, self._error.reason, False
-            )
-        else:
-            self.close_info = self._peer_close
-        self._settled.set()
-        self.pings.give_up()
-
-    def _limit_life(self, seconds: float) -> None:
-        deadline = self.backend.clock() + seconds
-        if not self._tasks.limit(deadline) or self._has_reader:
-            return
-        if self.backend.call_at is None:
-            self._need_reader()
-        else:  # whoever leaves the block before that will read, and save the task
-            self._stop_alarm()
-            self._alarm = self.backend.call_at(deadline, self._need_reader)
-
-    def _stop_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
 
 
 def _closed_here() -> ClosedResourceError:
     return ClosedResourceError("the connection was closed on this side")
+
+
+def _nothing_to_ask() -> None:
+    return None

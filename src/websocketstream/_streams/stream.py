@@ -1,24 +1,19 @@
-"""The public face of a connection, and the block that owns it."""
+"""The public face of a connection."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any
 
-from anyio import create_task_group, get_cancelled_exc_class
-from anyio.abc import ObjectStream, TaskGroup
+from anyio.abc import ObjectStream
 
-from .._network.any_stream import release
-from .._protocol.close import CloseCode, CloseInfo
+from .._protocol.close import CloseInfo
 from .._protocol.codec import Message
 from .._protocol.http import Request, Response
 from .connection import Connection
 from .readable import ReadableStream
 from .statistics import ConnectionStatistics
-from .tasks import Background
-from .writable import WritableStream
+from .writable import Sendable, WritableStream
 
 
 class Closed:
@@ -51,6 +46,8 @@ class WebSocketStream(ObjectStream[Message]):
         request: Request | None = None,
     ) -> None:
         self._connection = connection
+        self._readable = ReadableStream(connection)
+        self._writable = WritableStream(connection)
         self._url = url
         self._protocol = protocol
         self._extensions = extensions
@@ -63,12 +60,12 @@ class WebSocketStream(ObjectStream[Message]):
     @property
     def readable(self) -> ReadableStream:
         """The messages of the peer."""
-        return self._connection.readable
+        return self._readable
 
     @property
     def writable(self) -> WritableStream:
         """The way to the peer."""
-        return self._connection.writable
+        return self._writable
 
     @property
     def url(self) -> str:
@@ -95,16 +92,16 @@ class WebSocketStream(ObjectStream[Message]):
         """The client's opening handshake; None on a client."""
         return self._request
 
-    def receive(self) -> Coroutine[Any, Any, Message]:
+    async def receive(self) -> Message:
         """Wait for the next message and return it; see :meth:`ReadableStream.receive`."""
-        return self._connection.readable.receive()
+        return await self._readable.receive()
 
-    def __anext__(self) -> Coroutine[Any, Any, Message]:
-        return self._connection.readable.__anext__()
+    async def __anext__(self) -> Message:
+        return await self._readable.__anext__()
 
-    def send(self, item: Message, *, compress: bool = True) -> Coroutine[Any, Any, None]:
+    async def send(self, item: Sendable, *, compress: bool = True) -> None:
         """Queue one message and wait until what is unsent fits the write buffer; see :meth:`WritableStream.send`."""
-        return self._connection.writable.send(item, compress=compress)
+        await self._writable.send(item, compress=compress)
 
     async def send_eof(self) -> None:
         """Say that nothing more will be sent, and go on receiving until the peer closes.
@@ -176,61 +173,3 @@ class WebSocketStream(ObjectStream[Message]):
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The typed attributes of the transport, such as :class:`anyio.abc.SocketAttribute`, for :meth:`extra`."""
         return self._connection.stream.extra_attributes
-
-
-class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
-    """The ``async with`` block that owns a connection: it opens it, and leaving it closes it.
-
-    What the body raises leaves unchanged, never in an exception group.
-    """
-
-    def __init__(
-        self, open_stream: Callable[[], Awaitable[WebSocketStream]], background: Background | None = None
-    ) -> None:
-        self._open: Callable[[], Awaitable[WebSocketStream]] | None = open_stream
-        self._background = background  # the owner's, or one that belongs to this block
-        self._connection: Connection
-        self._task_group: TaskGroup | None = None
-
-    async def __aenter__(self) -> WebSocketStream:
-        if self._open is None:
-            raise RuntimeError("this block has been entered before; open a new stream instead")
-        open_stream, self._open = self._open, None
-        stream = await open_stream()
-        self._connection = stream._connection
-        try:
-            if self._background is None:
-                self._task_group = await create_task_group().__aenter__()
-                self._background = Background(self._task_group, self._connection.backend)
-        except BaseException:
-            await release(self._connection.stream)
-            raise
-        self._connection.start(self._background)
-        return stream
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        cancelled = exc is not None and not isinstance(exc, Exception)
-        try:
-            await self._connection.leave(_farewell_code(exc), cancelled=cancelled)
-        finally:
-            if self._task_group is not None:
-                await self._leave_task_group(self._task_group, exc)
-
-    async def _leave_task_group(self, task_group: TaskGroup, exc: BaseException | None) -> None:
-        # The tasks have ended, and the body's exception is not for the group: it would come out wrapped.
-        assert self._background is not None
-        self._background.stop()
-        try:
-            await task_group.__aexit__(None, None, None)
-        except get_cancelled_exc_class():
-            if not isinstance(exc, get_cancelled_exc_class()):
-                raise
-            # The body's own cancellation goes on instead; a native one must not be replaced by a cancel scope's.
-
-
-def _farewell_code(exc: BaseException | None) -> int | None:
-    if exc is None:
-        return None
-    return CloseCode.INTERNAL_ERROR if isinstance(exc, Exception) else CloseCode.GOING_AWAY

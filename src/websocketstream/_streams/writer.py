@@ -1,25 +1,25 @@
 """The writer: everything that leaves goes through here, whole frames in one order.
 
-Where the transport allows it, the sender's own task writes, without waiting; what does not fit is left to the writer
-task, which completes it whatever becomes of the sender.
+It never waits. It writes from whatever task or callback gives it something to write, as long as the transport takes it;
+then the transport says when it goes on. What one turn leaves over, another one does in the event loop's next pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from anyio.abc import AnyByteStream
-from anyio.lowlevel import checkpoint
-
-from .._network.backend import Backend, Waiter
-from .._network.transport import Buffer, sink_of
+from .._network.any_stream import TRANSPORT_ERRORS
+from .._network.loop import EventLoop, Handle
+from .._network.transport import Buffer, Transport
 from .._protocol.codec import Codec
-from .budget import Budget
-from .writable import Queued, WritableStream
+from .._protocol.life import Life
+from .budget import LOOK_EVERY, Budget
+from .send_buffer import Queued, SendBuffer, size_of
 
 # Ten pings want ten pongs, but a peer that pings and does not read gets no endless queue: beyond this many unsent
 # pongs the oldest is dropped, as RFC 6455 section 5.5.3 allows.
 MAX_QUEUED_PONGS = 16
+BATCH_BYTES = 65536  # how much payload of small messages is encoded and written in one go
 # One write: between two of them senders, and the keepalive, learn how much is left.
 WRITE_BYTES = 2**18
 DIRECT_WRITE_BYTES = 2**19  # a fifth less CPU time for 1 MiB; without waiting, senders learn it soon enough
@@ -29,84 +29,99 @@ TURN_BYTES = 2**20  # so much is written in one go, if the system takes it, befo
 class Writer:
     """Writes control frames first, then messages in order, then the Close frame, which is the last of all."""
 
+    __slots__ = (
+        "_batch_bytes",
+        "_budget",
+        "_buffer",
+        "_call",
+        "_changed",
+        "_chunks",
+        "_codec",
+        "_has_closed",
+        "_in_portions",
+        "_in_transport",
+        "_life",
+        "_loop",
+        "_pings",
+        "_pongs",
+        "_portions",
+        "_transport",
+        "_turn",
+        "_unsent",
+        "_write_bytes",
+        "written",
+    )
+
     def __init__(
         self,
-        stream: AnyByteStream,
+        transport: Transport,
         codec: Codec,
+        buffer: SendBuffer,
+        life: Life,
         budget: Budget,
-        backend: Backend,
-        *,
-        on_progress: Callable[[bool], None],
-        on_end: Callable[[Exception | None], None],
-        start_task: Callable[[], bool],
+        loop: EventLoop,
+        changed: Callable[[], None],
     ) -> None:
-        self._stream = stream
-        self._sink = sink_of(stream)
-        self._write_bytes = WRITE_BYTES if self._sink is None else DIRECT_WRITE_BYTES
+        self._transport = transport
         self._codec = codec
-        self._backend = backend
-        self._writable: WritableStream
+        self._buffer = buffer
+        self._life = life
         self._budget = budget
+        self._loop = loop
+        self._changed: Callable[[], None] | None = changed  # to be called when the life has changed; None when it is over
+        self._write_bytes = DIRECT_WRITE_BYTES if transport.keeps_last_words else WRITE_BYTES
+        self._batch_bytes = min(BATCH_BYTES, codec.portion)
         self._turn = -1  # the sender's turn in which a message was written at once
-        self._on_progress = on_progress
-        self._on_end = on_end
-        self._start_task = start_task
-        self._running = False
-        self._over = False
-        self.close_written = False  # that is, it has left
+        self._call: Handle | None = None  # the turn to come
         self._pongs: list[bytes] = []
         self._pings: list[bytes] = []
-        self._close: tuple[int | None, str] | None = None
-        self._work: Waiter | None = None
-        self._chunks: Iterator[Buffer] = iter(())
-        self._chunk: Buffer | None = None  # on its way, and waited for: nothing else may be written before it
-        self._left = 0  # bytes of the chunk and those behind it
-        self._with_ping = False
-        self._last = False  # whether the chunks end with the Close frame
+        self._portions: Iterator[list[Buffer]] | None = None  # a message that is encoded bit by bit
+        self._in_portions = 0  # bytes of that message
+        self._chunks: Iterator[Buffer] = iter(())  # encoded, and not yet given to the transport
+        self._unsent = 0  # bytes of the chunks, and of what the transport has not sent yet
+        self._in_transport = 0  # of these, those that the transport has
+        self._has_closed = False  # the Close frame is among what was encoded, and nothing comes after it
+        self.written: int = 0  # bytes that were ever encoded
 
-    def serve(self, writable: WritableStream) -> None:
-        """Take messages from this stream."""
-        self._writable = writable
+    # --- what there is to write
 
-    def wake(self) -> None:
-        """Let the writer task write what there is; it is started when first needed, and then it stays."""
-        if self._work is not None:
-            self._work.set()
-        elif not self._running and not self._over:
-            self._running = self._start_task()
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to give to the transport: this alone decides between sleeping and waking."""
+        return self._changed is not None and bool(
+            self._unsent > self._in_transport
+            or self._buffer.queue
+            or self._life.farewell is not None
+            or self._portions is not None
+            or self._pongs
+            or self._pings
+        )
 
-    def flush(self) -> None:
-        """Write what there is at once if that is possible without waiting, or leave it to the writer task."""
-        if not self.write_now():
-            self.wake()
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something of ours waits on this side of the network."""
+        return self._unsent > 0 or self.has_work
 
-    def begins_turn(self) -> bool:
-        """Tell whether a message may be written at once, being the first of its sender's turn.
+    def put(self, item: Queued) -> int:
+        """Take a message over, room or not, and return the bytes for which it is charged.
 
-        A request that waits for its answer goes out without a pass of the event loop; of a burst, all messages up to
-        the sender's next checkpoint share one write.
+        The first message of its sender's turn is written at once: a request that waits for its answer goes out without a
+        pass of the event loop. Of a burst, all others up to the sender's next checkpoint share one write.
         """
-        if self._sink is None or self._turn == self._budget.turn:
-            return False
+        size = size_of(item)
+        buffer = self._buffer
+        at_once = self._turn != self._budget.turn
         self._turn = self._budget.turn
-        return True
-
-    def write_alone(self, item: Queued) -> bool:
-        """Write a message past the queue, or what of it can leave at once; false when something else comes first."""
-        if self._left or self._pings or self._pongs or self._over or self._close is not None:
-            return False
-        assert self._sink is not None
-        (frame,) = self._codec.send_messages((item,))
-        try:
-            sent = self._sink.try_send(frame)
-        except Exception as exc:  # noqa: BLE001  (the sender has done nothing wrong: it meets the end of the connection)
-            self._end(exc)
-            return True
-        if sent < len(frame):
-            self._chunk, self._left, self._with_ping = frame, len(frame), False
-            self._took(sent)
-            self._continue_later()
-        return True
+        if at_once and size < self._batch_bytes and self._changed is not None and not self.has_unsent:
+            self._write_alone(item)
+            return size
+        buffer.append(item, size)
+        if at_once or buffer.free <= 0:
+            self.flush()
+        elif self._changed is not None:
+            self._wake()
+            buffer.credit = self._budget.take(LOOK_EVERY)
+        return size
 
     def continue_burst(self) -> None:
         """Let the next message wait for others, although the sender's turn is new."""
@@ -118,7 +133,7 @@ class Writer:
         del self._pongs[:-MAX_QUEUED_PONGS]
 
     def ping(self, payload: bytes) -> None:
-        """Queue a ping."""
+        """Send a ping."""
         self._pings.append(payload)
         self.flush()
 
@@ -127,136 +142,135 @@ class Writer:
         if payload in self._pings:
             self._pings.remove(payload)
 
-    def close(self, code: int | None, reason: str) -> None:
-        """Queue the Close frame; a later call replaces it unless it has been written."""
-        self._close = (code, reason)
-        self.flush()
+    # --- writing
 
-    async def run(self) -> None:
-        """Write until the Close frame has been written, or writing has failed."""
+    def flush(self) -> None:
+        """Write what there is, as far as that is possible without waiting; the rest follows by itself."""
+        if self._changed is None:
+            return
+        handed = 0
         try:
-            while not self._over:
-                chunk = self._next_chunk() if self._sink is None else self._chunk
+            while not self._transport.congested and handed < TURN_BYTES:
+                chunk = next(self._chunks, None)
                 if chunk is not None:
-                    await self._send(chunk)
-                elif self._sink is None or self._has_written_all():
-                    self._work = self._backend.waiter()
-                    await self._work.wait()
-                    self._work = None
-                elif self._chunk is None:
-                    await checkpoint()
-        finally:
-            self._over = True
-
-    def _end(self, error: Exception | None) -> None:
-        """Write nothing more: the Close frame has left, or the transport has failed."""
-        self._over = True
-        self.close_written = error is None
-        self._on_end(error)
-        if self._work is not None:
-            self._work.set()
-
-    async def _send(self, chunk: Buffer) -> None:
-        """Send what did not leave at once."""
-        try:
-            if self._sink is None:
-                # Always bytes: that is all anyio's byte streams promise to take.
-                await self._stream.send(bytes(chunk))
-            else:
-                await self._sink.finish_send(chunk)
-        except Exception as exc:  # noqa: BLE001  (the connection knows what follows)
-            self._end(exc)
-        else:
-            self._took(len(chunk))
-
-    def _has_written_all(self) -> bool:
-        self.write_now()
-        return not self._left
-
-    def write_now(self) -> bool:
-        """Write what there is without waiting; false when that has to happen later."""
-        if self._sink is None or self._chunk is not None:
-            return False
-        written = 0
-        try:
-            while not self._over and written < TURN_BYTES and (chunk := self._next_chunk()) is not None:
-                sent = self._sink.try_send(chunk)
-                written += sent
-                if not self._took(sent):
+                    handed += len(chunk)
+                    self._write(chunk)
+                elif not self._encode_next():
                     break
         except Exception as exc:  # noqa: BLE001  (the sender has done nothing wrong: it meets the end of the connection)
-            self._end(exc)
-        self._continue_later()
-        return True
+            self._fail(exc)
+        self._wake()
 
-    def _continue_later(self) -> None:
-        if self._left and not self._over and not self._waits_for_callback():
-            self.wake()
+    def flushed(self) -> None:
+        """Go on: what the transport was given has left."""
+        self._unsent -= self._in_transport
+        self._in_transport = 0
+        self._took()
+        self.flush()
 
-    def _waits_for_callback(self) -> bool:
-        return self._chunk is not None and self._sink is not None and self._sink.call_when_sent(self._sent)
-
-    def _sent(self) -> None:
-        """Go on: what was on its way has left, or the transport has failed."""
-        if self._over or self._chunk is None:
-            return
-        assert self._sink is not None
-        try:
-            self._sink.try_send(b"")  # raises if it has failed
-        except Exception as exc:  # noqa: BLE001  (the connection knows what follows)
-            self._end(exc)
-        else:
-            self._took(len(self._chunk))
-            self.write_now()
+    def drop_portions(self) -> None:
+        """Forget the message that is being encoded, of which no byte has left."""
+        self._portions, self._in_portions = None, 0
 
     def stop(self) -> None:
         """Write nothing more: the transport has been let go."""
-        self._over = True
+        self._changed = None
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self.drop_portions()
+        self._chunks = iter(())
+        self._unsent = self._in_transport = 0
+        self._buffer.stop()
 
-    def _next_chunk(self) -> Buffer | None:
-        """Return what is to be written next, None when there is nothing."""
-        if self._chunk is None:
-            self._chunk = next(self._chunks, None)
-            if self._chunk is None and not self._last and self._load():
-                self._chunk = next(self._chunks)
-        return self._chunk
+    def _wake(self) -> None:
+        """See to it that somebody comes for what there is to write: the transport when it can, or we in the next pass."""
+        if self._call is None and not self._transport.congested and self.has_work:
+            self._call = self._loop.call_soon(self._take_turn)
 
-    def _took(self, count: int) -> bool:
-        """Take note of what has left of the chunk, and tell whether that was all of it."""
-        chunk = self._chunk
-        assert chunk is not None
-        self._chunk = None if count == len(chunk) else memoryview(chunk)[count:]
-        self._left -= count
-        self._writable._progress(self._left)
-        self._on_progress(self._with_ping and not self._left)
-        if self._last and not self._left:
-            self._end(None)
-        return self._chunk is None
+    def _take_turn(self) -> None:
+        self._call = None
+        self.flush()
 
-    def _load(self) -> bool:
-        """Encode what goes out next; false when there is nothing."""
+    def _write_alone(self, item: Queued) -> None:
+        try:
+            (frame,) = self._codec.send_messages((item,))
+            self.written += len(frame)
+            sent = self._transport.write(frame)
+        except Exception as exc:  # noqa: BLE001  (as above)
+            self._fail(exc)
+            sent = len(frame)
+        self._unsent = self._in_transport = len(frame) - sent
+        self._buffer.passed_by(self._unsent)
+
+    def _write(self, chunk: Buffer) -> None:
+        sent = self._transport.write(chunk)
+        self._unsent -= sent
+        self._in_transport = len(chunk) - sent
+        self._took()
+
+    def _took(self) -> None:
+        """Take note of what has left."""
+        self._buffer.left_to_send(self._unsent + self._in_portions)
+        if self._has_closed and not self._unsent and self._changed is not None:
+            self._life.close_written(self._loop.clock())
+            self._end()
+
+    def _fail(self, error: Exception) -> None:
+        now = self._loop.clock()
+        if isinstance(error, TRANSPORT_ERRORS):
+            self._life.write_failed(error, now)
+            self._end()
+        else:
+            self._life.broke_down(error, now)
+            if self._changed is not None:
+                self._changed()
+
+    def _end(self) -> None:
+        """Nothing more can be written, or has to be."""
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed()
+
+    # --- encoding
+
+    def _encode_next(self) -> bool:
+        """Encode what goes out next; false when there is nothing, or nothing more in this turn."""
         buffers: list[Buffer] = []
-        self._with_ping = bool(self._pings)
-        if self._pongs or self._pings:
-            self._encode_controls(buffers)
-        batch = self._writable._take_batch()
-        if batch:
-            buffers += self._codec.send_messages(batch)
-        elif self._close is not None:
-            buffers.append(self._codec.send_close(*self._close))
-            self._last = True
+        self._encode_controls(buffers)
+        if self._portions is None and self._buffer.queue:
+            self._encode_batch(buffers)
+        if self._portions is not None and not buffers:
+            buffers += next(self._portions)
+            if buffers:
+                self.drop_portions()
+        elif self._portions is None and not self._buffer.queue and self._life.farewell is not None:
+            buffers.append(self._codec.send_close(*self._life.farewell))
+            self._life.close_begun()
+            self._has_closed = True
         if not buffers:
             return False
-        self._left = sum(map(len, buffers))
-        self._chunks = coalesce(buffers, self._left, self._write_bytes)
-        self._writable._progress(self._left)
+        size = sum(map(len, buffers))
+        self.written += size
+        self._unsent = size
+        self._chunks = coalesce(buffers, size, self._write_bytes)
+        self._buffer.left_to_send(size + self._in_portions)
         return True
 
     def _encode_controls(self, buffers: list[Buffer]) -> None:
-        buffers += map(self._codec.send_pong, self._pongs)
-        buffers += map(self._codec.send_ping, self._pings)
-        self._pongs.clear()
-        self._pings.clear()
+        if self._pongs or self._pings:
+            buffers += map(self._codec.send_pong, self._pongs)
+            buffers += map(self._codec.send_ping, self._pings)
+            self._pongs.clear()
+            self._pings.clear()
+
+    def _encode_batch(self, buffers: list[Buffer]) -> None:
+        batch = self._buffer.take_batch(self._batch_bytes)
+        if batch and size_of(batch[-1]) > self._codec.portion:
+            self._in_portions = size_of(batch[-1])
+            self._portions = self._codec.send_in_portions(batch.pop())
+        if batch:
+            buffers += self._codec.send_messages(batch)
 
 
 def coalesce(buffers: Sequence[Buffer], total: int, limit: int) -> Iterator[Buffer]:

@@ -1,0 +1,60 @@
+"""The block that owns a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+
+from anyio import get_cancelled_exc_class
+
+from .._protocol.close import CloseCode
+from .._protocol.errors import ConnectFailed
+from .connection import Connection
+from .stream import WebSocketStream
+
+
+class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
+    """The ``async with`` block that owns a connection: it opens it, and leaving it closes it.
+
+    What the body raises leaves unchanged: never in an exception group, and also when the exit is cancelled.
+    """
+
+    __slots__ = ("_connection", "_open")
+
+    def __init__(self, open_connection: Callable[[], Awaitable[tuple[Connection, WebSocketStream]]]) -> None:
+        self._open: Callable[[], Awaitable[tuple[Connection, WebSocketStream]]] | None = open_connection
+        self._connection: Connection | None = None
+
+    async def __aenter__(self) -> WebSocketStream:
+        if self._open is None:
+            raise RuntimeError("this block has been entered before; open a new stream instead")
+        open_connection, self._open = self._open, None
+        connection, stream = await open_connection()
+        try:
+            connection.start()
+        except OSError as exc:
+            raise ConnectFailed(f"cannot wait for the connection's bytes: {exc}") from exc
+        self._connection = connection
+        return stream
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            raise RuntimeError("this block has not been entered, or has been left before")
+        cancelled = exc is not None and not isinstance(exc, Exception)
+        try:
+            await connection.leave(_farewell_code(exc), cancelled=cancelled)
+        except get_cancelled_exc_class():
+            # The exit was cancelled. What the body raised says more, and a task group keeps it as well: the cancellation
+            # is not lost by that, its scope goes on being cancelled.
+            if exc is None:
+                raise
+
+
+def _farewell_code(exc: BaseException | None) -> int | None:
+    if exc is None:
+        return None
+    return CloseCode.INTERNAL_ERROR if isinstance(exc, Exception) else CloseCode.GOING_AWAY

@@ -1,0 +1,441 @@
+"""The life of a connection: every order of happenings ends in one result, released, and in time."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from websocketstream._protocol.close import CloseInfo
+from websocketstream._protocol.codec import Close, Failure
+from websocketstream._protocol.life import (
+    LAST_WORDS_SECONDS,
+    LINGER_SECONDS,
+    PARTING_SECONDS,
+    End,
+    Life,
+    Step,
+)
+from websocketstream._protocol.state import ENDED, State
+
+CLOSE_TIMEOUT = 10.0
+DEPTH = 7
+
+
+class Driver:
+    """Carries out what a life asks for, as a connection does, and notes what an application would meet."""
+
+    def __init__(self, *, server: bool, may_hang_up: bool = True) -> None:
+        self.life = Life(server=server, close_timeout=CLOSE_TIMEOUT, may_hang_up=may_hang_up)
+        self.now = 0.0
+        self.results: list[CloseInfo] = []
+        self.receive_end: End | None = None
+        self.releases = 0
+        self.half_closes = 0
+
+    def tell(self, happening: Callable[[Life, float], object]) -> None:
+        happening(self.life, self.now)
+        self.carry_out()
+
+    def carry_out(self) -> None:
+        life = self.life
+        result = life.result
+        if result is not None and result not in self.results:
+            self.results.append(result)
+        step = life.step
+        if step is Step.RELEASE:
+            self.releases += 1
+        elif step is Step.END_SENDING:
+            self.half_closes += 1
+        if step is not Step.GO_ON and step is not Step.NOTHING:
+            life.step_taken(step)
+            self.carry_out()
+
+    def wait(self, seconds: float = math.inf) -> None:
+        """Let time pass, deadline by deadline."""
+        until = self.now + seconds
+        while (due := self.life.next_deadline) <= until and due != math.inf:
+            self.now = max(self.now, due)
+            self.tell(lambda life, now: life.time_passed(now))
+        self.now = until if until != math.inf else self.now
+
+    def copy(self) -> Driver:
+        twin = copy.copy(self)
+        twin.life = copy.copy(self.life)
+        twin.results = list(self.results)
+        return twin
+
+    def wait_for_deadline(self) -> None:
+        if self.life.next_deadline != math.inf:
+            self.wait(max(0.0, self.life.next_deadline - self.now))
+
+    def key(self) -> tuple[object, ...]:
+        """What the future depends on, with times relative to now."""
+        values = []
+        for name in Life.__slots__:
+            value = getattr(self.life, name)
+            values.append(round(value - self.now, 6) if isinstance(value, float) else str(value))
+        return (*values, tuple(self.results), self.releases, self.half_closes)
+
+
+def write_close(life: Life, now: float) -> None:
+    """The writer takes the Close frame, and it leaves."""
+    if life.farewell is not None:
+        life.close_begun()
+    life.close_written(now)
+
+
+HAPPENINGS: dict[str, Callable[[Life, float], object]] = {
+    "we close": lambda life, now: life.close(4000, "ours", now),
+    "we finish sending": lambda life, now: life.finish_sending(),
+    "the peer closes": lambda life, now: life.take_word(Close(4001, "theirs"), now),
+    "the peer breaks a rule": lambda life, now: life.take_word(Failure(1002, "broken rule"), now),
+    "the application catches up": lambda life, now: life.caught_up(now),
+    "it catches up with a message cut off": lambda life, now: life.caught_up(now, unsent=True),
+    "our Close frame is encoded": lambda life, now: life.close_begun(),
+    "our Close frame leaves": write_close,
+    "our writing fails": lambda life, now: life.write_failed(OSError("pipe"), now),
+    "the peer ends its direction": lambda life, now: life.peer_ended(now),
+    "the transport fails": lambda life, now: life.ended("the transport failed", now, OSError("reset")),
+    "the keepalive gives up": lambda life, now: life.give_up("no pong", now),
+    "a bug": lambda life, now: life.broke_down(ValueError("bug"), now),
+    "the block is cancelled": lambda life, now: (life.close(1001, "", now), life.hurry(now, 0.5)),
+}
+
+
+def next_happenings() -> Iterator[tuple[str, Callable[[Driver], object]]]:
+    for name, happening in HAPPENINGS.items():
+        yield name, lambda driver, happening=happening: driver.tell(happening)
+    yield "time passes", lambda driver: driver.wait_for_deadline()
+
+
+@pytest.mark.parametrize(
+    ("server", "may_hang_up"),
+    [(False, True), (True, True), (True, False)],
+    ids=["client", "server", "server-over-tls"],
+)
+def test_every_order_of_happenings_ends_released_in_time_with_one_result(
+    server: bool, may_hang_up: bool
+) -> None:
+    seen: set[tuple[object, ...]] = set()
+    level = [(Driver(server=server, may_hang_up=may_hang_up), ())]
+    for _ in range(DEPTH):
+        following = []
+        for driver, path in level:
+            for name, apply in next_happenings():
+                after = driver.copy()
+                apply(after)
+                # Two orders that lead to the same have the same future, and one of them is enough.
+                if (key := after.key()) not in seen:
+                    seen.add(key)
+                    check(after, (*path, name))
+                    following.append((after, (*path, name)))
+        level = following
+    assert len(seen) > 300
+
+
+def check(driver: Driver, path: tuple[str, ...]) -> None:
+    """Whatever comes now, or nothing at all: it ends, in time, once."""
+    life = driver.life
+    if life.state is State.OPEN and life.next_deadline == math.inf:
+        return  # nothing has begun to end
+    if life.next_deadline == math.inf and life.step is not Step.NOTHING:
+        # Only we have said that we send nothing more: that waits for the peer as long as the block is there.
+        assert life.send_end is End.CLOSED_HERE and life.receive_end is None, path
+        return
+    end = driver.copy()
+    began = end.now
+    end.wait()
+    if end.life.state is State.OPEN:
+        return  # the deadline was the application's, to catch up with nothing
+    if end.life.step is not Step.NOTHING:
+        assert end.life.send_end is End.CLOSED_HERE and end.life.receive_end is None, path
+        return
+    assert end.now - began <= CLOSE_TIMEOUT + LINGER_SECONDS + PARTING_SECONDS, path
+    assert end.releases == 1, path
+    assert end.half_closes <= 1, path
+    assert end.life.state in ENDED, path
+    assert end.results == [end.life.result], path
+    assert end.life.result.clean is (end.life.reason is None), path
+    assert end.life.receive_end is not None, path
+    assert end.life.send_end is not None, path
+    assert end.life.farewell is None, path
+
+
+@pytest.mark.parametrize("server", [False, True], ids=["client", "server"])
+@pytest.mark.parametrize("last", HAPPENINGS.values(), ids=HAPPENINGS)
+def test_a_released_connection_stays_what_it_was(
+    server: bool, last: Callable[[Life, float], object]
+) -> None:
+    for first in HAPPENINGS.values():
+        driver = Driver(server=server)
+        driver.tell(first)
+        driver.tell(HAPPENINGS["the transport fails"])
+        state, result = driver.life.state, driver.life.result
+        assert driver.life.step is Step.NOTHING
+        driver.tell(last)
+        driver.wait()
+        assert (driver.life.state, driver.life.result) == (state, result)
+        assert driver.releases == 1
+        assert driver.life.next_deadline == math.inf
+
+
+def closed_by_peer(*, server: bool, may_hang_up: bool = True) -> Driver:
+    driver = Driver(server=server, may_hang_up=may_hang_up)
+    driver.tell(HAPPENINGS["the peer closes"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    return driver
+
+
+def test_the_peers_close_is_answered_with_its_own_words() -> None:
+    driver = closed_by_peer(server=False)
+    assert driver.life.farewell == (4001, "theirs")
+    assert driver.life.receive_end is End.CLOSED_BY_PEER
+    assert driver.life.send_end is End.CLOSED_BY_PEER
+    assert driver.life.result is None
+    driver.tell(write_close)
+    assert driver.life.result == CloseInfo(4001, "theirs", True)
+    assert driver.life.sent_code == 4001
+
+
+def test_a_server_hangs_up_as_soon_as_both_have_said_it() -> None:
+    driver = closed_by_peer(server=True)
+    driver.tell(write_close)
+    assert driver.releases == 1
+    assert driver.life.state is State.CLOSED
+
+
+def test_a_server_whose_release_could_take_something_away_ends_its_direction_first() -> None:
+    driver = closed_by_peer(server=True, may_hang_up=False)
+    driver.tell(write_close)
+    assert (driver.releases, driver.half_closes) == (0, 1)
+    driver.tell(HAPPENINGS["the peer ends its direction"])
+    assert driver.releases == 1
+    assert driver.life.result == CloseInfo(4001, "theirs", True)
+
+
+def test_a_client_leaves_the_first_step_to_the_server_for_a_while() -> None:
+    driver = closed_by_peer(server=False)
+    driver.tell(write_close)
+    driver.wait(PARTING_SECONDS - 0.01)
+    assert driver.releases == 0
+    driver.wait(0.02)
+    assert driver.releases == 1
+    assert driver.half_closes == 0
+    assert driver.life.result == CloseInfo(4001, "theirs", True)
+
+
+def test_a_client_is_released_with_the_servers_end() -> None:
+    driver = closed_by_peer(server=False)
+    driver.tell(write_close)
+    driver.tell(HAPPENINGS["the peer ends its direction"])
+    assert driver.releases == 1
+
+
+def test_the_peers_last_word_waits_for_the_application() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the peer closes"])
+    assert driver.life.has_word
+    assert driver.life.state is State.OPEN
+    driver.wait(LINGER_SECONDS - 0.01)
+    assert driver.life.state is State.OPEN
+    driver.wait(0.02)
+    assert driver.life.state is State.CLOSE_RECEIVED
+    assert not driver.life.has_word
+
+
+def test_our_own_close_does_not_wait_for_the_peers_last_word() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the peer closes"])
+    driver.tell(HAPPENINGS["we close"])
+    assert driver.life.state is State.CLOSE_RECEIVED
+    assert driver.life.farewell == (4000, "ours")
+    assert driver.life.receive_end is End.CLOSED_HERE
+    driver.tell(write_close)
+    assert driver.life.result == CloseInfo(4001, "theirs", True)
+
+
+def test_a_message_cut_off_by_the_peers_close_makes_it_unclean() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the peer closes"])
+    driver.tell(HAPPENINGS["it catches up with a message cut off"])
+    driver.tell(write_close)
+    assert driver.life.result == CloseInfo(4001, "theirs", False)
+    assert driver.life.reason is not None
+    assert "code 4001 and reason 'theirs'" in driver.life.reason.message
+    assert driver.life.receive_end is End.BROKEN
+
+
+def test_a_message_that_we_ourselves_cut_off_by_closing_does_not() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we close"])
+    driver.tell(HAPPENINGS["the peer closes"])
+    driver.tell(HAPPENINGS["it catches up with a message cut off"])
+    driver.tell(write_close)
+    assert driver.life.result == CloseInfo(4001, "theirs", True)
+
+
+def test_a_broken_rule_is_told_to_the_peer_which_may_hang_up_itself() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the peer breaks a rule"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    assert driver.life.state is State.FAILING
+    assert driver.life.farewell == (1002, "broken rule")
+    assert driver.half_closes == 0
+    driver.tell(write_close)
+    assert driver.half_closes == 1
+    assert driver.life.sent_code == 1002
+    driver.wait(PARTING_SECONDS - 0.01)
+    assert driver.releases == 0
+    driver.wait(0.02)
+    assert driver.releases == 1
+    assert driver.life.result == CloseInfo(1006, "", False)
+
+
+def test_there_is_one_close_frame_only() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we close"])
+    driver.tell(HAPPENINGS["our Close frame is encoded"])
+    driver.tell(HAPPENINGS["the peer breaks a rule"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    assert driver.life.farewell is None
+    driver.tell(lambda life, now: life.close_written(now))
+    assert driver.life.sent_code == 4000
+
+
+def test_a_close_frame_that_has_not_begun_says_the_newer_truth() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we close"])
+    driver.tell(HAPPENINGS["the peer breaks a rule"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    assert driver.life.farewell == (1002, "broken rule")
+
+
+def test_what_the_peer_sent_before_our_writing_failed_still_counts() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["our writing fails"])
+    assert driver.life.state is State.OPEN
+    driver.tell(HAPPENINGS["the peer closes"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    assert driver.life.result == CloseInfo(4001, "theirs", False)
+    assert driver.releases == 1
+
+
+def test_a_failed_write_is_named_when_nothing_more_arrives() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["our writing fails"])
+    driver.wait(LAST_WORDS_SECONDS)
+    assert driver.life.reason is not None
+    assert driver.life.reason.message == "the transport failed"
+    assert str(driver.life.reason.cause) == "pipe"
+    assert driver.life.result == CloseInfo(1006, "", False)
+
+
+def test_the_first_failed_write_is_the_cause() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["our writing fails"])
+    driver.tell(lambda life, now: life.write_failed(OSError("second"), now))
+    driver.wait()
+    assert driver.life.reason is not None
+    assert str(driver.life.reason.cause) == "pipe"
+
+
+def test_an_answer_that_cannot_leave_any_more_ends_it() -> None:
+    driver = closed_by_peer(server=False)
+    driver.tell(HAPPENINGS["our writing fails"])
+    assert driver.releases == 1
+    assert driver.life.result == CloseInfo(4001, "theirs", False)
+
+
+def test_a_peer_that_has_ended_its_direction_still_gets_our_answer() -> None:
+    driver = closed_by_peer(server=False)
+    driver.tell(HAPPENINGS["the peer ends its direction"])
+    assert driver.releases == 0
+    driver.tell(write_close)
+    assert driver.releases == 1
+    assert driver.life.result == CloseInfo(4001, "theirs", True)
+
+
+def test_an_end_without_a_close_frame_is_no_clean_one() -> None:
+    driver = Driver(server=True)
+    driver.tell(HAPPENINGS["the peer ends its direction"])
+    assert driver.life.state is State.BROKEN
+    assert driver.life.reason is not None
+    assert driver.life.reason.message == "the transport ended without a Close frame"
+    assert driver.releases == 1
+
+
+def test_a_slow_goodbye_is_over_at_the_deadline() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we close"])
+    driver.tell(write_close)
+    driver.wait(CLOSE_TIMEOUT - 0.01)
+    assert driver.releases == 0
+    driver.wait(0.02)
+    assert driver.releases == 1
+    assert driver.life.reason is not None
+    assert driver.life.reason.message == "the closing handshake was not complete in time"
+
+
+def test_a_later_close_does_not_move_the_deadline_away() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we close"])
+    driver.wait(5.0)
+    driver.tell(HAPPENINGS["we close"])
+    assert driver.life.deadline == CLOSE_TIMEOUT
+
+
+def test_having_no_more_to_send_sets_no_deadline() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we finish sending"])
+    driver.tell(write_close)
+    assert driver.life.next_deadline == math.inf
+    assert driver.life.receive_end is None
+    assert driver.life.send_end is End.CLOSED_HERE
+
+
+def test_a_cancelled_block_has_a_short_grace() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the block is cancelled"])
+    driver.wait(0.49)
+    assert driver.releases == 0
+    driver.wait(0.02)
+    assert driver.releases == 1
+
+
+def test_a_peer_given_up_is_told_and_not_waited_for() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the keepalive gives up"])
+    assert driver.life.farewell == (1011, "ping timeout")
+    assert driver.life.receive_end is End.BROKEN
+    driver.wait(0)
+    assert driver.releases == 1
+    assert driver.now == 0
+    assert driver.life.reason is not None
+    assert driver.life.reason.message == "no pong"
+
+
+def test_a_bug_is_the_connections_error() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["a bug"])
+    assert driver.life.farewell == (1011, "internal error")
+    assert driver.life.reason is not None
+    assert driver.life.reason.message == "internal error: ValueError('bug')"
+    assert isinstance(driver.life.reason.cause, ValueError)
+
+
+def test_our_own_close_is_what_receivers_meet_from_then_on() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the transport fails"])
+    assert driver.life.receive_end is End.BROKEN
+    driver.tell(HAPPENINGS["we close"])
+    assert driver.life.receive_end is End.CLOSED_HERE
+    assert driver.life.result == CloseInfo(1006, "", False)
+
+
+def test_a_long_reason_is_cut_to_what_a_close_frame_holds() -> None:
+    driver = Driver(server=False)
+    driver.tell(lambda life, now: life.fail(1008, "ä" * 100, now))
+    assert driver.life.farewell == (1008, "ä" * 61)
