@@ -11,6 +11,7 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from .event_loop import EventLoop, Handle, Waiter, call, logger
 from .timers import Timers
+from .turns import ReadTurns, Turns
 
 # uvloop's timers know whole milliseconds, rounded, and may be early: one that was is set this much later (seconds).
 RESOLUTION = 0.001
@@ -22,6 +23,11 @@ class AsyncioLoop(EventLoop):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.clock = loop.time
         self.stopwatch = time.monotonic  # uvloop's own clock has whole milliseconds
+        self.turns = Turns()
+        self.read_turns: ReadTurns = ReadTurns()
+        self.last_reader: int | None = None  # the id of who has done the last large read
+        # libuv reads on as long as a read fills its buffer, up to 32 times in one pass.
+        self.reads_once_a_pass: bool = isinstance(loop, asyncio.BaseEventLoop)
         self._loop = loop
         self._timers = Timers(loop.time, call)
         self._alarm: Handle | None = None  # the one timer of the loop

@@ -9,16 +9,19 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, cast
 
 from anyio import BrokenResourceError, EndOfStream
 from anyio.lowlevel import checkpoint
 
 from .addresses import socket_attributes
+from .asyncio_loop import current_asyncio_loop
 from .event_loop import Signal
 from .transport import SCRATCH, Buffer, DirectStream, Receiver
 
 DIRECT_WRITES = os.name == "posix"  # elsewhere a socket is no file
+BUSY_BYTES = 2**14  # who reads so many at once takes turns with others that do
 MAX_BACKLOG = 65536  # bytes that may arrive although nobody reads: to stop the transport each time costs more
 
 
@@ -28,6 +31,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
     def __init__(self) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
+        self._passes = current_asyncio_loop()
         self._loop_is_closed = self._loop.is_closed
         self._transport: asyncio.Transport
         self._deliver: Callable[[Buffer], None] = self._keep
@@ -35,6 +39,9 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._reading = True  # so is the transport, that is
         self._arrival: Signal | None = None  # for who waits in `receive`
         self._usable = True
+        self._many = BUSY_BYTES  # a read that brings so many was a large one
+        self._busy = False  # whether the last one was
+        self._pass = -1  # in which that was
 
     # --- called by the event loop
 
@@ -45,10 +52,13 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._descriptor: int = transport.get_extra_info("socket").fileno()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return SCRATCH.large if self.large_reads else SCRATCH.small
+        return self._share_of_pass() if self._busy else SCRATCH.small
 
     def buffer_updated(self, nbytes: int) -> None:
         self._deliver(SCRATCH.large[:nbytes])
+        self._busy = nbytes >= self._many
+        if self._busy and not self._passes.reads_once_a_pass:
+            self._let_others_read()
 
     def eof_received(self) -> bool:
         self._end()
@@ -74,16 +84,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
     def attach(self, receiver: Receiver) -> None:
         """See :class:`Transport`."""
         self._receiver = receiver
-        backlog, self._backlog = self._backlog, bytearray()
-        self._deliver = receiver.data_received
-        if backlog:
-            receiver.data_received(backlog)
-        if self._ended and not self._paused:
-            self._end()
-        if self._error is not None:
-            self._tell_failure()
-        elif not self._paused:
-            self._read_on()
+        self._hand_over()
 
     def pause(self) -> None:
         """See :class:`Transport`."""
@@ -94,8 +95,8 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         """See :class:`Transport`."""
         if self._paused:
             self._paused = False
-            if self._ended:
-                self._loop.call_soon(self._end_again)
+            if self._backlog or self._ended:
+                self._loop.call_soon(self._hand_over)
             else:
                 self._read_on()
 
@@ -160,19 +161,58 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         if arrival is not None:
             arrival.set()
 
-    def _end_again(self) -> None:
+    def _hand_over(self) -> None:
+        """Give the receiver what arrived before it came, or while it was paused; from then on, it is called at once."""
+        receiver = self._receiver
+        if receiver is None:
+            return
         if not self._paused:
-            self._end()
+            backlog, self._backlog = self._backlog, bytearray()
+            self._deliver = receiver.data_received
+            if backlog:
+                receiver.data_received(backlog)
+        if self._error is not None:
+            self._tell_failure()
+        elif not self._paused:
+            if self._ended:
+                self._end()
+            else:
+                self._read_on()
+
+    def _share_of_pass(self) -> memoryview:
+        """Return a buffer for as much as a busy stream may read: the time of a pass is for all together."""
+        passes = self._passes
+        now = perf_counter()
+        self._pass = passes.read_turns.enter(self._pass, now)
+        buffer = SCRATCH.large if self.large_reads else SCRATCH.small
+        share = passes.read_turns.share_at(now)
+        if share < 1:
+            buffer = buffer[: int(len(buffer) * share)]
+        self._many = min(BUSY_BYTES, len(buffer))
+        return buffer
+
+    def _let_others_read(self) -> None:
+        """Read no more in this pass, if there are others."""
+        last, self._passes.last_reader = self._passes.last_reader, id(self)
+        if last is not None and last != id(self) and self._reading:
+            self._stop_reading()
+            self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        if not self._paused:
+            self._read_on()
 
     def _stop_reading(self) -> None:
         if self._reading and self._usable:
             self._reading = False
-            self._transport.pause_reading()
+            with suppress(RuntimeError):  # it is closed
+                self._transport.pause_reading()
 
     def _read_on(self) -> None:
         if not self._reading and self._usable:
             self._reading = True
-            self._transport.resume_reading()
+            with suppress(RuntimeError):  # it is closed
+                self._transport.resume_reading()
 
     # --- the end
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from anyio import Event
 
+from .turns import Turns
+
 logger = logging.getLogger("websocketstream")
 
 
@@ -63,6 +65,8 @@ class EventLoop(ABC):
     clock: Callable[[], float]
     # A time (seconds) in full resolution, for durations.
     stopwatch: Callable[[], float]
+    # The passes in which tasks take messages, by time.monotonic().
+    turns: Turns
 
     @abstractmethod
     def waiter(self) -> Waiter:

@@ -16,6 +16,7 @@ from trio.lowlevel import RunVar, spawn_system_task
 from .event_loop import EventLoop, Handle, Waiter, call, logger
 from .timers import Timers
 from .trio_readiness import EpollReadiness, Readiness, TaskReadiness, Watch
+from .turns import Turns
 
 # When the program's main task has ended, how long (seconds) the connections of its system tasks may take to say goodbye.
 FAREWELL_SECONDS = 1.0
@@ -27,6 +28,7 @@ class TrioLoop(EventLoop):
 
     def __init__(self) -> None:
         self.clock = self.stopwatch = trio.current_time
+        self.turns = Turns()
         self._timers = Timers(trio.current_time, call, on_empty=self._wake_if_idle)
         self._calls: list[_Call] = []
         self._sockets: Readiness = (

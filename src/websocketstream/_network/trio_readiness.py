@@ -12,10 +12,10 @@ from time import perf_counter
 from typing import Any
 
 import trio
-from trio.lowlevel import notify_closing, wait_readable, wait_writable
+from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
 
 from .event_loop import call, logger
-from .turns import PASS_SECONDS
+from .turns import PASS_SECONDS, Turns
 
 EVENTS_AT_ONCE = 64  # for one call of the system
 
@@ -194,6 +194,7 @@ class TaskReadiness(Readiness):
 
     def __init__(self, start_task: Callable[[Callable[[], Coroutine[Any, Any, None]]], object]) -> None:
         self._start_task = start_task
+        self._turns = Turns()
         self._waits: dict[tuple[Watch, bool], _Wait] = {}
 
     def __bool__(self) -> bool:
@@ -206,7 +207,7 @@ class TaskReadiness(Readiness):
                 if key in self._waits:
                     self._waits.pop(key).stop()
             elif key not in self._waits:
-                self._waits[key] = wait = _Wait(*key)
+                self._waits[key] = wait = _Wait(*key, self._turns)
                 self._start_task(wait.run)
 
     async def wait(self) -> None:
@@ -229,8 +230,10 @@ class TaskReadiness(Readiness):
 class _Wait:
     """What one task waits for."""
 
-    def __init__(self, watch: Watch, writing: bool) -> None:
+    def __init__(self, watch: Watch, writing: bool, turns: Turns) -> None:
         self._watch = watch
+        self._turns = turns
+        self._seen = -1
         self._until = wait_writable if writing else wait_readable
         self._callback = watch.on_writable if writing else watch.on_readable
         self._scope = trio.CancelScope()
@@ -240,10 +243,18 @@ class _Wait:
             while not self._scope.cancel_called:
                 try:
                     await self._until(self._watch.socket)
+                    await self._wait_for_time()
                 except (OSError, ValueError, trio.ClosedResourceError, trio.BusyResourceError) as exc:
                     self._watch.on_failure(exc)
                     return
                 call(self._callback)
+
+    async def _wait_for_time(self) -> None:
+        """Wait for a pass in which others have left some."""
+        self._seen = self._turns.enter(self._seen, perf_counter())
+        while perf_counter() > self._turns.until:
+            await checkpoint()
+            self._seen = self._turns.enter(self._seen, perf_counter())
 
     def stop(self) -> None:
         self._scope.cancel()
