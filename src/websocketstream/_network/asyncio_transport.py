@@ -1,4 +1,4 @@
-"""A lean byte stream on asyncio: what arrives is decoded in the event loop's callback, and nothing is paused in between.
+"""Sockets on asyncio: what arrives is handed on in the event loop's callback, and what leaves goes past its transport.
 
 anyio's stream pauses and resumes the transport on every receive and spends a pass of the event loop on every send.
 """
@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, NoReturn, cast
+from contextlib import suppress
+from time import perf_counter
+from typing import Any, cast
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
-from anyio.abc import SocketAttribute
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio import BrokenResourceError, EndOfStream
+from anyio.lowlevel import checkpoint
 
-from .transport import SCRATCH, Buffer, DirectStream
+from .addresses import socket_attributes
+from .asyncio_loop import current_asyncio_loop
+from .event_loop import Signal
+from .transport import SCRATCH, Buffer, DirectStream, Receiver
 
 DIRECT_WRITES = os.name == "posix"  # elsewhere a socket is no file
+BUSY_BYTES = 2**14  # who reads so many at once takes turns with others that do
 MAX_BACKLOG = 65536  # bytes that may arrive although nobody reads: to stop the transport each time costs more
 
 
@@ -25,17 +29,19 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
     """One end of a socket connection, on the event loop's own transport."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._passes = current_asyncio_loop()
+        self._loop_is_closed = self._loop.is_closed
         self._transport: asyncio.Transport
-        self._feed: Callable[[Buffer], bool] | None = None
-        self._backlog = bytearray()  # what arrived while nobody wanted it
-        self._ended = False
-        self._lost = False
-        self._error: Exception | None = None
-        self._closed = False
-        self._reading = True
-        self._stopped: Callable[[], object] | None = None  # to be called when the feed gets no more
-        self._when_sent: Callable[[], object] | None = None
-        self._flowing = True
+        self._deliver: Callable[[Buffer], None] = self._keep
+        self._backlog = bytearray()  # what arrived before there was a receiver
+        self._reading = True  # so is the transport, that is
+        self._arrival: Signal | None = None  # for who waits in `receive`
+        self._usable = True
+        self._many = BUSY_BYTES  # a read that brings so many was a large one
+        self._busy = False  # whether the last one was
+        self._pass = -1  # in which that was
 
     # --- called by the event loop
 
@@ -46,72 +52,73 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._descriptor: int = transport.get_extra_info("socket").fileno()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return SCRATCH.large if self.large_reads else SCRATCH.small
+        return self._share_of_pass() if self._busy else SCRATCH.small
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = SCRATCH.large[:nbytes]
-        if self._feed is None:
-            self._backlog += data
-            if len(self._backlog) > MAX_BACKLOG:
-                self._pause()
-        else:
-            try:
-                if not self._feed(data):
-                    return
-            except Exception as exc:  # noqa: BLE001  (it comes out where somebody reads)
-                self._error = exc
-            self._feed = None
-            self._pause()
-        self._stop()
+        self._deliver(SCRATCH.large[:nbytes])
+        self._busy = nbytes >= self._many
+        if self._busy and not self._passes.reads_once_a_pass:
+            self._let_others_read()
 
     def eof_received(self) -> bool:
-        self._ended = True
-        self._stop()
+        self._end()
+        self._arrived()
         return True  # the other direction stays open
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._error = self._error or exc
-        self._lost = True
-        self._stop()
-        self._sent()
-
     def pause_writing(self) -> None:
-        self._flowing = False
+        self._congest()
 
     def resume_writing(self) -> None:
-        self._flowing = True
-        self._sent()
+        self._decongest()
 
-    def _sent(self) -> None:
-        callback, self._when_sent = self._when_sent, None
-        if callback is not None:
-            callback()
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._usable = False
+        self._deliver = _discard
+        self._gone.set()
+        if not self._released:
+            self._fail(exc or ConnectionAbortedError("the event loop has closed the connection"))
+            self._arrived()
 
     # --- called by the connection
 
-    def listen(self, feed: Callable[[Buffer], bool], stopped: Callable[[], object]) -> bool:
-        """See :class:`DirectStream`."""
-        if self._backlog or self._ended or self._lost or self._closed:
-            return False
-        self._feed = feed
-        self._stopped = stopped
-        self._resume()
-        return True
+    def attach(self, receiver: Receiver) -> None:
+        """See :class:`Transport`."""
+        self._receiver = receiver
+        self._hand_over()
 
-    async def pump(self, feed: Callable[[Buffer], bool]) -> None:
-        """See :class:`DirectStream`."""
-        if self._backlog:
-            data, self._backlog = self._backlog, bytearray()
-            if feed(data):
-                return
-        self._feed = feed
-        try:
-            await self._wait_for_arrival()
-            enough = self._feed is None
-        finally:
-            self._feed = None
-        if not enough:
-            self._raise_end()
+    def pause(self) -> None:
+        """See :class:`Transport`."""
+        self._paused = True
+        self._stop_reading()
+
+    def resume(self) -> None:
+        """See :class:`Transport`."""
+        if self._paused:
+            self._paused = False
+            if self._backlog or self._ended:
+                self._loop.call_soon(self._hand_over)
+            else:
+                self._read_on()
+
+    def write(self, data: Buffer) -> int:
+        """See :class:`Transport`."""
+        if not self._usable or self._loop_is_closed():
+            # The number of the descriptor may be another file's.
+            self._check()
+            raise BrokenResourceError("the event loop has ended")
+        sent = 0
+        if DIRECT_WRITES:
+            # Past the transport, which has nothing to write: half of what its own way costs.
+            try:
+                sent = os.write(self._descriptor, data)
+            except BlockingIOError:
+                pass
+            except OSError as exc:
+                raise BrokenResourceError("the connection was lost") from exc
+            if sent == len(data):
+                return sent
+        self._transport.write(memoryview(data)[sent:])
+        return len(data) - self._transport.get_write_buffer_size() if self.congested else len(data)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes and return them. Cancelling is safe: nothing is lost.
@@ -120,126 +127,106 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         :raises anyio.BrokenResourceError: the transport has failed
         :raises anyio.ClosedResourceError: this end was closed
         """
-        if self._backlog:
+        if self._backlog or self._ended or not self._usable:
             await checkpoint()
         else:
-            await self._wait_for_arrival()
+            self._read_on()
+            self._arrival = Signal()
+            await self._arrival.wait()
         if not self._backlog:
-            self._raise_end()
+            if self._released or not self._ended:
+                self._check()
+            raise EndOfStream
         data = bytes(self._backlog[:max_bytes])
         del self._backlog[:max_bytes]
         return data
 
-    async def send(self, item: bytes) -> None:
-        """Send bytes and wait until the system has taken them all.
+    def _socket_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        if not self._usable or self._loop_is_closed():
+            return {}
+        info = self._transport.get_extra_info
+        raw_socket = info("socket")
+        return socket_attributes(raw_socket, raw_socket.family, info("sockname"), info("peername"))
 
-        :raises anyio.BrokenResourceError: the transport has failed
-        :raises anyio.ClosedResourceError: this end was closed
-        """
-        await checkpoint_if_cancelled()
-        self.try_send(item)
-        if self._flowing:
-            await checkpoint()
-        await self.finish_send(b"")
+    # --- reading
 
-    def try_send(self, data: Buffer) -> int:
-        """See :class:`Sink`; what has not left is in the transport's hands."""
-        if self._closed or self._lost:
-            self._check()
-        sent = self._write_directly(data) if self._flowing and DIRECT_WRITES else 0
-        if sent < len(data):
-            self._transport.write(memoryview(data)[sent:])
-            if not self._flowing:
-                return max(0, len(data) - self._transport.get_write_buffer_size())
-        return len(data)
+    def _keep(self, data: Buffer) -> None:
+        self._backlog += data
+        if len(self._backlog) > MAX_BACKLOG:
+            self._stop_reading()
+        self._arrived()
 
-    def _write_directly(self, data: Buffer) -> int:
-        """Write past the transport, which has nothing to write: half of what its own way costs."""
-        try:
-            return os.write(self._descriptor, data)
-        except BlockingIOError:
-            return 0
-        except OSError as exc:
-            raise BrokenResourceError("the connection was lost") from exc
+    def _arrived(self) -> None:
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None:
+            arrival.set()
 
-    async def finish_send(self, rest: Buffer) -> None:  # noqa: ARG002
-        """See :class:`Sink`."""
-        while not self._flowing and not self._lost:
-            sent = asyncio.get_running_loop().create_future()
-            self._when_sent = partial(self._wake, sent)
-            await sent
-        self._check()
+    def _hand_over(self) -> None:
+        """Give the receiver what arrived before it came, or while it was paused; from then on, it is called at once."""
+        receiver = self._receiver
+        if receiver is None:
+            return
+        if not self._paused:
+            backlog, self._backlog = self._backlog, bytearray()
+            self._deliver = receiver.data_received
+            if backlog:
+                receiver.data_received(backlog)
+        if self._error is not None:
+            self._tell_failure()
+        elif not self._paused:
+            if self._ended:
+                self._end()
+            else:
+                self._read_on()
 
-    def call_when_sent(self, callback: Callable[[], object]) -> bool:
-        """See :class:`Sink`."""
-        self._when_sent = callback
-        return True
+    def _share_of_pass(self) -> memoryview:
+        """Return a buffer for as much as a busy stream may read: the time of a pass is for all together."""
+        passes = self._passes
+        now = perf_counter()
+        self._pass = passes.read_turns.enter(self._pass, now)
+        buffer = SCRATCH.large if self.large_reads else SCRATCH.small
+        share = passes.read_turns.share_at(now)
+        if share < 1:
+            buffer = buffer[: int(len(buffer) * share)]
+        self._many = min(BUSY_BYTES, len(buffer))
+        return buffer
 
-    def end_sending(self) -> None:
-        """See :class:`DirectStream`."""
-        if not self._transport.is_closing():
-            self._transport.write_eof()
+    def _let_others_read(self) -> None:
+        """Read no more in this pass, if there are others."""
+        last, self._passes.last_reader = self._passes.last_reader, id(self)
+        if last is not None and last != id(self) and self._reading:
+            self._stop_reading()
+            self._loop.call_soon(self._take_turn)
 
-    def drop(self) -> None:
-        """See :class:`DirectStream`."""
-        self._closed = True
+    def _take_turn(self) -> None:
+        if not self._paused:
+            self._read_on()
+
+    def _stop_reading(self) -> None:
+        if self._reading and self._usable:
+            self._reading = False
+            with suppress(RuntimeError):  # it is closed
+                self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        if not self._reading and self._usable:
+            self._reading = True
+            with suppress(RuntimeError):  # it is closed
+                self._transport.resume_reading()
+
+    # --- the end
+
+    def _end_direction(self) -> None:
+        if self._usable:
+            with suppress(Exception):  # it has failed, as whoever reads will learn
+                self._transport.write_eof()
+
+    def _drop(self) -> None:
+        self._usable = False
+        self._deliver = _discard
+        self._arrived()
         self._transport.abort()
 
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """The attributes of the socket."""
-        info = self._transport.get_extra_info
-        return {
-            SocketAttribute.family: lambda: info("socket").family,
-            SocketAttribute.local_address: lambda: info("sockname"),
-            SocketAttribute.remote_address: lambda: info("peername"),
-            SocketAttribute.local_port: lambda: info("sockname")[1],
-            SocketAttribute.remote_port: lambda: info("peername")[1],
-            SocketAttribute.raw_socket: lambda: info("socket"),
-        }
 
-    async def _wait_for_arrival(self) -> None:
-        """Wait for something in the backlog, for the feed to have had enough, or for the end."""
-        if self._ended or self._lost or self._closed or self._error is not None:
-            await checkpoint()
-            self._raise_end()
-        self._resume()
-        arrival = asyncio.get_running_loop().create_future()
-        self._stopped = partial(self._wake, arrival)
-        try:
-            await arrival
-        finally:
-            self._stopped = None
-
-    def _stop(self) -> None:
-        stopped, self._stopped = self._stopped, None
-        if stopped is not None:
-            stopped()
-
-    def _raise_end(self) -> NoReturn:
-        if self._closed:
-            raise ClosedResourceError
-        if self._error is not None and not self._ended:
-            raise BrokenResourceError("the connection was lost") from self._error
-        raise EndOfStream
-
-    def _pause(self) -> None:
-        if self._reading and not self._lost:
-            self._reading = False
-            self._transport.pause_reading()
-
-    def _resume(self) -> None:
-        if not self._reading and not self._lost:
-            self._reading = True
-            self._transport.resume_reading()
-
-    def _check(self) -> None:
-        if self._closed:
-            raise ClosedResourceError
-        if self._lost or self._transport.is_closing():
-            raise BrokenResourceError("the connection was lost") from self._error
-
-    @staticmethod
-    def _wake(future: asyncio.Future[None]) -> None:
-        if not future.done():
-            future.set_result(None)
+def _discard(data: Buffer) -> None:
+    """Nobody wants it any more."""

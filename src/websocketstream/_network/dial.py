@@ -1,4 +1,4 @@
-"""Sockets to byte streams: connecting and accepting, on asyncio with a transport of our own."""
+"""Connecting to a host: name look-up, and a race of its addresses."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import Any
 
-from anyio import (
-    CancelScope,
-    ClosedResourceError,
-    Event,
-    create_task_group,
-    getaddrinfo,
-    move_on_after,
-    wait_readable,
-)
+from anyio import CancelScope, Event, create_task_group, getaddrinfo, move_on_after
 from sniffio import current_async_library
 
 from .asyncio_transport import AsyncioStream
+from .sockets import wrap_socket
 from .transport import DirectStream
 
 HAPPY_EYEBALLS_DELAY = 0.25  # seconds between attempts, RFC 8305 section 5
@@ -35,45 +28,6 @@ async def dial(host: str, port: int) -> DirectStream:
         # Nothing to look up and nothing to race: the event loop's own way is the shortest, on uvloop above all.
         return (await asyncio.get_running_loop().create_connection(AsyncioStream, host, port))[1]
     return await wrap_socket(await _connect_socket(host, port))
-
-
-async def accept(listening: socket.socket, waiting: socket.socket) -> socket.socket:
-    """Accept one connection, for :func:`wrap_socket`; a checkpoint only where none is waiting.
-
-    ``waiting`` is a duplicate of the listening socket. An event loop must not be left waiting for a descriptor that
-    somebody else closes, and may by then be that of another socket.
-
-    :raises OSError: the system could not accept
-    :raises anyio.ClosedResourceError: the listening socket was closed
-    """
-    while listening.fileno() >= 0:
-        try:
-            return listening.accept()[0]
-        except BlockingIOError:
-            await wait_readable(waiting)
-    raise ClosedResourceError
-
-
-async def wrap_socket(connected: socket.socket) -> DirectStream:
-    """Return the byte stream of a connected socket, which belongs to it from now on."""
-    try:
-        connected.setblocking(False)
-        _send_small_segments_at_once(connected)
-        if current_async_library() == "asyncio":
-            loop = asyncio.get_running_loop()
-            return (await loop.connect_accepted_socket(AsyncioStream, connected))[1]
-        from .trio_transport import TrioStream
-
-        return TrioStream(connected)
-    except BaseException:
-        connected.close()
-        raise
-
-
-def _send_small_segments_at_once(sock: socket.socket) -> None:
-    # asyncio does this by itself only for sockets that were made with the protocol's number.
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 async def _connect_socket(host: str, port: int) -> socket.socket:

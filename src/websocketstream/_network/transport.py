@@ -1,19 +1,29 @@
-"""Short cuts past the event loop: transports that take bytes, and hand them over, without a task in between.
+"""What a connection sees of the network: a transport, which calls it back, as asyncio's transports do.
 
-Any anyio byte stream works without them; they make the common transports fast.
+A connection has no tasks. What a byte stream needs some for is the business of its transport.
 """
 
 from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable
-from socket import socket
-from typing import Protocol, TypeAlias, cast
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar, Protocol, TypeAlias
 
-from anyio import BrokenResourceError
-from anyio.abc import AnyByteStream, ByteStream, SocketAttribute, SocketStream
-from anyio.lowlevel import checkpoint
+from anyio import (
+    BrokenResourceError,
+    CancelScope,
+    ClosedResourceError,
+    TypedAttributeProvider,
+    TypedAttributeSet,
+    current_time,
+    typed_attribute,
+)
+from anyio.abc import ByteStream
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+
+from .event_loop import Signal
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -21,6 +31,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 # bring beyond the read buffer shall not be more than the smaller.
 READ_BYTES = 2**18
 LARGE_READ_BYTES = 2**20
+
+RELEASE_SECONDS = 1.0  # what a transport that was dropped may still take, before nobody waits for it any more
 
 
 class _Scratch(threading.local):
@@ -40,113 +52,221 @@ _block = bytes(2**21)
 del _block
 
 
-class Sink(Protocol):
-    """Where bytes can go at once, as long as nothing else is on its way."""
+class Receiver(Protocol):
+    """Who is called by a transport: a connection. Nothing here may raise."""
 
-    def try_send(self, data: Buffer) -> int:
-        """Send without waiting and return how many bytes have left; the others are for :meth:`finish_send`.
-
-        :raises anyio.BrokenResourceError: the transport has failed
-        """
+    def data_received(self, data: Buffer) -> None:
+        """Take what has arrived; the buffer is only good during the call."""
         ...
 
-    def call_when_sent(self, callback: Callable[[], object]) -> bool:
-        """Call when what :meth:`try_send` left over has left, or never will; false when a task has to wait for it."""
+    def eof_received(self) -> None:
+        """Take note that the peer has ended its direction: nothing more arrives."""
         ...
 
-    async def finish_send(self, rest: Buffer) -> None:
-        """Wait until what :meth:`try_send` left over has left as well.
+    def flushed(self) -> None:
+        """Take note that all that was written has left: the transport is not congested any more."""
+        ...
 
-        :raises anyio.BrokenResourceError: the transport has failed
-        """
+    def failed(self, error: Exception) -> None:
+        """Take note that the transport has failed, while reading or in the background; nothing follows."""
         ...
 
 
-class DirectStream(ByteStream):
-    """A byte stream that is its own sink, and that can call a function with what arrives."""
+class Transport(TypedAttributeProvider):
+    """A connected byte stream that calls a receiver, and that is written to without waiting."""
 
-    large_reads: bool = False  # whether a large message is arriving
+    # True where a release behind the peer's last words loses nothing of what was sent.
+    keeps_last_words: ClassVar[bool]
 
-    @abstractmethod
-    def try_send(self, data: Buffer) -> int:
-        """See :class:`Sink`."""
-
-    def call_when_sent(self, callback: Callable[[], object]) -> bool:  # noqa: ARG002
-        """See :class:`Sink`."""
-        return False
+    large_reads: bool = False  # set by the receiver, while large messages arrive
+    congested: bool = False  # from a write that did not leave whole until `flushed`
 
     @abstractmethod
-    async def finish_send(self, rest: Buffer) -> None:
-        """See :class:`Sink`."""
+    def attach(self, receiver: Receiver) -> None:
+        """Call the receiver from now on, beginning with what has arrived, possibly from within this call.
+
+        :raises OSError: the system has no room for one more; the transport is to be released
+        """
 
     @abstractmethod
-    async def pump(self, feed: Callable[[Buffer], bool]) -> None:
-        """Call ``feed`` with whatever arrives, until it returns true.
+    def pause(self) -> None:
+        """Call nobody with what arrives until :meth:`resume`, not even with the end."""
 
-        The buffer is only good during the call. Cancelling is safe: what has arrived and was not fed stays.
+    @abstractmethod
+    def resume(self) -> None:
+        """Go on; the receiver is not called from within this call."""
 
-        :raises anyio.EndOfStream: the peer has ended its direction
+    @abstractmethod
+    def write(self, data: Buffer) -> int:
+        """Write without waiting, and return how many bytes have left.
+
+        When these are not all, the transport is congested: it completes the rest, which must not change meanwhile, and
+        then calls ``flushed``, but not from within this call. It must not be written to before that, nor behind
+        :meth:`end_sending`.
+
         :raises anyio.BrokenResourceError: the transport has failed
+        :raises anyio.ClosedResourceError: it was released
         """
-
-    def listen(self, feed: Callable[[Buffer], bool], stopped: Callable[[], object]) -> bool:  # noqa: ARG002
-        """Call ``feed`` with whatever arrives, without a task that waits for it, where the transport can do that.
-
-        ``stopped`` is called when ``feed`` has returned true or the stream has ended: :meth:`pump` goes on from there.
-        Return false when a task has to wait.
-        """
-        return False
 
     @abstractmethod
     def end_sending(self) -> None:
-        """End our direction behind what was sent, without waiting; the other one stays open."""
+        """End our direction behind what was written; the other one goes on. This cannot fail."""
 
     @abstractmethod
-    def drop(self) -> None:
-        """Drop the connection; unsent bytes are lost."""
+    def release(self) -> None:
+        """Drop the connection and let go of the receiver. This cannot fail, and it may be repeated."""
+
+    @abstractmethod
+    async def wait_released(self) -> None:
+        """Wait until nothing is left of a released transport, a second at the most, shielded from cancellation."""
+
+
+class BelowAttribute(TypedAttributeSet):
+    """What a stream on top of others is built on."""
+
+    direct_stream: DirectStream = typed_attribute()
+
+
+class DirectStream(Transport, ByteStream):
+    """A socket as a transport and, as long as it has no receiver, as a byte stream for handshakes and for TLS.
+
+    What each event loop does in its own way is left to the subclasses: :meth:`receive`, :meth:`write`,
+    :meth:`pause`, :meth:`resume`, and the methods with an underscore.
+    """
+
+    keeps_last_words = True
+
+    def __init__(self) -> None:
+        self._receiver: Receiver | None = None
+        self._paused = False
+        self._ended = False  # by the peer
+        self._error: Exception | None = None
+        self._released = False
+        self._sending_ended = False
+        self._flushed = Signal()  # for who waits in `send`
+        self._gone = Signal()
+
+    # --- as a byte stream
+
+    async def send(self, item: bytes) -> None:
+        """Send bytes and wait until the system has taken them all; cancelled, they are sent all the same.
+
+        :raises anyio.BrokenResourceError: the transport has failed
+        :raises anyio.ClosedResourceError: this end was closed
+        """
+        await checkpoint_if_cancelled()
+        if not await self.send_all(item):
+            await cancel_shielded_checkpoint()
+
+    async def send_all(self, data: Buffer) -> bool:
+        """Send bytes, and wait only if that is necessary; return whether it was."""
+        waited = self.congested
+        while self.congested:  # a cancelled `send` has left something over
+            await self._wait_flushed()
+        if self.write(data) == len(data):
+            return waited
+        await self._wait_flushed()
+        return True
+
+    async def _wait_flushed(self) -> None:
+        await self._flushed.wait()
+        self._check()
 
     async def send_eof(self) -> None:
         """End our direction behind what was sent."""
         self.end_sending()
+        await checkpoint()
 
     async def aclose(self) -> None:
         """Drop the connection; unsent bytes are lost."""
-        self.drop()
+        self.release()
         await checkpoint()
 
+    # --- as a transport
 
-class SocketSink:
-    """A non-blocking socket, tried from the sender's task; anyio's stream around it does the waiting."""
+    def end_sending(self) -> None:
+        """See :class:`Transport`."""
+        if not self._sending_ended:
+            self._sending_ended = True
+            if not self.congested:
+                self._end_direction()
 
-    def __init__(self, stream: SocketStream, raw_socket: socket) -> None:
-        self._stream = stream
-        self._socket = raw_socket
+    def release(self) -> None:
+        """See :class:`Transport`."""
+        if not self._released:
+            self._released = True
+            self._receiver = None
+            self._flushed.set()
+            with suppress(Exception):
+                self._drop()
 
-    def try_send(self, data: Buffer) -> int:
-        """Send what the system takes."""
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError as exc:
-            raise BrokenResourceError from exc
+    async def wait_released(self) -> None:
+        """See :class:`Transport`."""
+        if not self._gone.is_set:
+            with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
+                await self._gone.wait()
 
-    def call_when_sent(self, callback: Callable[[], object]) -> bool:  # noqa: ARG002
-        """Only anyio's stream can wait."""
-        return False
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """The attributes of the socket, as long as it is connected."""
+        attributes = dict(self._socket_attributes())
+        attributes[BelowAttribute.direct_stream] = lambda: self
+        return attributes
 
-    async def finish_send(self, rest: Buffer) -> None:
-        """Send the rest, waiting for the system to take it."""
-        await self._stream.send(cast("bytes", rest))  # a socket takes any buffer
+    # --- what the subclasses do
 
+    @abstractmethod
+    def _socket_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Return the attributes of the socket, none when it is gone."""
 
-def sink_of(stream: AnyByteStream) -> Sink | None:
-    """Return the short cut into a stream, None where there is none."""
-    if isinstance(stream, DirectStream):
-        return stream
-    if isinstance(stream, SocketStream):
-        raw_socket = stream.extra(SocketAttribute.raw_socket, None)
-        # On asyncio the event loop owns the socket, and hands out a stand-in that cannot send.
-        if isinstance(raw_socket, socket):
-            return SocketSink(stream, raw_socket)
-    return None
+    @abstractmethod
+    def _end_direction(self) -> None:
+        """Shut the socket for writing."""
+
+    @abstractmethod
+    def _drop(self) -> None:
+        """Drop the connection."""
+
+    # --- what the subclasses call
+
+    def _congest(self) -> None:
+        self.congested = True
+        self._flushed = Signal()
+
+    def _decongest(self) -> None:
+        self.congested = False
+        if self._sending_ended:
+            with suppress(Exception):
+                self._end_direction()
+        self._flushed.set()
+        if self._receiver is not None:
+            self._receiver.flushed()
+
+    def _end(self) -> None:
+        """The peer has ended its direction."""
+        self._ended = True
+        if self._receiver is not None and not self._paused:
+            self._receiver.eof_received()
+
+    def _fail(self, error: Exception) -> None:
+        """Nothing works any more."""
+        if self._error is None and not self._released:
+            self._error = error
+            self._flushed.set()
+            self._tell_failure()
+
+    def _tell_failure(self) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.failed(self._broken())
+
+    def _broken(self) -> BrokenResourceError:
+        error = BrokenResourceError("the connection was lost")
+        error.__cause__ = self._error
+        return error
+
+    def _check(self) -> None:
+        if self._released:
+            raise ClosedResourceError
+        if self._error is not None:
+            raise self._broken()

@@ -30,8 +30,9 @@ from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, 
 from anyio.lowlevel import checkpoint
 from anyio.streams.stapled import MultiListener
 
+from .._network.accept import accept
 from .._network.backend import current_backend
-from .._network.dial import accept, wrap_socket
+from .._network.sockets import wrap_socket
 from .._protocol.deflate import Compression
 from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
 from .._streams.options import StreamOptions, check_compression, check_seconds, check_size

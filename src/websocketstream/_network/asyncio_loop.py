@@ -1,0 +1,116 @@
+"""asyncio's event loop, or uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
+
+from .event_loop import EventLoop, Handle, Waiter, call, logger
+from .timers import Timers
+from .turns import ReadTurns, Turns
+
+# uvloop's timers know whole milliseconds, rounded, and may be early: one that was is set this much later (seconds).
+RESOLUTION = 0.001
+
+
+class AsyncioLoop(EventLoop):
+    """One for each loop, as long as somebody uses it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.clock = loop.time
+        self.stopwatch = time.monotonic  # uvloop's own clock has whole milliseconds
+        self.turns = Turns()
+        self.read_turns: ReadTurns = ReadTurns()
+        self.last_reader: int | None = None  # the id of who has done the last large read
+        # libuv reads on as long as a read fills its buffer, up to 32 times in one pass.
+        self.reads_once_a_pass: bool = isinstance(loop, asyncio.BaseEventLoop)
+        self._loop = loop
+        self._timers = Timers(loop.time, call)
+        self._alarm: Handle | None = None  # the one timer of the loop
+        self._alarm_at = math.inf
+        self._tasks: set[asyncio.Task[object]] = set()  # asyncio itself keeps only weak references
+
+    def waiter(self) -> Waiter:
+        """See :class:`EventLoop`."""
+        return _FutureWaiter(self._loop)
+
+    def call_soon(self, callback: Callable[[], object]) -> Handle:
+        """See :class:`EventLoop`."""
+        return self._loop.call_soon(call, callback)
+
+    def call_at(self, deadline: float, callback: Callable[[], object]) -> Handle:
+        """See :class:`EventLoop`."""
+        timer = self._timers.add(deadline, callback)
+        if deadline < self._alarm_at:
+            self._set_alarm(deadline)
+        return timer
+
+    def start_task(
+        self,
+        function: Callable[[], Coroutine[Any, Any, object]],
+        *,
+        name: str,
+        on_end: Callable[[], object],
+    ) -> None:
+        """See :class:`EventLoop`."""
+
+        def over(task: asyncio.Task[object]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                logger.error("internal error in %r", task, exc_info=task.exception())
+            call(on_end)
+
+        # Not by the loop's factory: an eager task would take its first step here, in the middle of a callback of ours.
+        task = asyncio.Task(function(), loop=self._loop, name=f"websocketstream {name}")
+        self._tasks.add(task)
+        task.add_done_callback(over)
+
+    def _set_alarm(self, deadline: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = deadline
+        self._alarm = None if deadline == math.inf else self._loop.call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        early = self._timers.earliest > self._loop.time()
+        self._alarm_at = -math.inf  # what callbacks add is seen to below
+        if self._timers.call_due():
+            self._alarm = self._loop.call_soon(self._ring)
+            return
+        self._alarm = None
+        self._set_alarm(self._timers.earliest + (RESOLUTION if early else 0))
+
+
+class _FutureWaiter:
+    """A bare future: a third of the cost of an event."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._future: asyncio.Future[None] = loop.create_future()
+
+    def set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def wait(self) -> Awaitable[None]:
+        return self._future
+
+
+# What a loop's AsyncioLoop holds is the loop itself, so the other way only a weak reference will do.
+_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ReferenceType[AsyncioLoop]] = WeakKeyDictionary()
+
+
+def current_asyncio_loop() -> AsyncioLoop:
+    """Return the loop that is running."""
+    running = asyncio.get_running_loop()
+    reference = _loops.get(running)
+    loop = None if reference is None else reference()
+    if loop is None:
+        loop = AsyncioLoop(running)
+        _loops[running] = ref(loop)
+    return loop

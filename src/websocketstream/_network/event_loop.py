@@ -1,0 +1,103 @@
+"""What connections need of an event loop, whichever it is."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+from anyio import Event
+
+from .turns import Turns
+
+logger = logging.getLogger("websocketstream")
+
+
+class Waiter(Protocol):
+    """One task waits, once, for one call of ``set``. Waiting is a checkpoint; cancelling it is safe."""
+
+    def set(self) -> object:
+        """Wake the task; further calls change nothing."""
+        ...
+
+    def wait(self) -> Awaitable[object]:
+        """Wait for :meth:`set`."""
+        ...
+
+
+class Handle(Protocol):
+    """A call to come."""
+
+    def cancel(self) -> object:
+        """Prevent it; further calls change nothing."""
+        ...
+
+
+class Signal:
+    """An event that costs next to nothing until somebody waits for it."""
+
+    __slots__ = ("_event", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set: bool = False
+        self._event: Event | None = None
+
+    def set(self) -> None:
+        """Wake all who wait; further calls change nothing."""
+        self.is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        """Wait for :meth:`set`; a checkpoint in any case."""
+        if self._event is None:
+            self._event = Event()
+            if self.is_set:
+                self._event.set()
+        await self._event.wait()
+
+
+class EventLoop(ABC):
+    """The event loop that is running: its clocks, its timers, and what is called or runs in the background."""
+
+    # The time (seconds) that deadlines are compared with; it may be virtual, or have whole milliseconds only.
+    clock: Callable[[], float]
+    # A time (seconds) in full resolution, for durations.
+    stopwatch: Callable[[], float]
+    # The passes in which tasks take messages, by time.monotonic().
+    turns: Turns
+
+    @abstractmethod
+    def waiter(self) -> Waiter:
+        """Make something for one task to wait for."""
+
+    @abstractmethod
+    def call_soon(self, callback: Callable[[], object]) -> Handle:
+        """Call back in the event loop's next pass."""
+
+    @abstractmethod
+    def call_at(self, deadline: float, callback: Callable[[], object]) -> Handle:
+        """Call back at a time of :meth:`clock`, or as soon after it as the others that are due let it."""
+
+    @abstractmethod
+    def start_task(
+        self,
+        function: Callable[[], Coroutine[Any, Any, object]],
+        *,
+        name: str,
+        on_end: Callable[[], object],
+    ) -> None:
+        """Start a background task, from a task or from a callback.
+
+        It belongs to the event loop's run: no cancel scope of the caller's reaches it. ``on_end`` is called when it is
+        over, also when it was cancelled before its first step. What it raises is logged.
+        """
+
+
+def call(callback: Callable[[], object]) -> None:
+    """Call back, and log what that raises: it must not end what calls many."""
+    try:
+        callback()
+    except Exception:
+        logger.exception("internal error in %r", callback)

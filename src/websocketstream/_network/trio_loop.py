@@ -1,0 +1,182 @@
+"""trio: one system task per run calls back whoever waits for a socket, for a time, or for the next pass.
+
+It is started with the first thing to wait for, and ends with the last.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import trio
+from trio.lowlevel import RunVar, spawn_system_task
+
+from .event_loop import EventLoop, Handle, Waiter, call, logger
+from .timers import Timers
+from .trio_readiness import EpollReadiness, Readiness, TaskReadiness, Watch
+from .turns import Turns
+
+# When the program's main task has ended, how long (seconds) the connections of its system tasks may take to say goodbye.
+FAREWELL_SECONDS = 1.0
+LAST_PASSES = 8  # in which what is called at the very end may call for something more
+
+
+class TrioLoop(EventLoop):
+    """The run of trio that is going on."""
+
+    def __init__(self) -> None:
+        self.clock = self.stopwatch = trio.current_time
+        self.turns = Turns()
+        self._timers = Timers(trio.current_time, call, on_empty=self._wake_if_idle)
+        self._calls: list[_Call] = []
+        self._sockets: Readiness = (
+            EpollReadiness(self._wake) if hasattr(select, "epoll") else TaskReadiness(self._start_wait)
+        )
+        self._tasks: set[trio.CancelScope] = set()  # those of the background tasks
+        self._running = False  # whether the system task is
+        self._sleep: trio.CancelScope | None = None  # what it sleeps in
+        self._end = math.inf  # when background tasks are cancelled
+
+    def waiter(self) -> Waiter:
+        """See :class:`EventLoop`."""
+        return trio.Event()
+
+    def call_soon(self, callback: Callable[[], object]) -> Handle:
+        """See :class:`EventLoop`."""
+        self._calls.append(handle := _Call(callback))
+        self._wake()
+        return handle
+
+    def call_at(self, deadline: float, callback: Callable[[], object]) -> Handle:
+        """See :class:`EventLoop`."""
+        timer = self._timers.add(deadline, callback)
+        if self._sleep is not None:
+            self._sleep.deadline = min(deadline, self._sleep.deadline)
+        elif not self._running:
+            self._start()
+        return timer
+
+    def start_task(
+        self,
+        function: Callable[[], Coroutine[Any, Any, object]],
+        *,
+        name: str,
+        on_end: Callable[[], object],
+    ) -> None:
+        """See :class:`EventLoop`."""
+        scope = trio.CancelScope(shield=True, deadline=self._end)
+        self._tasks.add(scope)
+
+        async def run() -> None:
+            try:
+                with scope:
+                    await function()
+            except Exception:  # noqa: BLE001  (trio would end the whole program for it)
+                logger.exception("internal error in a background task: %s", name)
+            finally:
+                self._tasks.discard(scope)
+                call(on_end)
+                self._wake_if_idle()
+
+        _spawn(run, f"websocketstream {name}")
+        self._wake()
+
+    def watch(self, watch: Watch) -> None:
+        """Take note of what a watch waits for now.
+
+        :raises OSError: it cannot be watched, or this run of trio is over
+        """
+        if not self._running:
+            self._start()
+        self._sockets.update(watch)
+        self._wake_if_idle()
+
+    @property
+    def _is_idle(self) -> bool:
+        return not (self._sockets or self._timers or self._calls or self._tasks)
+
+    def _wake(self) -> None:
+        if self._sleep is not None:
+            self._sleep.cancel()
+        elif not self._running:
+            self._start()
+
+    def _wake_if_idle(self) -> None:
+        if self._sleep is not None and self._is_idle:
+            self._sleep.cancel()
+
+    def _start(self) -> None:
+        _spawn(self._run, "websocketstream")
+        self._running = True
+
+    def _start_wait(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        self.start_task(function, name="socket", on_end=lambda: None)
+
+    async def _run(self) -> None:
+        try:
+            await self._serve()
+        except trio.Cancelled:
+            # The main task has ended. Other system tasks are cancelled as well, and may have to say goodbye.
+            self._end = self.clock() + FAREWELL_SECONDS
+            for scope in self._tasks:
+                scope.deadline = self._end
+            with trio.CancelScope(shield=True, deadline=self._end):
+                await self._serve()
+        finally:
+            self._sleep = None
+            self._sockets.close(OSError("this run of trio is over"))
+            for _ in range(LAST_PASSES):
+                self._call_soon_enough()
+            self._timers.clear()
+            self._running = False
+
+    async def _serve(self) -> None:
+        while not self._is_idle:
+            with trio.CancelScope(deadline=self._timers.earliest) as self._sleep:
+                while not self._calls:
+                    await self._sockets.wait()
+                    self._sockets.call_ready()
+                await trio.lowlevel.checkpoint()
+            self._sleep = None
+            self._call_soon_enough()
+            self._timers.call_due()
+            self._sockets.call_ready()  # whatever else there always is to do
+
+    def _call_soon_enough(self) -> None:
+        calls, self._calls = self._calls, []
+        for each in calls:
+            if each.callback is not None:
+                call(each.callback)
+
+
+class _Call:
+    """A call in the next pass."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+def _spawn(function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    try:
+        spawn_system_task(function, name=name)
+    except RuntimeError as exc:
+        raise OSError("this run of trio is over") from exc
+
+
+_loop: RunVar[TrioLoop | None] = RunVar("websocketstream event loop", None)
+
+
+def current_trio_loop() -> TrioLoop:
+    """Return the run that is going on."""
+    loop = _loop.get()
+    if loop is None:
+        loop = TrioLoop()
+        _loop.set(loop)
+    return loop
