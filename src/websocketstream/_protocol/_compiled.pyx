@@ -767,6 +767,15 @@ cdef class CompiledCodec:
             memcpy(p, frame.payload, frame.size)
         return p + frame.size
 
+    @property
+    def portion(self):
+        """How many bytes of payload are encoded in about a millisecond or two."""
+        return PY_SSIZE_T_MAX
+
+    def send_in_portions(self, message):
+        """Encode a message step by step, and yield empty lists until its frame is there."""
+        yield self.send_messages((message,))
+
     def send_ping(self, payload):
         """Encode a Ping frame.
 

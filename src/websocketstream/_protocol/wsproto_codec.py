@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from sys import getsizeof
 
@@ -101,6 +102,15 @@ class WsprotoCodec:
         if shared:
             buffers.append(shared)
         return buffers
+
+    @property
+    def portion(self) -> int:
+        """How many bytes of payload are encoded in about a millisecond or two."""
+        return sys.maxsize
+
+    def send_in_portions(self, message: Message | Outgoing) -> Iterator[list[bytes | bytearray | memoryview]]:
+        """Encode a message step by step, and yield empty lists until its frame is there."""
+        yield self.send_messages((message,))
 
     def send_ping(self, payload: bytes) -> bytes:
         """Encode a Ping frame.
