@@ -62,6 +62,13 @@ class Outgoing:
     text: bool
     compress: bool = True
 
+    @classmethod
+    def of(cls, message: Message | Outgoing) -> Outgoing:
+        """Return what is to be sent in this shape."""
+        if isinstance(message, str):
+            return cls(message.encode(), True)
+        return cls(message, False) if isinstance(message, bytes) else message
+
 
 @dataclass(frozen=True, slots=True)
 class CodecLimits:
