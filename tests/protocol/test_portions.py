@@ -15,12 +15,13 @@ from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol import deflate as deflate_module
 from websocketstream._protocol.codec import Codec, Message, Outgoing, Ping, Pong
-from websocketstream._protocol.deflate import Compression, DeflateParameters
+from websocketstream._protocol.deflate import Compression, DeflateParameters, PerMessageDeflate
 from websocketstream._protocol.wsproto_codec import WsprotoCodec
 
 TAKEOVER = DeflateParameters()
 NO_TAKEOVER = DeflateParameters(server_no_context_takeover=True, client_no_context_takeover=True)
 MODES = [pytest.param(TAKEOVER, id="takeover"), pytest.param(NO_TAKEOVER, id="no-takeover")]
+EVERYTHING = Compression(threshold=0)
 PORTION = 32 * 1024
 # It fits into the window, so that a second one consists of nothing but references to the first.
 RNG = random.Random(1)
@@ -182,6 +183,26 @@ def test_what_does_not_get_shorter_in_portions_is_sent_as_it_is_and_does_not_spo
         assert drain(peer, wire) == [message]
         follower = message[-3000:]
         assert drain(peer, send(codec, follower)) == [follower]
+
+
+def test_what_gets_neither_longer_nor_shorter_is_sent_as_it_is_and_does_not_spoil_the_next(kit):
+    even = 0
+    for repeats in range(20):
+        message = NOISE[:10] + b"x" * repeats
+        pieces = PerMessageDeflate(TAKEOVER, EVERYTHING, client=True).compress_in_portions(message)
+        even += sum(map(len, pieces)) == len(message)
+        codec, peer = kit.codec(deflate=TAKEOVER, compression=EVERYTHING), kit.peer.codec(deflate=TAKEOVER)
+        for _ in range(2):
+            assert drain(peer, portions(codec, message)) == [message]
+    assert even
+
+
+def test_an_empty_message_in_portions_leaves_the_context_as_it_is(kit):
+    codec, peer = kit.codec(deflate=TAKEOVER, compression=EVERYTHING), kit.peer.codec(deflate=TAKEOVER)
+    assert drain(peer, portions(codec, WORDS) + portions(codec, b"")) == [WORDS, b""]
+    wire = portions(codec, WORDS)
+    assert len(wire) < 100
+    assert drain(peer, wire) == [WORDS]
 
 
 @pytest.mark.parametrize("deflate", MODES)
