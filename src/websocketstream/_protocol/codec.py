@@ -6,7 +6,7 @@ knows frames, masks, fragments, UTF-8, permessage-deflate and the limits, and no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -62,6 +62,13 @@ class Outgoing:
     text: bool
     compress: bool = True
 
+    @classmethod
+    def of(cls, message: Message | Outgoing) -> Outgoing:
+        """Return what is to be sent in this shape."""
+        if isinstance(message, str):
+            return cls(message.encode(), True)
+        return cls(message, False) if isinstance(message, bytes) else message
+
 
 @dataclass(frozen=True, slots=True)
 class CodecLimits:
@@ -104,6 +111,24 @@ class Codec(Protocol):
 
     def send_messages(self, messages: Sequence[Message | Outgoing]) -> list[bytes | bytearray | memoryview]:
         """Encode queued messages, one frame each, into the buffers to write in order; a bare str is ASCII."""
+        ...
+
+    @property
+    def portion(self) -> int:
+        """How many bytes of payload this codec encodes in about a millisecond or two.
+
+        One call of :meth:`send_messages` should not be given much more, and a longer message is one for
+        :meth:`send_in_portions`. Without compression and without masks it is as good as endless.
+        """
+        ...
+
+    def send_in_portions(self, message: Message | Outgoing) -> Iterator[list[bytes | bytearray | memoryview]]:
+        """Encode one message as :meth:`send_messages` does, in portions of about a millisecond or two.
+
+        Every step yields a list: empty while there is more to do, at last with the buffers of the only frame. Until
+        then control frames may be encoded and written, but no other message. An iterator that is closed (or dropped)
+        before it has yielded the frame leaves the codec as if the message had never been given to it.
+        """
         ...
 
     def send_ping(self, payload: bytes) -> bytes:
