@@ -1,0 +1,255 @@
+"""A peer is given up when its host is gone, and only then: on real links, with real TCP on both sides.
+
+Each test plays all the kinds of connections at the same time: plain and TLS, as a client and as a server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from namespaces import FarHost, in_a_namespace
+
+from websocketstream import (
+    ConnectionBroken,
+    WebSocketRequest,
+    WebSocketStream,
+    open_websocket_stream,
+    serve_websocket_streams,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(40)]
+
+INTERVAL, TIMEOUT = 1.0, 2.0
+PATIENCE = INTERVAL + TIMEOUT
+SLACK = 0.5  # seconds that a busy machine may be late
+UNHEARD = 2 * PATIENCE + 1  # seconds for which a living peer does what looks like death
+
+MESSAGE = bytes(range(256)) * 256
+MESSAGES = 96  # 6 MiB: more than the buffers of both hosts take
+
+TCP_RTO_MAX_MS = 44  # Linux 6.15
+
+PAUSES = f"/pauses?seconds={UNHEARD}"
+READS_SLOWLY = f"/reads-slowly?rate=100000&seconds={UNHEARD}"
+LISTENS = "/listens"
+NEVER_READS = "/never-reads"
+
+BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "asyncio": ("asyncio", {}),
+    "uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
+
+
+@pytest.fixture(params=BACKENDS)
+def run(request: pytest.FixtureRequest) -> Any:
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+    backend, options = BACKENDS[request.param]
+    return partial(anyio.run, backend=backend, backend_options=options)
+
+
+@dataclass
+class Story:
+    """What one connection went through."""
+
+    name: str
+    address: str  # of the other host
+    ended_at: float | None = None
+    sent_before_the_end_of_the_pause: int = 0
+    error: Exception | None = None
+    answer: object = None
+    clean: bool | None = None
+
+
+@dataclass
+class Stories:
+    """The connections of a test, by what they are."""
+
+    told: list[Story] = field(default_factory=list)
+
+    @contextmanager
+    def tell(self, name: str, address: str) -> Iterator[Story]:
+        """Live through one; its error is part of the story."""
+        story = Story(name, address)
+        self.told.append(story)
+        try:
+            yield story
+        except Exception as error:
+            story.error = error
+        finally:
+            story.ended_at = story.ended_at or time.monotonic()
+
+    @property
+    def all_ended(self) -> bool:
+        return all(story.ended_at for story in self.told)
+
+
+async def send_everything(conn: WebSocketStream, story: Story) -> None:
+    """Send more than all buffers take, and compare with what the peer says it has got."""
+    started = time.monotonic()
+    for number in range(MESSAGES):
+        await conn.send(MESSAGE)
+        if time.monotonic() < started + UNHEARD:
+            story.sent_before_the_end_of_the_pause = number
+    await conn.send("end")
+    story.answer = await conn.receive()
+
+
+async def send_forever(conn: WebSocketStream, story: Story) -> None:
+    """Send until that fails."""
+    try:
+        while True:
+            await conn.send(MESSAGE)
+    finally:
+        story.ended_at = time.monotonic()
+
+
+async def wait_for_messages(conn: WebSocketStream, story: Story) -> None:
+    """Send nothing."""
+    try:
+        async for _message in conn:
+            pass
+    finally:
+        story.ended_at = time.monotonic()
+
+
+WHAT_WE_DO = {
+    PAUSES: send_everything,
+    READS_SLOWLY: send_everything,
+    LISTENS: wait_for_messages,
+    NEVER_READS: send_forever,
+}
+
+
+@dataclass
+class Cast:
+    """Servers and clients on both hosts, for a test."""
+
+    certificates: Path
+    stories: Stories = field(default_factory=Stories)
+
+    def context(self, purpose: ssl.Purpose) -> ssl.SSLContext:
+        context = ssl.create_default_context(purpose, cafile=str(self.certificates / "ca.pem"))
+        if purpose is ssl.Purpose.CLIENT_AUTH:
+            context.load_cert_chain(self.certificates / "cert.pem")
+        return context
+
+    async def play(self, host: FarHost, paths: list[str], group: anyio.abc.TaskGroup) -> None:
+        """Start a connection of each kind for each path."""
+        for tls in (False, True):
+            scheme = "wss" if tls else "ws"
+            client = self.context(ssl.Purpose.SERVER_AUTH) if tls else None
+            server = self.context(ssl.Purpose.CLIENT_AUTH) if tls else None
+            far_port = host.tell("serve", tls=tls)
+            serve = partial(
+                serve_websocket_streams,
+                partial(self.as_server, host, scheme),
+                host.near_address,
+                origins=None,
+                ssl_context=server,
+                ping_interval=INTERVAL,
+                ping_timeout=TIMEOUT,
+            )
+            listener = await group.start(serve)
+            for path in paths:
+                url = f"{scheme}://{host.address}:{far_port}{path}"
+                group.start_soon(partial(self.as_client, host, url, path, client))
+                host.tell("connect", host=host.near_address, port=listener.port, path=path, tls=tls)
+
+    async def as_client(self, host: FarHost, url: str, path: str, context: ssl.SSLContext | None) -> None:
+        with self.stories.tell(f"client of {url}", host.address) as story:
+            async with open_websocket_stream(
+                url, ssl_context=context, ping_interval=INTERVAL, ping_timeout=TIMEOUT
+            ) as conn:
+                await WHAT_WE_DO[path](conn, story)
+            story.clean = conn.close_info is not None and conn.close_info.clean
+
+    async def as_server(self, host: FarHost, scheme: str, request: WebSocketRequest) -> None:
+        path = request.target
+        with self.stories.tell(f"{scheme} server of {path}", host.address) as story:
+            async with request.accept() as conn:
+                await WHAT_WE_DO[path](conn, story)
+            story.clean = conn.close_info is not None and conn.close_info.clean
+
+
+async def until_all_ended(stories: Stories, *, count: int, within: float) -> None:
+    """Wait for the end of so many stories, or for the end of patience: the test looks at each of them."""
+    with anyio.move_on_after(within):
+        while len(stories.told) < count or not stories.all_ended:
+            await anyio.sleep(0.02)
+
+
+@pytest.mark.parametrize("path", [PAUSES, READS_SLOWLY], ids=["pauses", "reads slowly"])
+def test_a_peer_that_does_not_read_lives_and_gets_everything(run: Any, certificates: Path, path: str) -> None:
+    async def main(host: FarHost) -> list[Story]:
+        cast = Cast(certificates)
+        async with anyio.create_task_group() as group:
+            await cast.play(host, [path], group)
+            await until_all_ended(cast.stories, count=4, within=UNHEARD + 10)
+            group.cancel_scope.cancel()
+        return cast.stories.told
+
+    stories = in_a_namespace(partial(run, main), certificates, hosts=1)
+    digest = hashlib.sha256(MESSAGE * MESSAGES).hexdigest()
+    assert {story.name: story.error for story in stories} == {story.name: None for story in stories}
+    assert [story.answer for story in stories] == [digest] * 4
+    assert [story.clean for story in stories] == [True] * 4
+    # The buffers were full: more could not be sent.
+    assert max(story.sent_before_the_end_of_the_pause for story in stories) < MESSAGES - 1
+
+
+def test_a_host_that_vanished_is_found_in_interval_and_timeout(run: Any, certificates: Path) -> None:
+    """With nothing on its way, and with full buffers; in silence, and with a link that is seen to go down."""
+
+    async def main(*hosts: FarHost) -> dict[str, tuple[Story, float]]:
+        cast = Cast(certificates)
+        async with anyio.create_task_group() as group:
+            for host in hosts:
+                await cast.play(host, [LISTENS, NEVER_READS], group)
+            await anyio.sleep(UNHEARD)  # they live so long without reading
+            assert len(cast.stories.told) == 8 * len(hosts)
+            early = [story for story in cast.stories.told if story.ended_at or story.error]
+            vanished_at = {}
+            for host, how in zip(hosts, ["in silence", "link down"], strict=True):
+                vanished_at[host.address] = time.monotonic()
+                host.tell("vanish", how=how)
+            await until_all_ended(cast.stories, count=0, within=PATIENCE + 5)
+            now = time.monotonic()
+            group.cancel_scope.cancel()
+        assert not early, early
+        return {
+            f"{story.name}, {story.address}": (story, (story.ended_at or now) - vanished_at[story.address])
+            for story in cast.stories.told
+        }
+
+    stories = in_a_namespace(partial(run, main), certificates, hosts=2)
+    assert {type(story.error) for story, _ in stories.values()} == {ConnectionBroken}
+    if not knows_rto_max():
+        # The next probe of a closed window may be minutes away: see docs/explanation/keepalive.md.
+        stories = {name: found for name, found in stories.items() if NEVER_READS not in name}
+    late = {name: after for name, (_, after) in stories.items() if after > PATIENCE + SLACK}
+    assert not late
+
+
+def knows_rto_max() -> bool:
+    """Whether the kernel can be told how often to probe."""
+    with socket.socket() as sock:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, 1000)
+        except OSError:
+            return False
+        return True
