@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol.host import normalise_host
-from websocketstream._protocol.url import WebSocketURL, parse_port, parse_url
+from websocketstream._protocol.url import WebSocketURL, for_display, parse_port, parse_url
 
 JAPANESE = "\u5929\u6c17\u306e\u826f\u3044\u65e5"  # the host of web-platform test opening-handshake/003
 
@@ -215,10 +215,28 @@ def test_no_user_info_means_no_authorization(url):
 
 def test_credentials_are_neither_in_repr_nor_in_href():
     """O3 and O15: canaries."""
-    url = parse_url("wss://canary-name:canary-word@h:1/p?q")
+    url = parse_url("wss://canary-name:canary-word@h:1/p?token=1")
     for text in (repr(url), str(url), url.href, url.host_header, f"{url}"):
         assert "canary" not in text
-    assert repr(url) == "WebSocketURL(secure=True, host='h', port=1, target='/p?q')"
+    assert repr(url) == "WebSocketURL('wss://h:1/p?...')"
+    assert str(url) == "wss://h:1/p?..."
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ws://h/p", "ws://h/p"),
+        ("ws://h/p?", "ws://h/p?..."),
+        ("ws://ann:pw@h/p@q?token=x#y", "ws://h/p@q?..."),
+        ("https://h/#access_token=x", "https://h/"),
+        ("https://h#f?g", "https://h"),
+        ("//ann@h", "//h"),
+        ("/p@q", "/p@q"),
+        ("", ""),
+    ],
+)
+def test_what_is_shown_of_a_url_holds_no_secrets(text, shown):
+    assert for_display(text) == shown
 
 
 @pytest.mark.parametrize(
