@@ -316,3 +316,34 @@ def test_no_text_makes_the_parser_raise_anything_but_a_value_error(start, middle
 @pytest.mark.parametrize(("text", "port"), [("0", 0), ("80", 80), ("00080", 80), ("65535", 65535)])
 def test_a_port_is_a_number(text, port):
     assert parse_port(text) == port
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("localhost:8765", "ws://localhost:8765/"),
+        ("localhost:8765/feed", "ws://localhost:8765/feed"),
+        ("localhost:8765?token=secret", "ws://localhost:8765/?..."),
+        ("example.com/feed", "ws://example.com/feed"),
+        ("Example.com", "ws://example.com/"),
+        ("//example.com/feed", "ws://example.com/feed"),
+        ("[::1]:80/", "ws://[::1]/"),
+        ("127.0.0.1:1", "ws://127.0.0.1:1/"),
+    ],
+)
+def test_a_url_without_a_scheme_is_refused_with_what_may_be_meant(text, suggestion):
+    with pytest.raises(ValueError) as caught:
+        parse_url(text)
+    assert str(caught.value) == (
+        f"the URL has no scheme: it must be absolute and start with ws:// or wss://, such as {suggestion}"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["/feed", "ann:pw@host", "ann:123@host", "a b", "", "x:99999", "@", "mailto:ann"]
+)
+def test_nothing_is_suggested_for_what_is_no_host_or_may_hold_a_password(text):
+    with pytest.raises(ValueError) as caught:
+        parse_url(text)
+    assert "such as" not in str(caught.value)
+    assert "pw" not in str(caught.value)

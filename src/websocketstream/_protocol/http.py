@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from .arguments import check_size
 from .url import for_display
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -25,7 +26,11 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 
 @dataclass(frozen=True, slots=True)
 class HandshakeLimits:
-    """Bounds on what the peer may send before the connection is open; sizes in bytes."""
+    """Bounds on what the peer may send before the connection is open; sizes in bytes.
+
+    :raises TypeError: one of them is no int
+    :raises ValueError: one of them is negative, or zero where nothing could be opened then
+    """
 
     head_size: int = 16384  # one head: start line, header fields and line ends
     line_size: int = 8192  # one line of it, without the line end
@@ -33,8 +38,26 @@ class HandshakeLimits:
     interim_responses: int = 8  # 1xx answers before the final one
     rejection_body: int = 65536  # body of a refusal, as it is on the wire
 
+    def __post_init__(self) -> None:
+        for name in ("head_size", "line_size", "header_count"):
+            check_size(name, getattr(self, name))
+        for name in ("interim_responses", "rejection_body"):
+            check_size(name, getattr(self, name), zero=True)
+
 
 DEFAULT_LIMITS = HandshakeLimits()
+
+
+def check_limits(limits: object) -> None:
+    """Insist on a :class:`HandshakeLimits`.
+
+    :raises TypeError: it is something else
+    """
+    if not isinstance(limits, HandshakeLimits):
+        raise TypeError(
+            f"handshake_limits must be a HandshakeLimits, not {type(limits).__name__}: "
+            "write handshake_limits=HandshakeLimits(head_size=32768)"
+        )
 
 
 class Headers(Mapping[str, str]):

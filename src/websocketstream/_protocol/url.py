@@ -94,12 +94,26 @@ _parse_once = lru_cache(maxsize=64)(_parse)  # most programs open the same few a
 
 def _split_scheme(url: str) -> tuple[str, str]:
     match = re.match(r"([A-Za-z][A-Za-z0-9+.\-]*):", url)
-    if match is None:
-        raise ValueError("the URL has no scheme: it must be absolute and start with ws:// or wss://")
-    scheme = match[1].lower()
-    if scheme not in _SECURE:
-        raise ValueError(f"the URL's scheme is {scheme[:40]!r}; use ws, wss, http or https")
-    return scheme, url[match.end() :]
+    scheme = match[1].lower() if match else ""
+    if match and scheme in _SECURE:
+        return scheme, url[match.end() :]
+    if match is None or re.match(
+        r"[0-9]+(?![^/?])", url[match.end() :]
+    ):  # "localhost:8765" has no scheme either
+        raise ValueError(
+            f"the URL has no scheme: it must be absolute and start with ws:// or wss://{_with_scheme(url)}"
+        )
+    raise ValueError(f"the URL's scheme is {scheme[:40]!r}; use ws, wss, http or https")
+
+
+def _with_scheme(url: str) -> str:
+    """Suggest what was meant, unless it may hold a password or is no host at all."""
+    if "@" in url or url.startswith("/") != url.startswith("//"):
+        return ""
+    try:
+        return f", such as {_parse(f'ws://{url}')}"
+    except ValueError:
+        return ""
 
 
 def _check_rest(rest: str) -> None:
