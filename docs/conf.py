@@ -17,6 +17,7 @@ from docutils import nodes  # noqa: E402
 from sphinx.addnodes import pending_xref  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
 from sphinx.environment import BuildEnvironment  # noqa: E402
+from sphinx.pycode import ModuleAnalyzer  # noqa: E402
 
 import websocketstream  # noqa: E402
 
@@ -81,7 +82,19 @@ def hide_private_bases(_app: Sphinx, _name: str, _class: type, _options: object,
     bases[:] = [base for base in bases if not getattr(base, "__module__", "").startswith("websocketstream._")]
 
 
+def find_sources() -> None:
+    """Let autodoc know the order of members: public names claim to be the package's, their source is in its modules."""
+    package = ModuleAnalyzer.for_module("websocketstream")
+    package.analyze()
+    for name in sorted(name for name in sys.modules if name.startswith("websocketstream._")):
+        module = ModuleAnalyzer.for_module(name)
+        module.analyze()
+        package.tagorder.update(module.tagorder)
+        package.attr_docs.update(module.attr_docs)
+
+
 def setup(app: Sphinx) -> None:
     """Let Sphinx ask us for what it does not find, and for what to show of a class's bases."""
+    find_sources()
     app.connect("missing-reference", resolve_public_name)
     app.connect("autodoc-process-bases", hide_private_bases)

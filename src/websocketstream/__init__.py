@@ -33,7 +33,11 @@ from ._server.server import (
     WebSocketListener as WebSocketListener,
     serve_websocket_streams as serve_websocket_streams,
 )
-from ._streams.errors import ConnectionBroken as ConnectionBroken, ConnectionClosed as ConnectionClosed
+from ._streams.errors import (
+    ConnectionBroken as ConnectionBroken,
+    ConnectionClosed as ConnectionClosed,
+    SendAfterClose as SendAfterClose,
+)
 from ._streams.readable import ReadableStream as ReadableStream
 from ._streams.statistics import (
     ConnectionStatistics as ConnectionStatistics,
@@ -61,6 +65,7 @@ __all__ = [
     "ReadableStream",
     "Request",
     "Response",
+    "SendAfterClose",
     "WebSocketError",
     "WebSocketListener",
     "WebSocketRequest",
@@ -70,3 +75,9 @@ __all__ = [
     "open_websocket_stream",
     "serve_websocket_streams",
 ]
+
+# Tracebacks, `repr` and pickles name what is public by where users import it from, not by where it happens to be written.
+for _public in map(globals().__getitem__, __all__):
+    if not isinstance(_public, str):
+        _public.__module__ = __name__
+del _public

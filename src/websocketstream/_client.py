@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from anyio import EndOfStream, aclose_forcefully, move_on_after
-from anyio.abc import AnyByteStream
+from anyio.abc import AnyByteStream, ByteStream, ObjectStream
 from anyio.streams.tls import TLSAttribute
 
 from ._network.any_stream import TRANSPORT_ERRORS, receive_some, send_all
@@ -24,7 +24,8 @@ from ._protocol.client_handshake import ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
 from ._protocol.errors import ConnectFailed, HandshakeTimeout
-from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Response
+from ._protocol.host import bracketed, normalise_host
+from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Response, check_limits
 from ._protocol.url import WebSocketURL, parse_url
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
@@ -66,8 +67,8 @@ def open_websocket_stream(
     :param protocols: the subprotocols to offer, in order of preference
     :param headers: further header fields of the request, a mapping or pairs
     :param origin: the value of the ``Origin`` header field, none by default
-    :param ssl_context: for ``wss://``; by default certificates are verified and ALPN offers ``http/1.1``
-    :param server_hostname: the name the certificate must have, by default the URL's host
+    :param ssl_context: for ``wss://`` only; by default certificates are verified and ALPN offers ``http/1.1``
+    :param server_hostname: for ``wss://`` only; the name the certificate must have, by default the URL's host
     :param proxy: ``http://``, ``socks4://`` or ``socks5://`` URL of a proxy (needs the ``proxy`` extra); the
         environment is not looked at
     :param compression: offer permessage-deflate; a :class:`Compression` says how
@@ -91,6 +92,10 @@ def open_websocket_stream(
     """
     parsed = parse_url(url)
     deflate = check_compression(compression)
+    check_limits(handshake_limits)
+    _check_tls(parsed, ssl_context, server_hostname)
+    if stream is not None and not isinstance(stream, (ByteStream, ObjectStream)):
+        raise TypeError(f"stream must be an anyio byte stream, not {type(stream).__name__}")
     handshake = ClientHandshake(
         parsed,
         protocols=protocols,
@@ -118,12 +123,35 @@ def open_websocket_stream(
         options,
         deflate,
         ssl_context,
-        server_hostname or parsed.host.rstrip("."),
+        _certificate_name(server_hostname or parsed.host),
         proxy,
         open_timeout,
         stream,
     )
     return StreamBlock(opening.open)
+
+
+def _check_tls(url: WebSocketURL, context: object, server_hostname: object) -> None:
+    """Complain about arguments that TLS cannot use, and about those that nothing would use."""
+    if context is not None and not isinstance(context, ssl.SSLContext):
+        raise TypeError(
+            f"ssl_context must be an ssl.SSLContext or None, not {type(context).__name__}; "
+            "a wss:// URL is enough for TLS with verified certificates"
+        )
+    if server_hostname is not None and not isinstance(server_hostname, str):
+        raise TypeError(f"server_hostname must be a str or None, not {type(server_hostname).__name__}")
+    if server_hostname == "":
+        raise ValueError("server_hostname is empty; None takes the URL's host")
+    for name, value in (("ssl_context", context), ("server_hostname", server_hostname)):
+        if value is not None and not url.secure:
+            raise ValueError(f"{name} is for TLS, and {url} has none: use wss:// instead of ws://")
+
+
+def _certificate_name(host: str) -> str:
+    try:
+        return normalise_host(bracketed(host)).rstrip(".")
+    except ValueError as exc:
+        raise ValueError(f"server_hostname is no host name or address: {exc}") from None
 
 
 @dataclass(slots=True)

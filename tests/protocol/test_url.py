@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol.host import normalise_host
-from websocketstream._protocol.url import WebSocketURL, parse_port, parse_url
+from websocketstream._protocol.url import WebSocketURL, for_display, parse_port, parse_url
 
 JAPANESE = "\u5929\u6c17\u306e\u826f\u3044\u65e5"  # the host of web-platform test opening-handshake/003
 
@@ -215,10 +215,28 @@ def test_no_user_info_means_no_authorization(url):
 
 def test_credentials_are_neither_in_repr_nor_in_href():
     """O3 and O15: canaries."""
-    url = parse_url("wss://canary-name:canary-word@h:1/p?q")
+    url = parse_url("wss://canary-name:canary-word@h:1/p?token=1")
     for text in (repr(url), str(url), url.href, url.host_header, f"{url}"):
         assert "canary" not in text
-    assert repr(url) == "WebSocketURL(secure=True, host='h', port=1, target='/p?q')"
+    assert repr(url) == "WebSocketURL('wss://h:1/p?...')"
+    assert str(url) == "wss://h:1/p?..."
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ws://h/p", "ws://h/p"),
+        ("ws://h/p?", "ws://h/p?..."),
+        ("ws://ann:pw@h/p@q?token=x#y", "ws://h/p@q?..."),
+        ("https://h/#access_token=x", "https://h/"),
+        ("https://h#f?g", "https://h"),
+        ("//ann@h", "//h"),
+        ("/p@q", "/p@q"),
+        ("", ""),
+    ],
+)
+def test_what_is_shown_of_a_url_holds_no_secrets(text, shown):
+    assert for_display(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -298,3 +316,34 @@ def test_no_text_makes_the_parser_raise_anything_but_a_value_error(start, middle
 @pytest.mark.parametrize(("text", "port"), [("0", 0), ("80", 80), ("00080", 80), ("65535", 65535)])
 def test_a_port_is_a_number(text, port):
     assert parse_port(text) == port
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("localhost:8765", "ws://localhost:8765/"),
+        ("localhost:8765/feed", "ws://localhost:8765/feed"),
+        ("localhost:8765?token=secret", "ws://localhost:8765/?..."),
+        ("example.com/feed", "ws://example.com/feed"),
+        ("Example.com", "ws://example.com/"),
+        ("//example.com/feed", "ws://example.com/feed"),
+        ("[::1]:80/", "ws://[::1]/"),
+        ("127.0.0.1:1", "ws://127.0.0.1:1/"),
+    ],
+)
+def test_a_url_without_a_scheme_is_refused_with_what_may_be_meant(text, suggestion):
+    with pytest.raises(ValueError) as caught:
+        parse_url(text)
+    assert str(caught.value) == (
+        f"the URL has no scheme: it must be absolute and start with ws:// or wss://, such as {suggestion}"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["/feed", "ann:pw@host", "ann:123@host", "a b", "", "x:99999", "@", "mailto:ann"]
+)
+def test_nothing_is_suggested_for_what_is_no_host_or_may_hold_a_password(text):
+    with pytest.raises(ValueError) as caught:
+        parse_url(text)
+    assert "such as" not in str(caught.value)
+    assert "pw" not in str(caught.value)

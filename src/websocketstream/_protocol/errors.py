@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from .close import CloseCode, check_close
+from .http import Headers, Response, quoted, text_of
+from .url import for_display
 
-if TYPE_CHECKING:
-    from .http import Headers, Response
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class WebSocketError(Exception):
@@ -25,6 +26,19 @@ class WebSocketError(Exception):
     def __init__(self, message: str = "", *, close_code: int | None = None, reason: str = "") -> None:
         super().__init__(message)
         self.close_code, self.reason = check_close(close_code, reason)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is pickled and copied as a call of its class with its args, which are not what ours are made of.
+        state = dict(vars(self))
+        if isinstance(self, OSError) and self.errno is not None:
+            state["errno"] = self.errno
+        return _restore, (type(self), self.args), state
+
+
+def _restore(error_type: type[WebSocketError], args: tuple[Any, ...]) -> WebSocketError:
+    error = error_type.__new__(error_type)
+    error.args = args
+    return error
 
 
 class HandshakeError(WebSocketError):
@@ -48,9 +62,7 @@ class HandshakeRejected(HandshakeError):
     """The server answered the opening handshake with something else than 101 (rule H3; redirects are not followed)."""
 
     def __init__(self, response: Response) -> None:
-        super().__init__(
-            f"server rejected the WebSocket handshake: HTTP {response.status} {response.reason}".rstrip()
-        )
+        super().__init__(f"server rejected the WebSocket handshake: {_summary(response)}")
         self.response = response
 
     @property
@@ -72,6 +84,19 @@ class HandshakeRejected(HandshakeError):
     def truncated(self) -> bool:
         """Whether the body was longer than what was kept."""
         return self.response.truncated
+
+
+def _summary(response: Response) -> str:
+    """Say what the server said, short and safe to print; what is secret in a URL is left out."""
+    parts = [f"HTTP {response.status}"]
+    if response.reason:
+        parts[0] += f" {quoted(response.reason)[1:-1]}"
+    if response.status in _REDIRECTS and "location" in response.headers:
+        target = for_display(response.headers["location"])
+        parts.append(f"it points to {quoted(target)}, and redirects are not followed")
+    elif text := text_of(response):
+        parts.append(quoted(text))
+    return ": ".join(parts)
 
 
 class HandshakeTimeout(HandshakeError, TimeoutError):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from .arguments import check_size
+from .url import for_display
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Fields: TypeAlias = list[tuple[bytes, bytes]]
@@ -16,12 +20,17 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
 # RFC 9110 5.5: every control character but the tab is invalid in a value; CR, LF and NUL are how heads get split.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
+_URLS = frozenset({"location", "referer"})
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 
 
 @dataclass(frozen=True, slots=True)
 class HandshakeLimits:
-    """Bounds on what the peer may send before the connection is open; sizes in bytes."""
+    """Bounds on what the peer may send before the connection is open; sizes in bytes.
+
+    :raises TypeError: one of them is no int
+    :raises ValueError: one of them is negative, or zero where nothing could be opened then
+    """
 
     head_size: int = 16384  # one head: start line, header fields and line ends
     line_size: int = 8192  # one line of it, without the line end
@@ -29,8 +38,26 @@ class HandshakeLimits:
     interim_responses: int = 8  # 1xx answers before the final one
     rejection_body: int = 65536  # body of a refusal, as it is on the wire
 
+    def __post_init__(self) -> None:
+        for name in ("head_size", "line_size", "header_count"):
+            check_size(name, getattr(self, name))
+        for name in ("interim_responses", "rejection_body"):
+            check_size(name, getattr(self, name), zero=True)
+
 
 DEFAULT_LIMITS = HandshakeLimits()
+
+
+def check_limits(limits: object) -> None:
+    """Insist on a :class:`HandshakeLimits`.
+
+    :raises TypeError: it is something else
+    """
+    if not isinstance(limits, HandshakeLimits):
+        raise TypeError(
+            f"handshake_limits must be a HandshakeLimits, not {type(limits).__name__}: "
+            "write handshake_limits=HandshakeLimits(head_size=32768)"
+        )
 
 
 class Headers(Mapping[str, str]):
@@ -82,8 +109,13 @@ class Headers(Mapping[str, str]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        shown = {name: "..." if name in _SECRET else self[name] for name in self}
+        shown = {name: self._shown(name) for name in self}
         return f"{type(self).__name__}({shown!r})"
+
+    def _shown(self, name: str) -> str:
+        if name in _SECRET:
+            return "..."
+        return for_display(self[name]) if name in _URLS else self[name]
 
 
 def _index(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
@@ -106,12 +138,18 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A client's opening handshake, checked (RFC 6455 section 4.2.1)."""
+    """A client's opening handshake, checked (RFC 6455 section 4.2.1); ``repr`` does not show the query."""
 
     target: str  # path and query as received, not decoded
     headers: Headers
     protocols: tuple[str, ...] = ()  # what the client offers, in its order of preference
     origin: str | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(target={for_display(self.target)!r}, headers={self.headers!r}, "
+            f"protocols={self.protocols!r}, origin={self.origin!r})"
+        )
 
     @property
     def path(self) -> str:
@@ -227,3 +265,22 @@ def excerpt(data: bytes | bytearray) -> str:
     """Show foreign bytes in a message: escaped, at most 100 characters."""
     text = repr(bytes(data[:100]))[2:-1]
     return text if len(text) <= 100 and len(data) <= 100 else f"{text[:97]}..."
+
+
+def quoted(text: str) -> str:
+    """Show foreign text in a message: in quotes, escaped where it is not printable, at most 100 characters."""
+    shown = repr(text[:101])[1:-1].replace("\\'", "'").replace('"', '\\"')
+    return f'"{shown}"' if len(shown) <= 100 else f'"{shown[:97]}..."'
+
+
+def text_of(response: Response) -> str:
+    """Return the beginning of a body as one line; nothing where it is no text."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        return ""
+    beginning = response.body[:400]
+    try:
+        # What is cut in the middle of a character is still text.
+        text = codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) < 400)
+    except UnicodeDecodeError:
+        return ""
+    return " ".join(text.split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
@@ -22,19 +22,28 @@ _ESCAPE_HINT = 'in a user name or password write "/", "?", "#" and "@" percent-e
 
 @dataclass(frozen=True, slots=True)
 class WebSocketURL:
-    """A parsed URL: everything is ASCII and normalised, and neither ``repr`` nor :attr:`href` shows credentials."""
+    """A parsed URL: everything is ASCII and normalised.
+
+    Neither ``repr`` nor ``str`` shows credentials or what the query says, which may be a token.
+    """
 
     secure: bool
     host: str  # A-label name or address; IPv6 without brackets
     port: int
     target: str  # path and query, never empty
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
+    username: str | None = None
+    password: str | None = None
 
     @property
     def href(self) -> str:
-        """The URL in normal form (rule U6), without user name and password so that it is fit for logs."""
+        """The URL in normal form (rule U6), without user name and password."""
         return f"{'wss' if self.secure else 'ws'}://{self.host_header}{self.target}"
+
+    def __str__(self) -> str:
+        return for_display(self.href)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
     @property
     def host_header(self) -> str:
@@ -48,6 +57,13 @@ class WebSocketURL:
         if self.username is None:
             return None
         return b"Basic " + base64.b64encode(f"{self.username}:{self.password or ''}".encode())
+
+
+def for_display(url: str) -> str:
+    """Return a URL, or a part of one, as it may stand in a log: without user info and without what its query says."""
+    before, mark, _ = url.partition("#")[0].partition("?")
+    before = re.sub(r"^([^/]*//)[^/]*@", r"\1", before)
+    return f"{before}?..." if mark else before
 
 
 def parse_url(url: str) -> WebSocketURL:
@@ -78,12 +94,26 @@ _parse_once = lru_cache(maxsize=64)(_parse)  # most programs open the same few a
 
 def _split_scheme(url: str) -> tuple[str, str]:
     match = re.match(r"([A-Za-z][A-Za-z0-9+.\-]*):", url)
-    if match is None:
-        raise ValueError("the URL has no scheme: it must be absolute and start with ws:// or wss://")
-    scheme = match[1].lower()
-    if scheme not in _SECURE:
-        raise ValueError(f"the URL's scheme is {scheme[:40]!r}; use ws, wss, http or https")
-    return scheme, url[match.end() :]
+    scheme = match[1].lower() if match else ""
+    if match and scheme in _SECURE:
+        return scheme, url[match.end() :]
+    if match is None or re.match(
+        r"[0-9]+(?![^/?])", url[match.end() :]
+    ):  # "localhost:8765" has no scheme either
+        raise ValueError(
+            f"the URL has no scheme: it must be absolute and start with ws:// or wss://{_with_scheme(url)}"
+        )
+    raise ValueError(f"the URL's scheme is {scheme[:40]!r}; use ws, wss, http or https")
+
+
+def _with_scheme(url: str) -> str:
+    """Suggest what was meant, unless it may hold a password or is no host at all."""
+    if "@" in url or url.startswith("/") != url.startswith("//"):
+        return ""
+    try:
+        return f", such as {_parse(f'ws://{url}')}"
+    except ValueError:
+        return ""
 
 
 def _check_rest(rest: str) -> None:

@@ -31,8 +31,9 @@ class SendAfterClose(ConnectionClosed, BrokenResourceError):
 class ConnectionBroken(WebSocketError, BrokenResourceError):
     """The connection ended in any other way than by a complete closing handshake (rules X3-X5).
 
-    ``close_code`` is what the peer said, 1006 when it said nothing; ``sent_code`` is the code of the Close frame by
-    which we failed the connection, None when it was not us who did.
+    ``close_code`` is what the peer said, 1006 when it said nothing; ``sent_code`` is the code of the Close frame that
+    we sent because of this error, None when none went out: it was not us who ended the connection, or it could not be
+    sent any more.
     """
 
     sent_code: int | None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from .._protocol.arguments import check_seconds, check_size
 from .._protocol.codec import CodecLimits
 from .._protocol.deflate import Compression
+
+__all__ = ["StreamOptions", "check_compression", "check_seconds", "check_size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +38,6 @@ class StreamOptions:
     def limits(self) -> CodecLimits:
         """The part of the options that the codec enforces."""
         return CodecLimits(max_message_size=self.max_message_size, max_fragments=self.max_fragments)
-
-
-def check_size(name: str, value: object) -> None:
-    """Insist on a positive int.
-
-    :raises TypeError: it is no int
-    :raises ValueError: it is not positive
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}")
-
-
-def check_seconds(name: str, value: object, *, zero: bool = True) -> None:
-    """Insist on a finite number of seconds.
-
-    :raises TypeError: it is no number
-    :raises ValueError: it is negative, infinite or not a number (or zero, where that makes no sense)
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-        raise ValueError(
-            f"{name} must be a {'' if zero else 'positive '}finite number of seconds, not {value}"
-        )
 
 
 def check_compression(value: bool | Compression) -> Compression | None:
