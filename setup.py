@@ -10,7 +10,7 @@ import sysconfig
 from setuptools import Extension, setup
 
 # Modules, and what they depend on beside their own source.
-MODULES = {"_protocol._compiled": ["_protocol/_compiled.h"], "_streams._inbox": []}
+MODULES = {"_protocol._compiled": ["_protocol/_compiled.h"]}
 
 
 def extensions() -> list[Extension]:

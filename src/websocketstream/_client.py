@@ -16,7 +16,6 @@ from anyio.abc import AnyByteStream, ByteStream, ObjectStream
 from anyio.streams.tls import TLSAttribute
 
 from ._network.any_stream import TRANSPORT_ERRORS, receive_some, send_all
-from ._network.backend import current_backend
 from ._network.dial import dial
 from ._network.proxy import check_proxy, connect_through
 from ._network.tls import wrap_tls
@@ -29,7 +28,8 @@ from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Respon
 from ._protocol.url import WebSocketURL, parse_url
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
-from ._streams.stream import StreamBlock, WebSocketStream
+from ._streams.block import StreamBlock
+from ._streams.stream import WebSocketStream
 
 REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here
 
@@ -169,14 +169,14 @@ class _Opening:
     given: AnyByteStream | None
     stage: str = ""
 
-    async def open(self) -> WebSocketStream:
+    async def open(self) -> tuple[Connection, WebSocketStream]:
         with move_on_after(math.inf if self.open_timeout is None else self.open_timeout):
             return await self._open()
         raise HandshakeTimeout(
             f"{self.url.href} was not open within open_timeout={self.open_timeout} s: timed out while {self.stage}"
         )
 
-    async def _open(self) -> WebSocketStream:
+    async def _open(self) -> tuple[Connection, WebSocketStream]:
         stream = await self._connect()
         try:
             if self.url.secure and not _is_tls(stream):
@@ -195,10 +195,9 @@ class _Opening:
             ),
             server=False,
             options=self.options,
-            backend=current_backend(),
             early_data=self.handshake.trailing_data,
         )
-        return WebSocketStream(
+        return connection, WebSocketStream(
             connection,
             url=self.url.href,
             protocol=self.handshake.protocol,

@@ -19,12 +19,12 @@ from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event
 from anyio.abc import AnyByteStream, ByteStream
 from anyio.lowlevel import checkpoint
 
-from ._network.backend import current_backend
 from ._protocol.deflate import Compression, DeflateParameters
 from ._protocol.engine import make_codec
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression
-from ._streams.stream import StreamBlock, WebSocketStream
+from ._streams.block import StreamBlock
+from ._streams.stream import WebSocketStream
 
 __all__ = ["MemoryByteStream", "memory_byte_stream_pair", "websocket_stream_pair"]
 
@@ -178,9 +178,9 @@ def over_stream(
     checked = StreamOptions(**options)
     deflate = None if compression is None else DeflateParameters()
 
-    async def open_stream() -> WebSocketStream:
+    async def open_stream() -> tuple[Connection, WebSocketStream]:
         codec = make_codec(client=not server, limits=checked.limits, deflate=deflate, compression=compression)
-        connection = Connection(stream, codec, server=server, options=checked, backend=current_backend())
-        return WebSocketStream(connection, url="ws://memory/")
+        connection = Connection(stream, codec, server=server, options=checked)
+        return connection, WebSocketStream(connection, url="ws://memory/")
 
     return StreamBlock(open_stream)

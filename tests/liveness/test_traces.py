@@ -10,7 +10,7 @@ import traces
 from traces import Sample, info_at
 
 from websocketstream._network.tcp import read_tcp_info
-from websocketstream._protocol.liveness import TcpReport, patience_left
+from websocketstream._protocol.keepalive import TcpReport, patience_left
 
 
 def report_at(trace: list[Sample], at: float) -> TcpReport:

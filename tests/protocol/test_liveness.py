@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from websocketstream._protocol.liveness import TcpReport, patience_left, seconds_between_questions
+from websocketstream._protocol.keepalive import TcpReport, patience_left, seconds_between_questions
 
 INTERVAL, TIMEOUT = 20, 20
 

@@ -39,6 +39,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._reading = True  # so is the transport, that is
         self._arrival: Signal | None = None  # for who waits in `receive`
         self._usable = True
+        self._resuming = False  # the transport has not finished yet what it was doing
         self._many = BUSY_BYTES  # a read that brings so many was a large one
         self._busy = False  # whether the last one was
         self._pass = -1  # in which that was
@@ -69,7 +70,11 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._congest()
 
     def resume_writing(self) -> None:
-        self._decongest()
+        self._resuming = True
+        try:
+            self._decongest()
+        finally:
+            self._resuming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._usable = False
@@ -225,7 +230,10 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._usable = False
         self._deliver = _discard
         self._arrived()
-        self._transport.abort()
+        if self._resuming:
+            self._loop.call_soon(self._transport.abort)  # asyncio's would otherwise end twice
+        else:
+            self._transport.abort()
 
 
 def _discard(data: Buffer) -> None:

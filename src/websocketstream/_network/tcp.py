@@ -13,7 +13,7 @@ import sys
 from anyio import TypedAttributeProvider
 from anyio.abc import SocketAttribute
 
-from .._protocol.liveness import TcpReport
+from .._protocol.keepalive import TcpReport
 
 # linux/tcp.h, struct tcp_info. Newer kernels have it longer, older ones shorter: what they do not have yet counts as 0.
 _TCP_INFO_SIZE = 148

@@ -88,3 +88,10 @@ def _may_send(code: int, server: bool) -> bool:
 def truncate_reason(reason: str) -> str:
     """Cut a reason to what fits a Close frame, on a character and not on a byte (RFC 6455 section 5.5)."""
     return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
+
+
+def describe(info: CloseInfo) -> str:
+    """Say a close code and reason in words that are safe to print."""
+    if info.code == CloseCode.NO_STATUS_RECEIVED:
+        return "no code"
+    return f"code {info.code}" + (f" and reason {info.reason!r}" if info.reason else "")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_bytes
 
 # A deadline noticed this late (seconds) says that the whole program stood still (a blocked loop, a suspended laptop):
@@ -23,8 +23,13 @@ _LATE = 0.5
 _SECOND_LOOK = 1.0
 # The slowest reader that is not given up, in bytes per second: what lies in the buffers of its system is read in time.
 SLOWEST_READER = 2**14
-# While TCP is asked instead of the peer, it is asked so many times within the shorter of interval and timeout.
-_LOOKS = 4
+# How often TCP gets to ask, unheard, before a host is given up. The system gives up by itself after 15 questions
+# (net.ipv4.tcp_retries2): with eight it does not forestall us.
+_QUESTIONS = 8
+# What Linux takes for the longest time between two questions (TCP_RTO_MAX_MS), in seconds.
+_OFTENEST, _RAREST = 1.0, 120.0
+# The figures of TCP_INFO advance in steps of a clock tick, up to 10 ms; a timer that is as fine would spin.
+_TICK = 0.01
 
 
 class Action(enum.Enum):
@@ -37,16 +42,41 @@ class Action(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class TcpReport:
-    """What TCP knows of the peer's host.
+    """What the system's TCP knows about the other host; docs/explanation/keepalive.md has the figures.
 
-    :param waiting: bytes of ours are unsent or unacknowledged in the system's buffers
-    :param unanswered: TCP has asked (a retransmission, a probe of the closed window) and has had no answer yet
-    :param silent_for: seconds since the last acknowledgement of any kind
+    :ivar waiting: bytes of ours are unsent or unacknowledged in the system's buffers
+    :ivar unanswered: TCP has sent two packets in a row that ask for an answer, and has had none
+    :ivar silent_for: how long ago (seconds) the last acknowledgement, of whatever kind, arrived
     """
 
     waiting: bool
     unanswered: bool
     silent_for: float
+
+
+def seconds_between_questions(ping_interval: float, ping_timeout: float) -> float:
+    """How often TCP has to ask, so that a host that vanished is found in ``ping_interval + ping_timeout``."""
+    return min(max((ping_interval + ping_timeout) / _QUESTIONS, _OFTENEST), _RAREST)
+
+
+def patience_left(
+    report: TcpReport, ping_interval: float, ping_timeout: float, reading_time: float = 0.0
+) -> float:
+    """Say for how many seconds a peer may go on owing a pong before TCP is asked again; 0 when its host is gone.
+
+    To be called when a ping was written ``ping_timeout`` ago, or earlier, and nothing has arrived since. The peer may
+    have ``reading_time`` seconds of reading to do before it comes to the ping.
+    """
+    # An acknowledgement is as good a sign of life as any byte that arrives. While bytes of ours wait, the pong may have
+    # to wait as well, so TCP's silence alone counts. Otherwise the other host has had the ping since that last
+    # acknowledgement at the latest, and its application has `ping_timeout` for the pong.
+    allowed = ping_interval + ping_timeout if report.waiting else ping_timeout + reading_time
+    if report.silent_for < allowed:
+        return max(allowed - report.silent_for, _TICK)
+    # Silence proves nothing as long as TCP has not asked: without TCP_RTO_MAX_MS it asks every two minutes at worst.
+    if report.waiting and not report.unanswered:
+        return max(min(1.0, ping_timeout / 4), _TICK)
+    return 0.0
 
 
 class PendingPing:
@@ -144,11 +174,6 @@ class Keepalive:
             return self._heard_at + self._interval
         return self._pinged_at + self._timeout
 
-    @property
-    def look_every(self) -> float:
-        """How often (seconds) TCP is asked when the peer's pong does not come."""
-        return min(self._interval, self._timeout) / _LOOKS
-
     def heard(self, now: float, written: int = 0) -> None:
         """Take note of inbound bytes, at a time when we have written so many bytes in all."""
         self._heard_at = now
@@ -193,25 +218,29 @@ class Keepalive:
         if self._next_look is None and now - due > _LATE:
             self._next_look = now + _SECOND_LOOK
             return Action.WAIT
-        report = tcp()
-        if unsent or (report is not None and report.waiting):
-            return self._judge_host(report, now)
-        overdue_at = self._pinged_at + self._timeout + (written - self._written_before) / SLOWEST_READER
-        if now < overdue_at:
-            self._next_look = min(overdue_at, now + self.look_every)
+        left = self._patience_left(now, tcp(), unsent, (written - self._written_before) / SLOWEST_READER)
+        if left > 0:
+            self._next_look = now + left
             return Action.WAIT
-        self.verdict = f"the peer did not answer a ping within ping_timeout={self._timeout} s"
         return Action.GIVE_UP
 
-    def _judge_host(self, report: TcpReport | None, now: float) -> Action:
-        if report is not None and report.unanswered and report.silent_for >= self._timeout:
-            self.verdict = (
-                f"the peer's host is gone: its TCP has acknowledged nothing for {report.silent_for:.1f} s "
-                f"(ping_timeout={self._timeout} s)"
-            )
-            return Action.GIVE_UP
-        # It lives, or there is no way to tell: then the system's own time-outs end what is dead. The ping, or its pong, has
-        # not got through yet; the patience with the peer begins when nothing waits any more.
-        self._pinged_at = now
-        self._next_look = now + self.look_every
-        return Action.WAIT
+    def _patience_left(
+        self, now: float, report: TcpReport | None, unsent: bool, reading_time: float
+    ) -> float:
+        self.verdict = f"the peer did not answer a ping within ping_timeout={self._timeout} s"
+        if report is not None:
+            if unsent:
+                report = replace(report, waiting=True)
+            if report.waiting:
+                self.verdict = (
+                    f"the peer's host is gone: it has acknowledged nothing for {report.silent_for:.1f} s "
+                    f"(ping_interval={self._interval} s, ping_timeout={self._timeout} s)"
+                )
+            return patience_left(report, self._interval, self._timeout, reading_time)
+        assert self._pinged_at is not None
+        if unsent:
+            # There is no way to tell a slow peer from a dead one: the system's own time-outs end what is dead. The
+            # patience with the peer begins when nothing waits any more.
+            self._pinged_at = now
+            return self._timeout
+        return self._pinged_at + self._timeout + reading_time - now

@@ -12,7 +12,7 @@ import enum
 import math
 from dataclasses import dataclass
 
-from .close import CloseCode, CloseInfo, truncate_reason
+from .close import CloseCode, CloseInfo, describe, truncate_reason
 from .codec import Close, Failure
 from .state import ENDED, Happening, State, advance
 
@@ -289,10 +289,3 @@ class Life:
     def _advance(self, happening: Happening) -> bool:
         before, self.state = self.state, advance(self.state, happening)
         return self.state is not before
-
-
-def describe(info: CloseInfo) -> str:
-    """Say a close code and reason in words that are safe to print."""
-    if info.code == CloseCode.NO_STATUS_RECEIVED:
-        return "no code"
-    return f"code {info.code}" + (f" and reason {info.reason!r}" if info.reason else "")

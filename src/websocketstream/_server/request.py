@@ -20,8 +20,8 @@ from .._protocol.http import HandshakeLimits, Headers, HeadersLike, Request
 from .._protocol.server_handshake import ServerHandshake
 from .._streams.connection import Connection
 from .._streams.options import StreamOptions
-from .._streams.stream import StreamBlock, WebSocketStream
-from .._streams.tasks import Background
+from .._streams.block import StreamBlock
+from .._streams.stream import WebSocketStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,6 @@ class WebSocketRequest(TypedAttributeProvider):
         handshake: ServerHandshake,
         request: Request,
         options: ServerOptions,
-        background: Background,
         *,
         on_answer: Callable[[Connection | None], None],
     ) -> None:
@@ -54,7 +53,6 @@ class WebSocketRequest(TypedAttributeProvider):
         self._handshake: ServerHandshake | None = handshake  # until it is over
         self._request = request
         self._options = options
-        self._background = background
         self._on_answer = on_answer
 
     def __repr__(self) -> str:
@@ -116,7 +114,7 @@ class WebSocketRequest(TypedAttributeProvider):
         chosen = self.protocol if protocol is None else protocol
         answer = handshake.accept(chosen or None, headers)
         self._handshake = None
-        return StreamBlock(partial(self._open, handshake, answer), self._background)
+        return StreamBlock(partial(self._open, handshake, answer))
 
     async def reject(self, status: int = 403, headers: HeadersLike = (), body: bytes | str = b"") -> None:
         """Answer with an HTTP error and end the connection.
@@ -139,7 +137,7 @@ class WebSocketRequest(TypedAttributeProvider):
         """Whether :meth:`accept` or :meth:`reject` was called."""
         return self._handshake is None
 
-    async def _open(self, handshake: ServerHandshake, answer: bytes) -> WebSocketStream:
+    async def _open(self, handshake: ServerHandshake, answer: bytes) -> tuple[Connection, WebSocketStream]:
         await send_all(self._stream, answer)
         options = self._options
         codec = make_codec(
@@ -153,7 +151,6 @@ class WebSocketRequest(TypedAttributeProvider):
             codec,
             server=True,
             options=options.stream,
-            backend=self._background.backend,
             early_data=handshake.trailing_data,
         )
         self._on_answer(connection)
@@ -165,7 +162,7 @@ class WebSocketRequest(TypedAttributeProvider):
             request=self._request,
         )
         self._request.headers.pack()
-        return stream
+        return connection, stream
 
     def _url(self) -> str:
         return f"{'wss' if self._options.ssl_context else 'ws'}://{self.headers['host']}{self.target}"

@@ -31,12 +31,10 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.stapled import MultiListener
 
 from .._network.accept import accept
-from .._network.backend import current_backend
 from .._network.sockets import wrap_socket
 from .._protocol.deflate import Compression
 from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
 from .._streams.options import StreamOptions, check_compression, check_seconds, check_size
-from .._streams.tasks import Background
 from .request import ServerOptions
 from .visit import Handler, Visit
 
@@ -198,18 +196,13 @@ class _Server:
         self._slots = None if self.max_connections is None else Semaphore(self.max_connections)
         self._visits: set[Visit] = set()
         self._idle = Event()
-        self._background: Background
 
     async def run(self, listener: Listener[Any], task_status: TaskStatus[WebSocketListener]) -> None:
         try:
             async with create_task_group() as handlers:
-                self._background = Background(handlers, current_backend())
-                try:
-                    await self._accept_all(listener, handlers, task_status)
-                    await aclose_forcefully(listener)
-                    await self._finish_handlers()
-                finally:
-                    self._background.stop()
+                await self._accept_all(listener, handlers, task_status)
+                await aclose_forcefully(listener)
+                await self._finish_handlers()
                 handlers.cancel_scope.cancel()
         finally:
             self.stopped.set()
@@ -291,7 +284,7 @@ class _Server:
     # --- one connection
 
     async def _serve(self, stream: AnyByteStream) -> None:
-        visit = Visit(stream, self.handler, self.options, self._background)
+        visit = Visit(stream, self.handler, self.options)
         self._visits.add(visit)
         try:
             await visit.run()

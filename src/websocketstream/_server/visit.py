@@ -17,7 +17,6 @@ from .._protocol.http import Request
 from .._protocol.server_handshake import BadRequest, ServerHandshake
 from .._streams.connection import Connection
 from .._streams.errors import ConnectionBroken, ConnectionClosed
-from .._streams.tasks import Background
 from .request import ServerOptions, WebSocketRequest
 
 logger = logging.getLogger("websocketstream.server")
@@ -28,13 +27,10 @@ Handler = Callable[[WebSocketRequest], Awaitable[object]]
 class Visit:
     """Runs the handler for one accepted byte stream and releases the stream in the end."""
 
-    def __init__(
-        self, stream: AnyByteStream, handler: Handler, options: ServerOptions, background: Background
-    ) -> None:
+    def __init__(self, stream: AnyByteStream, handler: Handler, options: ServerOptions) -> None:
         self._stream = stream
         self._handler = handler
         self._options = options
-        self._background = background
         self._answer_by = CancelScope()  # disarmed by the handler's answer
         self._request: WebSocketRequest | None = None
         self._connection: Connection | None = None
@@ -73,7 +69,7 @@ class Visit:
             await say_and_drain(self._stream, exc.response)
             return
         self._request = WebSocketRequest(
-            self._stream, handshake, request, self._options, self._background, on_answer=self._answered
+            self._stream, handshake, request, self._options, on_answer=self._answered
         )
         del handshake  # which a connection has no use for: the request lets go of it when it is answered
         if self._is_admitted(request.origin):

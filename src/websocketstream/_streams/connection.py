@@ -16,12 +16,12 @@ from anyio.abc import AnyByteStream
 
 from .._network.any_stream import transport_of
 from .._network.loop import EventLoop, Handle, Signal, current_event_loop
-from .._network.tcp import TcpQuestions
+from .._network.tcp import ask_tcp, probe_often
 from .._network.transport import READ_BYTES, Buffer
 from .._protocol.close import CloseInfo, check_close
 from .._protocol.codec import Close, Codec, Event, Failure, Ping, Pong
 from .._protocol.errors import WebSocketError
-from .._protocol.keepalive import Action, Keepalive, Pings
+from .._protocol.keepalive import Action, Keepalive, Pings, TcpReport, seconds_between_questions
 from .._protocol.life import End, Life, Step
 from .._protocol.state import State
 from .budget import Budget
@@ -72,7 +72,6 @@ class Connection:
         )
         self._error: ConnectionBroken | None = None
         self._keepalive: Keepalive | None = None
-        self._tcp: TcpQuestions | None = None
         self._timer: Handle | None = None
         self._timer_at = math.inf
         self._decoding: Handle | None = None  # the turn in which the codec goes on with what it was given
@@ -161,8 +160,9 @@ class Connection:
         if options.ping_interval is not None:
             self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, self.loop.clock())
             if options.ping_timeout is not None:
-                self._tcp = TcpQuestions(self.stream)
-                self._tcp.probe_often(self._keepalive.look_every)
+                probe_often(
+                    self.stream, seconds_between_questions(options.ping_interval, options.ping_timeout)
+                )
         self.inbox.filler = self
         early_data, self._early_data = self._early_data, b""
         try:
@@ -348,7 +348,7 @@ class Connection:
             now,
             written=self.writer.written,
             unsent=self.writer.has_unsent,
-            tcp=self._tcp.ask if self._tcp is not None else _nothing_to_ask,
+            tcp=self._ask_tcp,
         )
         if action is Action.PING:
             if keepalive.ping is not None:
@@ -358,6 +358,9 @@ class Connection:
         elif action is Action.GIVE_UP:
             self._life.give_up(keepalive.verdict, now)
             self._carry_out()
+
+    def _ask_tcp(self) -> TcpReport | None:
+        return ask_tcp(self.stream)
 
     # --- what follows
 
@@ -437,7 +440,3 @@ class Connection:
 
 def _closed_here() -> ClosedResourceError:
     return ClosedResourceError("the connection was closed on this side")
-
-
-def _nothing_to_ask() -> None:
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anyio import BrokenResourceError, EndOfStream
 
-from .._protocol.close import CloseCode, CloseInfo
+from .._protocol.close import CloseCode, CloseInfo, describe
 from .._protocol.errors import WebSocketError
 
 
@@ -43,10 +43,3 @@ class ConnectionBroken(WebSocketError, BrokenResourceError):
         self.close_code: int | None = CloseCode.ABNORMAL_CLOSURE if info is None else info.code
         self.reason: str = "" if info is None else info.reason
         self.sent_code = sent_code
-
-
-def describe(info: CloseInfo) -> str:
-    """Say a close code and reason in words that are safe to print."""
-    if info.code == CloseCode.NO_STATUS_RECEIVED:
-        return "no code"
-    return f"code {info.code}" + (f" and reason {info.reason!r}" if info.reason else "")
