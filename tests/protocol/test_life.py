@@ -100,6 +100,7 @@ HAPPENINGS: dict[str, Callable[[Life, float], object]] = {
     "the peer ends its direction": lambda life, now: life.peer_ended(now),
     "the transport fails": lambda life, now: life.ended("the transport failed", now, OSError("reset")),
     "the keepalive gives up": lambda life, now: life.give_up("no pong", now),
+    "it gives up, and all is stuck": lambda life, now: life.give_up("no pong", now, stuck=True),
     "a bug": lambda life, now: life.broke_down(ValueError("bug"), now),
     "the block is cancelled": lambda life, now: (life.close(1001, "", now), life.hurry(now, 0.5)),
 }
@@ -410,11 +411,21 @@ def test_a_peer_given_up_is_told_and_not_waited_for() -> None:
     driver.tell(HAPPENINGS["the keepalive gives up"])
     assert driver.life.farewell == (1011, "ping timeout")
     assert driver.life.receive_end is End.BROKEN
+    assert driver.releases == 0
+    driver.tell(write_close)
     driver.wait(0)
     assert driver.releases == 1
     assert driver.now == 0
     assert driver.life.reason is not None
     assert driver.life.reason.message == "no pong"
+
+
+def test_a_peer_that_cannot_even_be_told_is_given_up_at_once() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["it gives up, and all is stuck"])
+    driver.wait(0)
+    assert driver.releases == 1
+    assert driver.life.sent_code is None
 
 
 def test_a_bug_is_the_connections_error() -> None:

@@ -118,7 +118,7 @@ async def test_a_block_is_entered_once() -> None:
 
 
 async def test_an_opening_that_fails_leaves_no_task_group() -> None:
-    from websocketstream._streams.stream import StreamBlock
+    from websocketstream._streams.block import StreamBlock
 
     async def fail() -> None:
         raise OSError("no")

@@ -100,7 +100,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         """See :class:`Transport`."""
         if self._paused:
             self._paused = False
-            if self._backlog or self._ended:
+            if self._backlog or self._ended or self._deliver == self._keep:
                 self._loop.call_soon(self._hand_over)
             else:
                 self._read_on()

@@ -141,6 +141,8 @@ class Keepalive:
     """
 
     __slots__ = (
+        "_before_ping",
+        "_forgave",
         "_heard_at",
         "_interval",
         "_next_look",
@@ -159,7 +161,9 @@ class Keepalive:
         self._pinged_at: float | None = None
         self._paused_at: float | None = None
         self._next_look: float | None = None
-        self._written_before = 0  # bytes of ours ever, at the last sign of life: later ones may lie unread before the ping
+        self._forgave = False  # that we were late ourselves
+        self._written_before = 0  # bytes of ours ever, at the last sign of life ...
+        self._before_ping = 0  # ... and from then on to the ping: they may lie unread in front of it
         self.ping: PendingPing | None = None  # the one that is under way for us
         self.verdict: str = ""  # why the peer is given up
 
@@ -170,14 +174,13 @@ class Keepalive:
             return math.inf
         if self._next_look is not None:
             return self._next_look
-        if self._pinged_at is None:
-            return self._heard_at + self._interval
-        return self._pinged_at + self._timeout
+        return self._heard_at + self._interval
 
     def heard(self, now: float, written: int = 0) -> None:
         """Take note of inbound bytes, at a time when we have written so many bytes in all."""
         self._heard_at = now
         self._pinged_at = self._next_look = None
+        self._forgave = False
         self._written_before = written
 
     def pause(self, now: float) -> None:
@@ -190,10 +193,11 @@ class Keepalive:
         if self._paused_at is None:
             return
         stood_still = now - self._paused_at
-        self._paused_at = self._next_look = None
+        self._paused_at = None
         self._heard_at += stood_still
         if self._pinged_at is not None:
             self._pinged_at += stood_still
+            self._next_look = min(now + self._interval, self._pinged_at + self._timeout)
 
     def expired(
         self,
@@ -214,19 +218,25 @@ class Keepalive:
             return Action.WAIT
         if self._pinged_at is None:
             self._pinged_at = now
+            self._before_ping = written - self._written_before
+            # The pong makes the next ping due before this one's time is up, where that is longer than the interval.
+            self._next_look = now + min(self._interval, self._timeout)
             return Action.PING
-        if self._next_look is None and now - due > _LATE:
+        if now < self._pinged_at + self._timeout:
+            self._next_look = min(now + self._interval, self._pinged_at + self._timeout)
+            return Action.WAIT
+        if now - due > _LATE and not self._forgave:
+            self._forgave = True
             self._next_look = now + _SECOND_LOOK
             return Action.WAIT
-        left = self._patience_left(now, tcp(), unsent, (written - self._written_before) / SLOWEST_READER)
+        left = self._patience_left(now, tcp(), unsent)
         if left > 0:
             self._next_look = now + left
             return Action.WAIT
         return Action.GIVE_UP
 
-    def _patience_left(
-        self, now: float, report: TcpReport | None, unsent: bool, reading_time: float
-    ) -> float:
+    def _patience_left(self, now: float, report: TcpReport | None, unsent: bool) -> float:
+        reading_time = self._before_ping / SLOWEST_READER
         self.verdict = f"the peer did not answer a ping within ping_timeout={self._timeout} s"
         if report is not None:
             if unsent:

@@ -64,6 +64,7 @@ class Life:
         "_linger_until",
         "_leaving",
         "_may_hang_up",
+        "_parting_seconds",
         "_peer_ended",
         "_server",
         "_step_taken",
@@ -86,13 +87,14 @@ class Life:
         self._word: Close | Failure | None = None  # the peer's last; the application has not come that far yet
         self._linger_until = math.inf
         self._leaving: tuple[int | None, str] | None = None  # our Close frame, encoded and on its way
+        self._parting_seconds = PARTING_SECONDS
         self._write_error: BaseException | None = None
         self._peer_ended = False
         self._step_taken = Step.GO_ON
         self.state: State = State.OPEN
         self.deadline: float = math.inf  # by then it is released
         self.farewell: tuple[int | None, str] | None = None  # our Close frame, as long as it can be changed
-        self.sent_code: int | None = None  # of our Close frame, once it has left
+        self.sent_code: int | None = None  # of our Close frame, unless it has not left
         self.peer_close: CloseInfo | None = None
         self.reason: Reason | None = None  # why the end is not a clean one
         self.receive_end: End | None = None
@@ -133,23 +135,25 @@ class Life:
 
     def close_begun(self) -> None:
         """Our Close frame is on its way, and will be the only one."""
-        self._leaving, self.farewell = self.farewell, None
+        if self.farewell is not None:
+            self._leaving, self.farewell = self.farewell, None
+            self.sent_code = self._leaving[0]
 
     def close_written(self, now: float) -> None:
         """Our Close frame has left."""
         if self._leaving is None:
             return
-        self.sent_code, self._leaving = self._leaving[0], None
+        self._leaving = None
         self._advance(Happening.CLOSE_WRITTEN)
         if self._all_is_said:
-            self._limit(now + PARTING_SECONDS)
+            self._limit(now + self._parting_seconds)
             if self._peer_ended:
                 self._advance(Happening.END)
 
     def write_failed(self, error: BaseException, now: float) -> None:
         """The transport takes no more bytes; what the peer sent before may still say why."""
         self._write_error = self._write_error or error
-        self.farewell = self._leaving = None
+        self._drop_farewell()
         self._limit(now + LAST_WORDS_SECONDS)
         if self.state is State.CLOSE_RECEIVED or self.state is State.FAILING:
             self.ended("the transport failed", now)
@@ -169,10 +173,12 @@ class Life:
                 self.farewell = code, truncate_reason(message if say is None else say)
             self._limit(now + min(PARTING_SECONDS, self._close_timeout))
 
-    def give_up(self, message: str, now: float) -> None:
-        """The peer's host is gone, or the peer does not answer: it is told, and not waited for."""
+    def give_up(self, message: str, now: float, *, stuck: bool = False) -> None:
+        """The peer's host is gone, or the peer does not answer: it is told, if nothing is stuck, and not waited for."""
+        self._parting_seconds = 0.0
         self.fail(CloseCode.INTERNAL_ERROR, message, now, say="ping timeout")
-        self._limit(now)
+        if stuck or self._all_is_said:
+            self._limit(now)
 
     def broke_down(self, bug: BaseException, now: float) -> None:
         """A bug of ours, or of a transport: an error of the connection, and of nobody else."""
@@ -189,8 +195,7 @@ class Life:
         """The transport has ended, or nothing more may be expected of it."""
         self.caught_up(now)
         self._break(message, cause or self._write_error)
-        self.farewell = self._leaving = None
-        self._advance(Happening.FAIL)
+        self._drop_farewell()
         self._advance(Happening.END)
 
     def hurry(self, now: float, seconds: float) -> None:
@@ -274,6 +279,11 @@ class Life:
         self._limit(now + (PARTING_SECONDS if self._all_is_said else self._close_timeout))
         if self._write_error is not None and self.state is State.CLOSE_RECEIVED:
             self.ended("the transport failed", now)
+
+    def _drop_farewell(self) -> None:
+        if self._leaving is not None:
+            self.sent_code = None
+        self.farewell = self._leaving = None
 
     def _break(self, message: str, cause: BaseException | None = None) -> None:
         if self.state is State.CLOSE_EXCHANGED or self.state in ENDED:

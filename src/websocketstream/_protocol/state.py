@@ -27,22 +27,26 @@ class Happening(enum.Enum):
     CLOSE = "we start the closing handshake"
     CLOSE_WRITTEN = "our Close frame has left"
     PEER_CLOSE = "the peer's Close frame arrives"
-    FAIL = "protocol error, time-out or transport failure"
-    END = "the transport has ended"
+    FAIL = "the peer breaks a rule, or is given up"
+    END = "the transport has ended, or its time is up"
 
 
 TRANSITIONS: dict[tuple[State, Happening], State] = {
     (State.OPEN, Happening.CLOSE): State.CLOSING,
     (State.OPEN, Happening.PEER_CLOSE): State.CLOSE_RECEIVED,
     (State.OPEN, Happening.FAIL): State.FAILING,
+    (State.OPEN, Happening.END): State.BROKEN,
     (State.CLOSING, Happening.CLOSE_WRITTEN): State.CLOSE_SENT,
     (State.CLOSING, Happening.PEER_CLOSE): State.CLOSE_RECEIVED,
     (State.CLOSING, Happening.FAIL): State.FAILING,
+    (State.CLOSING, Happening.END): State.BROKEN,
     (State.CLOSE_SENT, Happening.PEER_CLOSE): State.CLOSE_EXCHANGED,
     (State.CLOSE_SENT, Happening.FAIL): State.FAILING,
+    (State.CLOSE_SENT, Happening.END): State.BROKEN,
     (State.CLOSE_RECEIVED, Happening.CLOSE_WRITTEN): State.CLOSE_EXCHANGED,
     # Our answer did not get out: unclean, though the peer's code is known (rule L3b).
     (State.CLOSE_RECEIVED, Happening.FAIL): State.FAILING,
+    (State.CLOSE_RECEIVED, Happening.END): State.BROKEN,
     # Whatever the transport does once both Close frames are exchanged, the close was clean (rule L2).
     (State.CLOSE_EXCHANGED, Happening.END): State.CLOSED,
     (State.FAILING, Happening.END): State.BROKEN,

@@ -230,7 +230,7 @@ class Connection:
 
     def failed(self, error: Exception) -> None:
         """Take note that the transport is no more."""
-        self._life.ended("the transport failed", self.loop.clock(), error)
+        self._life.ended("the transport failed", self.loop.clock(), error.__cause__ or error)
         self._carry_out()
 
     # --- from bytes to messages
@@ -356,7 +356,7 @@ class Connection:
             keepalive.ping = self.pings.start(self.loop.stopwatch())
             self.writer.ping(keepalive.ping.payload)
         elif action is Action.GIVE_UP:
-            self._life.give_up(keepalive.verdict, now)
+            self._life.give_up(keepalive.verdict, now, stuck=self._transport.congested)
             self._carry_out()
 
     def _ask_tcp(self) -> TcpReport | None:
