@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CLONE_NEWNET = 0x40000000  # sched.h; os.unshare() is there from Python 3.12 on
+
+
+TCP_RTO_MAX_MS = 44  # linux/tcp.h
 
 
 class Link(NamedTuple):
@@ -71,6 +75,16 @@ def why_not() -> str | None:
     except subprocess.CalledProcessError as error:
         return f"no link between namespaces: {error.stderr}"
     return None
+
+
+def can_probe_often() -> bool:
+    """Whether TCP can be told how often to ask a silent host (Linux 6.15 and later)."""
+    with socket.socket() as sock:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, 1000)
+        except OSError:
+            return False
+        return True
 
 
 class FarHost:
