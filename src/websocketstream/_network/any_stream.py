@@ -1,41 +1,28 @@
-"""Any byte stream of anyio's as a transport, and what is done with one before it is that."""
+"""What is done with a byte stream of any kind before it is a transport."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import partial
-from typing import Any
+from contextlib import suppress
 
 from anyio import (
     BrokenResourceError,
     BusyResourceError,
-    CancelScope,
     ClosedResourceError,
-    EndOfStream,
     aclose_forcefully,
-    current_time,
     move_on_after,
 )
 from anyio.abc import AnyByteStream, ByteReceiveStream
 
-from .event_loop import EventLoop, Handle, Signal, Waiter
-from .transport import RELEASE_SECONDS, BelowAttribute, Buffer, DirectStream, Receiver, Transport
+from .direct_stream import BelowAttribute, DirectStream
+from .transport import RELEASE_SECONDS
 
 READ_BYTES = 65536
 # After the last byte of ours, how long (seconds) the peer may take to end the transport before we do. RFC 6455
 # section 7.1.1 wants the server to end it first; an end with unread data would reset it and destroy our Close frame.
 DRAIN_SECONDS = 1.0
-# When writing has failed, how long (seconds) we still read: why the peer went may be waiting there.
-LAST_WORDS_SECONDS = 1.0
 
 TRANSPORT_ERRORS = (BrokenResourceError, ClosedResourceError, BusyResourceError, OSError, ssl.SSLError)
-
-
-def transport_of(stream: AnyByteStream, loop: EventLoop) -> Transport:
-    """Return the transport that a byte stream is, or make one of it."""
-    return stream if isinstance(stream, Transport) else AnyStreamTransport(stream, loop)
 
 
 async def receive_some(stream: AnyByteStream) -> bytes:
@@ -62,7 +49,7 @@ async def release(stream: AnyByteStream) -> None:
         stream.release()
         await stream.wait_released()
     else:
-        inner = _socket_below(stream)
+        inner = socket_below(stream)
         if inner is not None:
             inner.release()
         with move_on_after(RELEASE_SECONDS, shield=True), suppress(Exception):
@@ -80,216 +67,8 @@ async def half_close(stream: AnyByteStream) -> None:
             await transport.send_eof()
 
 
-def _socket_below(stream: AnyByteStream) -> DirectStream | None:
+def socket_below(stream: AnyByteStream) -> DirectStream | None:
     """Return the socket below layers such as TLS: it can be let go without a task."""
     with suppress(Exception):  # it may be anybody's code
         return stream.extra(BelowAttribute.direct_stream, None)
     return None
-
-
-class AnyStreamTransport(Transport):
-    """A byte stream that knows only how to wait: one task reads, one writes, and one closes it in the end."""
-
-    keeps_last_words = False
-
-    def __init__(self, stream: AnyByteStream, loop: EventLoop) -> None:
-        self._stream = stream
-        self._loop = loop
-        self._socket = _socket_below(stream)
-        self._receiver: Receiver | None = None
-        self._tasks: list[str] = []
-        self._scopes: set[CancelScope] = set()
-        self._paused = False
-        self._resumed: Waiter | None = None  # the reading task waits for it
-        self._at_end = False
-        self._unsent: Buffer = b""
-        self._work: Waiter | None = None  # the writing task waits for it
-        self._sending_ended = False
-        self._write_error: Exception | None = None
-        self._last_words: Handle | None = None  # the deadline for them, when writing has failed
-        self._error: Exception | None = None
-        self._released = False
-        self._closed = False
-        self._gone = Signal()
-
-    # --- what the connection does
-
-    def attach(self, receiver: Receiver) -> None:
-        """See :class:`Transport`."""
-        self._receiver = receiver
-        self._start("reader", self._read)
-
-    def pause(self) -> None:
-        """See :class:`Transport`."""
-        self._paused = True
-
-    def resume(self) -> None:
-        """See :class:`Transport`."""
-        self._paused = False
-        if self._resumed is not None:
-            self._resumed.set()
-
-    def write(self, data: Buffer) -> int:
-        """See :class:`Transport`."""
-        if self._released:
-            raise ClosedResourceError
-        error = self._error or self._write_error
-        if error is not None:
-            raise _broken(error)
-        self._unsent = data
-        self.congested = True
-        try:
-            self._go_on_writing()
-        except OSError as exc:
-            raise _broken(exc) from exc
-        return 0
-
-    def end_sending(self) -> None:
-        """See :class:`Transport`."""
-        if not (self._sending_ended or self._released):
-            self._sending_ended = True
-            with suppress(OSError):
-                self._go_on_writing()
-
-    def release(self) -> None:
-        """See :class:`Transport`."""
-        if self._released:
-            return
-        self._released = True
-        self._receiver = None
-        if self._last_words is not None:
-            self._last_words.cancel()
-        if self._socket is not None:
-            self._socket.release()
-        for scope in self._scopes:
-            scope.cancel()
-        try:
-            self._start("closer", self._close)
-        except OSError:  # the event loop is over
-            self._task_ended()
-
-    async def wait_released(self) -> None:
-        """See :class:`Transport`."""
-        with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
-            await self._gone.wait()
-            await self._close()  # if its task was cancelled before the first step
-
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """The attributes of the stream."""
-        return self._stream.extra_attributes
-
-    # --- tasks
-
-    def _start(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._loop.start_task(work, name=name, on_end=partial(self._task_ended, name))
-        self._tasks.append(name)
-
-    def _task_ended(self, name: str = "") -> None:
-        if name:
-            self._tasks.remove(name)
-        if not self._released:
-            if not (self._at_end if name == "reader" else self._sending_ended):
-                self._fail(RuntimeError("a background task was cancelled"))
-        elif not self._tasks:
-            self._gone.set()
-
-    @contextmanager
-    def _until_released(self) -> Iterator[None]:
-        with CancelScope() as scope:
-            self._scopes.add(scope)
-            if self._released:
-                scope.cancel()
-            try:
-                yield
-            finally:
-                self._scopes.discard(scope)
-
-    async def _read(self) -> None:
-        with self._until_released():
-            try:
-                while not self._released:
-                    await self._wait_until_resumed()
-                    data = await receive_some(self._stream)
-                    await self._wait_until_resumed()
-                    if self._receiver is not None:
-                        self._receiver.data_received(data)
-            except EndOfStream:
-                await self._wait_until_resumed()
-                self._end()
-            except Exception as exc:  # noqa: BLE001  (it may be anybody's code)
-                self._fail(self._write_error or exc)
-
-    async def _wait_until_resumed(self) -> None:
-        while self._paused:
-            self._resumed = self._loop.waiter()
-            await self._resumed.wait()
-            self._resumed = None
-
-    def _go_on_writing(self) -> None:
-        if self._work is not None:
-            self._work.set()
-        elif "writer" not in self._tasks:
-            self._start("writer", self._write)
-
-    async def _write(self) -> None:
-        with self._until_released():
-            try:
-                while not self._sending_ended or self.congested:
-                    if self.congested:
-                        await self._stream.send(
-                            bytes(self._unsent)
-                        )  # that is all that anyio's streams promise to take
-                        self._flush()
-                    else:
-                        self._work = self._loop.waiter()
-                        await self._work.wait()
-                        self._work = None
-            except Exception as exc:  # noqa: BLE001  (it may be anybody's code)
-                self._fail_to_write(exc)
-            else:
-                with suppress(Exception):
-                    await half_close(self._stream)
-
-    async def _close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            with move_on_after(RELEASE_SECONDS, shield=True), suppress(Exception):
-                await aclose_forcefully(self._stream)
-
-    # --- what the tasks tell the connection
-
-    def _flush(self) -> None:
-        self._unsent = b""
-        self.congested = False
-        if self._receiver is not None:
-            self._receiver.flushed()
-
-    def _end(self) -> None:
-        self._at_end = True
-        if self._receiver is not None:
-            self._receiver.eof_received()
-        if self._write_error is not None:
-            self._fail(self._write_error)
-
-    def _fail_to_write(self, error: Exception) -> None:
-        self._write_error = error
-        if self._at_end:
-            self._fail(error)
-        else:
-            self._last_words = self._loop.call_at(
-                self._loop.clock() + LAST_WORDS_SECONDS, partial(self._fail, error)
-            )
-
-    def _fail(self, error: Exception) -> None:
-        if self._error is None:
-            self._error = error
-            receiver, self._receiver = self._receiver, None
-            if receiver is not None:
-                receiver.failed(_broken(error))
-
-
-def _broken(cause: Exception) -> BrokenResourceError:
-    error = BrokenResourceError("the connection was lost")
-    error.__cause__ = cause
-    return error

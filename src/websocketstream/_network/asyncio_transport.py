@@ -17,8 +17,9 @@ from anyio.lowlevel import checkpoint
 
 from .addresses import socket_attributes
 from .asyncio_loop import current_asyncio_loop
+from .direct_stream import DirectStream, discard
 from .event_loop import Signal
-from .transport import SCRATCH, Buffer, DirectStream, Receiver
+from .transport import SCRATCH, Buffer, Receiver, lost
 
 DIRECT_WRITES = os.name == "posix"  # elsewhere a socket is no file
 BUSY_BYTES = 2**14  # who reads so many at once takes turns with others that do
@@ -39,7 +40,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._reading = True  # so is the transport, that is
         self._arrival: Signal | None = None  # for who waits in `receive`
         self._usable = True
-        self._resuming = False  # the transport has not finished yet what it was doing
+        self._resuming = False  # called by the transport to say that all has left
         self._many = BUSY_BYTES  # a read that brings so many was a large one
         self._busy = False  # whether the last one was
         self._pass = -1  # in which that was
@@ -71,14 +72,12 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
 
     def resume_writing(self) -> None:
         self._resuming = True
-        try:
-            self._decongest()
-        finally:
-            self._resuming = False
+        self._decongest()
+        self._resuming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._usable = False
-        self._deliver = _discard
+        self._deliver = discard
         self._gone.set()
         if not self._released:
             self._fail(exc or ConnectionAbortedError("the event loop has closed the connection"))
@@ -89,6 +88,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
     def attach(self, receiver: Receiver) -> None:
         """See :class:`Transport`."""
         self._receiver = receiver
+        self._deliver = receiver.data_received
         self._hand_over()
 
     def pause(self) -> None:
@@ -100,7 +100,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         """See :class:`Transport`."""
         if self._paused:
             self._paused = False
-            if self._backlog or self._ended or self._deliver == self._keep:
+            if self._backlog or self._ended:
                 self._loop.call_soon(self._hand_over)
             else:
                 self._read_on()
@@ -119,7 +119,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             except BlockingIOError:
                 pass
             except OSError as exc:
-                raise BrokenResourceError("the connection was lost") from exc
+                raise lost(exc) from exc
             if sent == len(data):
                 return sent
         self._transport.write(memoryview(data)[sent:])
@@ -167,15 +167,10 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             arrival.set()
 
     def _hand_over(self) -> None:
-        """Give the receiver what arrived before it came, or while it was paused; from then on, it is called at once."""
-        receiver = self._receiver
-        if receiver is None:
-            return
-        if not self._paused:
+        """Give the receiver what arrived before it came, unless it has to wait for that."""
+        if self._backlog and not self._paused:
             backlog, self._backlog = self._backlog, bytearray()
-            self._deliver = receiver.data_received
-            if backlog:
-                receiver.data_received(backlog)
+            self._deliver(backlog)
         if self._error is not None:
             self._tell_failure()
         elif not self._paused:
@@ -204,7 +199,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             self._loop.call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
-        if not self._paused:
+        if not (self._paused or self._backlog):
             self._read_on()
 
     def _stop_reading(self) -> None:
@@ -223,18 +218,18 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
 
     def _end_direction(self) -> None:
         if self._usable:
-            with suppress(Exception):  # it has failed, as whoever reads will learn
-                self._transport.write_eof()
+            self._call(self._transport.write_eof)
 
     def _drop(self) -> None:
         self._usable = False
-        self._deliver = _discard
+        self._deliver = discard
         self._arrived()
+        self._call(self._transport.abort)
+
+    def _call(self, method: Callable[[], object]) -> None:
+        """Call the transport, but not from within a call of its own: it does not expect to end there."""
         if self._resuming:
-            self._loop.call_soon(self._transport.abort)  # asyncio's would otherwise end twice
+            self._loop.call_soon(self._call, method)
         else:
-            self._transport.abort()
-
-
-def _discard(data: Buffer) -> None:
-    """Nobody wants it any more."""
+            with suppress(Exception):  # it has failed, as whoever reads will learn
+                method()

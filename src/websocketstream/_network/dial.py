@@ -12,8 +12,8 @@ from anyio import CancelScope, Event, create_task_group, getaddrinfo, move_on_af
 from sniffio import current_async_library
 
 from .asyncio_transport import AsyncioStream
+from .direct_stream import DirectStream
 from .sockets import wrap_socket
-from .transport import DirectStream
 
 HAPPY_EYEBALLS_DELAY = 0.25  # seconds between attempts, RFC 8305 section 5
 

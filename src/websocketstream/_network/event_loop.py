@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from anyio import Event
 
 from .turns import Turns
 
 logger = logging.getLogger("websocketstream")
+
+Function = TypeVar("Function", bound=Callable[..., object])
+UNINTERRUPTED: list[Callable[..., object]] = []  # for trio, which is not imported before it is used
 
 
 class Waiter(Protocol):
@@ -93,6 +96,15 @@ class EventLoop(ABC):
         It belongs to the event loop's run: no cancel scope of the caller's reaches it. ``on_end`` is called when it is
         over, also when it was cancelled before its first step. What it raises is logged.
         """
+
+
+def uninterrupted(function: Function) -> Function:
+    """Let no Ctrl-C interrupt a function on trio, which raises KeyboardInterrupt in whatever it finds running.
+
+    What is left half done there would never be finished. The interrupt comes out at the next checkpoint.
+    """
+    UNINTERRUPTED.append(function)
+    return function
 
 
 def call(callback: Callable[[], object]) -> None:

@@ -8,7 +8,7 @@ import socket
 from sniffio import current_async_library
 
 from .asyncio_transport import AsyncioStream
-from .transport import DirectStream
+from .direct_stream import DirectStream
 
 
 async def wrap_socket(connected: socket.socket) -> DirectStream:

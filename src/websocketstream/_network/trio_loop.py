@@ -11,11 +11,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import trio
-from trio.lowlevel import RunVar, spawn_system_task
+from trio.lowlevel import RunVar, cancel_shielded_checkpoint, enable_ki_protection, spawn_system_task
 
-from .event_loop import EventLoop, Handle, Waiter, call, logger
+from .event_loop import UNINTERRUPTED, EventLoop, Handle, Waiter, call, logger, uninterrupted
 from .timers import Timers
-from .trio_readiness import EpollReadiness, Readiness, TaskReadiness, Watch
+from .trio_readiness import EpollReadiness, Readiness, TaskReadiness, Watched
 from .turns import Turns
 
 # When the program's main task has ended, how long (seconds) the connections of its system tasks may take to say goodbye.
@@ -43,12 +43,14 @@ class TrioLoop(EventLoop):
         """See :class:`EventLoop`."""
         return trio.Event()
 
+    @uninterrupted
     def call_soon(self, callback: Callable[[], object]) -> Handle:
         """See :class:`EventLoop`."""
         self._calls.append(handle := _Call(callback))
         self._wake()
         return handle
 
+    @uninterrupted
     def call_at(self, deadline: float, callback: Callable[[], object]) -> Handle:
         """See :class:`EventLoop`."""
         timer = self._timers.add(deadline, callback)
@@ -58,6 +60,7 @@ class TrioLoop(EventLoop):
             self._start()
         return timer
 
+    @uninterrupted
     def start_task(
         self,
         function: Callable[[], Coroutine[Any, Any, object]],
@@ -83,7 +86,8 @@ class TrioLoop(EventLoop):
         _spawn(run, f"websocketstream {name}")
         self._wake()
 
-    def watch(self, watch: Watch) -> None:
+    @uninterrupted
+    def watch(self, watch: Watched) -> None:
         """Take note of what a watch waits for now.
 
         :raises OSError: it cannot be watched, or this run of trio is over
@@ -92,6 +96,13 @@ class TrioLoop(EventLoop):
             self._start()
         self._sockets.update(watch)
         self._wake_if_idle()
+
+    async def wait_ended(self) -> None:
+        """Wait for the system task, if it is about to end."""
+        for _ in range(LAST_PASSES):
+            if not self._running or self._sockets or self._timers or self._calls:
+                return
+            await cancel_shielded_checkpoint()
 
     @property
     def _is_idle(self) -> bool:
@@ -177,6 +188,8 @@ def current_trio_loop() -> TrioLoop:
     """Return the run that is going on."""
     loop = _loop.get()
     if loop is None:
+        for function in UNINTERRUPTED:
+            enable_ki_protection(function)
         loop = TrioLoop()
         _loop.set(loop)
     return loop

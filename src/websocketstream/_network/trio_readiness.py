@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from socket import socket
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
@@ -20,25 +19,28 @@ from .turns import PASS_SECONDS, Turns
 EVENTS_AT_ONCE = 64  # for one call of the system
 
 
-class Watch:
-    """A socket, what it waits for, and whom to call."""
+class Watched(Protocol):
+    """A socket, and what it waits for: it is called when that is there."""
 
-    __slots__ = ("descriptor", "on_failure", "on_readable", "on_writable", "reading", "socket", "writing")
+    descriptor: int  # what the socket's was: by the time that we look, the number may be another file's
+    reading: bool
+    writing: bool
 
-    def __init__(
-        self,
-        watched: socket,
-        on_readable: Callable[[], object],
-        on_writable: Callable[[], object],
-        on_failure: Callable[[Exception], object],
-    ) -> None:
-        self.socket = watched
-        self.descriptor: int = watched.fileno()  # by the time that we look, the number may be another file's
-        self.on_readable = on_readable
-        self.on_writable = on_writable
-        self.on_failure = on_failure  # it cannot be watched any more
-        self.reading = False
-        self.writing = False
+    def fileno(self) -> int:
+        """The descriptor as it is now, -1 when the socket was closed."""
+        ...
+
+    def on_readable(self) -> None:
+        """Read something."""
+        ...
+
+    def on_writable(self) -> None:
+        """Write something."""
+        ...
+
+    def on_unwatched(self, error: Exception) -> None:
+        """Take note that nobody watches any more; this is called in the middle of something else."""
+        ...
 
 
 class Readiness(ABC):
@@ -49,7 +51,7 @@ class Readiness(ABC):
         """Whether there are any watches."""
 
     @abstractmethod
-    def update(self, watch: Watch) -> None:
+    def update(self, watch: Watched) -> None:
         """Take note that a watch waits for something else, or for nothing.
 
         :raises OSError: it cannot be watched
@@ -77,13 +79,13 @@ class EpollReadiness(Readiness):
     def __init__(self, on_open: Callable[[], object]) -> None:
         self._on_open = on_open
         self._epoll: select.epoll | None = None
-        self._watches: dict[int, Watch] = {}
+        self._watches: dict[int, Watched] = {}
         self._ready: deque[tuple[int, int]] = deque()
 
     def __bool__(self) -> bool:
         return bool(self._watches)
 
-    def update(self, watch: Watch) -> None:
+    def update(self, watch: Watched) -> None:
         """See :class:`Readiness`."""
         descriptor = watch.descriptor
         known = self._watches.get(descriptor)
@@ -97,7 +99,7 @@ class EpollReadiness(Readiness):
         elif events:
             if known is not None:  # somebody has closed its socket, or we could not have got this number
                 self._remove(known)
-                known.on_failure(OSError("the socket was closed by somebody else"))
+                known.on_unwatched(OSError("the socket was closed by somebody else"))
             self._opened().register(descriptor, events)
             self._watches[descriptor] = watch
 
@@ -115,7 +117,7 @@ class EpollReadiness(Readiness):
         left = list(self._watches.values())
         self._watches.clear()
         for watch in left:
-            watch.on_failure(error)
+            watch.on_unwatched(error)
 
     def call_ready(self) -> None:
         """See :class:`Readiness`."""
@@ -142,9 +144,9 @@ class EpollReadiness(Readiness):
             if ready and perf_counter() > enough:
                 return
 
-    def _remove(self, watch: Watch) -> None:
+    def _remove(self, watch: Watched) -> None:
         del self._watches[watch.descriptor]
-        if watch.socket.fileno() == watch.descriptor:
+        if watch.fileno() == watch.descriptor:
             self._forget(watch.descriptor)
         else:
             # Closed by somebody else. If a duplicate keeps the connection open, epoll goes on reporting it under a
@@ -166,7 +168,7 @@ class EpollReadiness(Readiness):
                 self._opened().register(watch.descriptor, _events(watch))
             except OSError as exc:
                 del self._watches[watch.descriptor]
-                watch.on_failure(exc)
+                watch.on_unwatched(exc)
 
     def _opened(self) -> select.epoll:
         if self._epoll is None:
@@ -182,7 +184,7 @@ class EpollReadiness(Readiness):
             self._epoll = None
 
 
-def _events(watch: Watch) -> int:
+def _events(watch: Watched) -> int:
     return (select.EPOLLIN if watch.reading else 0) | (select.EPOLLOUT if watch.writing else 0)
 
 
@@ -195,12 +197,12 @@ class TaskReadiness(Readiness):
     def __init__(self, start_task: Callable[[Callable[[], Coroutine[Any, Any, None]]], object]) -> None:
         self._start_task = start_task
         self._turns = Turns()
-        self._waits: dict[tuple[Watch, bool], _Wait] = {}
+        self._waits: dict[tuple[Watched, bool], _Wait] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waits)
 
-    def update(self, watch: Watch) -> None:
+    def update(self, watch: Watched) -> None:
         """See :class:`Readiness`."""
         for key, wanted in (((watch, False), watch.reading), ((watch, True), watch.writing)):
             if not wanted:
@@ -224,13 +226,13 @@ class TaskReadiness(Readiness):
             wait.stop()
         self._waits.clear()
         for watch in watches:
-            watch.on_failure(error)
+            watch.on_unwatched(error)
 
 
 class _Wait:
     """What one task waits for."""
 
-    def __init__(self, watch: Watch, writing: bool, turns: Turns) -> None:
+    def __init__(self, watch: Watched, writing: bool, turns: Turns) -> None:
         self._watch = watch
         self._turns = turns
         self._seen = -1
@@ -242,10 +244,10 @@ class _Wait:
         with self._scope:
             while not self._scope.cancel_called:
                 try:
-                    await self._until(self._watch.socket)
+                    await self._until(self._watch)
                     await self._wait_for_time()
                 except (OSError, ValueError, trio.ClosedResourceError, trio.BusyResourceError) as exc:
-                    self._watch.on_failure(exc)
+                    self._watch.on_unwatched(exc)
                     return
                 call(self._callback)
 

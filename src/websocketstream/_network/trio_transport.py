@@ -12,30 +12,34 @@ from socket import SHUT_WR, socket
 from typing import Any
 
 import trio
-from anyio import BrokenResourceError, BusyResourceError, ClosedResourceError, EndOfStream
+from anyio import BusyResourceError, ClosedResourceError, EndOfStream
 from anyio.lowlevel import checkpoint
 from trio.lowlevel import notify_closing, wait_readable
 
 from .addresses import socket_attributes
-from .transport import SCRATCH, Buffer, DirectStream, Receiver
+from .direct_stream import DirectStream, discard
+from .event_loop import uninterrupted
+from .transport import SCRATCH, Buffer, Receiver, lost
 from .trio_loop import TrioLoop, current_trio_loop
-from .trio_readiness import Watch
 
 
-class TrioStream(DirectStream):
+class TrioStream(DirectStream):  # and Watched
     """One end of a socket connection; it owns the socket, which does not block."""
 
     def __init__(self, connected: socket) -> None:
         super().__init__()
         self._socket = connected
         self._loop: TrioLoop = current_trio_loop()
-        self._watch = Watch(connected, self._readable, self._writable, self._unwatched)
+        self.descriptor: int = connected.fileno()
+        self.fileno: Callable[[], int] = connected.fileno
+        self.reading = self.writing = False
         self._unsent = memoryview(b"")
         self._deliver: Callable[[Buffer], None]
 
     # --- called by the event loop
 
-    def _readable(self) -> None:
+    def on_readable(self) -> None:
+        """Hand on what has arrived."""
         try:
             count = self._socket.recv_into(SCRATCH.large if self.large_reads else SCRATCH.small)
         except BlockingIOError:
@@ -46,11 +50,12 @@ class TrioStream(DirectStream):
         if count:
             self._deliver(SCRATCH.large[:count])
         else:
-            self._watch.reading = False
+            self.reading = False
             self._change_watch()
             self._end()
 
-    def _writable(self) -> None:
+    def on_writable(self) -> None:
+        """Write what was left over."""
         try:
             self._unsent = self._unsent[self._socket.send(self._unsent) :]
         except BlockingIOError:
@@ -59,38 +64,42 @@ class TrioStream(DirectStream):
             self._fail(exc)
             return
         if not self._unsent and self.congested:
-            self._watch.writing = False
+            self.writing = False
             self._change_watch()
             self._decongest()
 
-    def _unwatched(self, error: Exception) -> None:
+    def on_unwatched(self, error: Exception) -> None:
         """Take note that the event loop cannot watch the socket any more, but not in the middle of something else."""
         with suppress(OSError):
             self._loop.call_soon(partial(self._fail, error))
 
     # --- called by the connection
 
+    @uninterrupted
     def attach(self, receiver: Receiver) -> None:
         """See :class:`Transport`."""
         self._deliver = receiver.data_received
         self._receiver = receiver
-        self._watch.reading = not self._paused
-        self._loop.watch(self._watch)
+        self.reading = not self._paused
+        self._loop.watch(self)
 
+    @uninterrupted
     def pause(self) -> None:
         """See :class:`Transport`."""
         if not self._paused:
             self._paused = True
-            self._watch.reading = False
+            self.reading = False
             self._change_watch()
 
+    @uninterrupted
     def resume(self) -> None:
         """See :class:`Transport`."""
         if self._paused:
             self._paused = False
-            self._watch.reading = not self._ended
+            self.reading = not self._ended
             self._change_watch()
 
+    @uninterrupted
     def write(self, data: Buffer) -> int:
         """See :class:`Transport`."""
         if self._released or self._error is not None:
@@ -100,11 +109,11 @@ class TrioStream(DirectStream):
         except BlockingIOError:
             sent = 0
         except OSError as exc:
-            raise BrokenResourceError("the connection was lost") from exc
+            raise lost(exc) from exc
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
             self._congest()
-            self._watch.writing = True
+            self.writing = True
             self._change_watch()
         return sent
 
@@ -149,22 +158,28 @@ class TrioStream(DirectStream):
             raise BusyResourceError("reading from") from exc
 
     def _change_watch(self) -> None:
+        if self._released or self._error is not None:
+            return
         try:
-            self._loop.watch(self._watch)
+            self._loop.watch(self)
         except OSError as exc:
-            self._unwatched(exc)
+            self.on_unwatched(exc)
 
     # --- the end
+
+    async def wait_released(self) -> None:
+        """See :class:`Transport`."""
+        await self._loop.wait_ended()
 
     def _fail(self, error: Exception) -> None:
         self._unwatch()
         super()._fail(error)
 
     def _unwatch(self) -> None:
-        if self._watch.reading or self._watch.writing:
-            self._watch.reading = self._watch.writing = False
+        if self.reading or self.writing:
+            self.reading = self.writing = False
             with suppress(OSError):
-                self._loop.watch(self._watch)
+                self._loop.watch(self)
 
     def _end_direction(self) -> None:
         with suppress(OSError):  # it has failed, as whoever reads will learn
@@ -172,11 +187,7 @@ class TrioStream(DirectStream):
 
     def _drop(self) -> None:
         self._gone.set()
-        self._deliver = _discard
+        self._deliver = discard
         self._unwatch()
         notify_closing(self._socket)
         self._socket.close()
-
-
-def _discard(data: Buffer) -> None:
-    """Nobody wants it any more."""
