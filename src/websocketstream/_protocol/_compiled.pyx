@@ -284,16 +284,14 @@ cdef class CompiledCodec:
     def discard_data(self):
         """Drop data frames unread from now on; control frames are still events and framing is still checked."""
         self._discarding = True
-        if not self._busy:
+        if not self._busy:  # otherwise it is about to be noticed
+            self._stop_inflating()
             self._forget_message_data()
 
     cdef int _receive(self, data, list events) except -1:
         cdef Py_ssize_t budget = BUDGET
         if self._inflating is not None:
-            if self._discarding:
-                self._inflating = None
-            else:
-                self._inflate(events, &budget)
+            self._inflate(events, &budget)
         if self._rest is None and self._inflating is None:
             self._decode_new(data, events, &budget)
         elif len(data):
@@ -635,25 +633,35 @@ cdef class CompiledCodec:
         self._inflating_last = last
         return 0
 
+    cdef void _stop_inflating(self) noexcept:
+        """Do without the rest of a piece of compressed payload; the message ends where it would have ended."""
+        if self._inflating is not None:
+            self._inflating = None
+            if self._inflating_last:
+                self._end_message()
+
     cdef int _inflate(self, list events, Py_ssize_t *budget) except -1:
         """Go on with a piece of compressed payload until it or the budget is used up."""
         try:
-            while budget[0] > 0:
+            while not self._discarding:
+                if budget[0] <= 0:
+                    return 0
                 piece = next(self._inflating, None)
-                if piece is None or self._discarding:
-                    self._inflating = None
+                if self._discarding:  # decided meanwhile
                     break
+                if piece is None:
+                    self._inflating = None
+                    if self._inflating_last:
+                        self._complete(events)
+                    return 0
                 budget[0] -= INFLATE_STEP + len(piece) // INFLATED_BYTES_PER_UNIT
                 self._append_inflated(piece)
         except InflatedTooLarge:
             raise self._too_large() from None
         except InflateError as exc:
             raise Violation(1007, str(exc)) from exc
-        if self._inflating is None and self._inflating_last:
-            if self._discarding:
-                self._end_message()
-            else:
-                self._complete(events)
+        self._stop_inflating()
+        self._forget_message_data()
         return 0
 
     # --- the end ---
