@@ -143,6 +143,16 @@ def test_data_may_be_dropped_by_somebody_who_gets_a_turn_while_zlib_works(kit, s
     assert events.count(Ping(b"in")) == {"whole": 0, "fragmented": 4, "with-empty-fragments": 8}[shape]
 
 
+def test_pending_is_exact_behind_a_message_dropped_while_it_was_inflated(kit):
+    codec = kit.codec(deflate=MODES["takeover"], max_message_size=None)
+    codec.receive_data(message(kit, "whole", compressed=True, data=BOMB))
+    assert codec.pending
+    codec.discard_data()
+    assert drain(codec) == []
+    codec.receive_data(kit.frame(PING) * kit.controls_per_call)
+    assert not codec.pending
+
+
 def test_nothing_is_inflated_any_more_once_data_is_dropped(kit):
     codec = kit.codec(deflate=MODES["takeover"], max_message_size=100)
     codec.discard_data()
