@@ -131,6 +131,11 @@ class Kit:
         return 128 if self.engine is WsprotoCodec else 4096
 
     @property
+    def controls_per_call(self) -> int:
+        """How many control frames that is."""
+        return 128 if self.engine is WsprotoCodec else 512
+
+    @property
     def peer(self) -> Kit:
         return Kit(self.engine, not self.client)
 

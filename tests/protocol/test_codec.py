@@ -251,7 +251,10 @@ def test_control_frames_at_any_place_in_a_compressed_message_leave_it_intact_W1_
         wire = between + kit.message(opcode, *single_bytes(data), rsv=RSV1, between=between) + between
         events = drain(codec, wire)
         assert events.pop(-3) == expected
-        assert events == [Ping(b"p"), Pong()] * (len(data) + 1)
+        count = len(data) + 1
+        last = min(count, 16)  # of more pings, only the last ones are events
+        assert events[-2 * last :] == [Ping(b"p"), Pong()] * last
+        assert [event for event in events if event != Ping(b"p")] == [Pong()] * count
 
 
 def test_a_compressed_message_goes_on_in_plain_continuation_frames_H9(kit):
@@ -523,7 +526,10 @@ def test_discarding_drops_data_and_keeps_control_frames_F10(kit):
     wire = kit.frame(TEXT, b"\xff not UTF-8 and too long") + kit.frame(PING, b"p") + kit.frame(PONG)
     wire += kit.message(BINARY, *[b""] * 300, between=kit.frame(PING))
     wire += kit.frame(BINARY, b"\xff not DEFLATE", rsv=RSV1) + kit.frame(CLOSE, b"\x03\xe8bye")
-    assert drain(codec, wire) == [Ping(b"p"), Pong(), *[Ping()] * 299, Close(1000, "bye")]
+    # In one call or more, the last pings are there.
+    events = drain(codec, wire)
+    assert [event for event in events if not isinstance(event, Ping)] == [Pong(), Close(1000, "bye")]
+    assert events[-17:-1] == [Ping()] * 16
 
 
 def test_discarding_may_start_in_the_middle_of_a_frame_of_a_message(kit):

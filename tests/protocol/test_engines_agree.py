@@ -24,7 +24,7 @@ from codec_kit import (
 )
 from hypothesis import given, settings, strategies as st
 
-from websocketstream._protocol.codec import Failure, Outgoing
+from websocketstream._protocol.codec import Failure, Outgoing, without_old_pings
 from websocketstream._protocol.deflate import Compression, DeflateParameters
 from websocketstream._protocol.wsproto_codec import WsprotoCodec
 
@@ -92,7 +92,8 @@ def wires(draw: Any, client: bool) -> bytes:
 
 def agree(ours: Any, oracle: Any, chunk: bytes) -> bool:
     """Compare what two codecs make of some bytes; False when that was the end of it."""
-    events, expected = drain(ours, chunk), drain(oracle, chunk)
+    # They take different breaks, so that one of them may have counted pings as old that the other has not.
+    events, expected = (without_old_pings(drain(codec, chunk)) for codec in (ours, oracle))
     before, late = (
         events[:-1],
         Failure(1007, "text message is not UTF-8: invalid continuation byte (RFC 6455 8.1)"),

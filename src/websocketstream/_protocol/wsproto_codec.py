@@ -23,11 +23,12 @@ from wsproto.frame_protocol import (
 
 from .assembly import Assembler, Violation, read_close
 from .close import is_valid_on_the_wire, truncate_reason
-from .codec import Close, CodecLimits, Event, Failure, Message, Outgoing, Ping, Pong
+from .codec import Close, CodecLimits, Event, Failure, Message, Outgoing, Ping, Pong, without_old_pings
 from .deflate import Compression, DeflateParameters, PerMessageDeflate
 
 # What one call of receive_data() may do: 128 frames, or about 256 KiB inflated, or a mixture. Measured with CPython 3.11
-# on two shared cores: 70-120 small frames per millisecond, so that either takes one or two milliseconds.
+# on two shared cores: a small frame of any kind takes 7-12 us, so that either takes one or two milliseconds. What follows
+# is less: 0.3 us to push and receive a message, 2.5 us to handle and answer a ping.
 _BUDGET = 128
 
 # A payload from here on is handed out in a buffer of its own; below, a copy is cheaper than a second write.
@@ -76,6 +77,7 @@ class WsprotoCodec:
         if events and isinstance(events[-1], Close | Failure):
             self._decoder = None  # and with it everything that was received
             self._pending = False
+        events = without_old_pings(events)
         self.message_bytes = sum(getsizeof(event) for event in events if isinstance(event, (str, bytes)))
         return events
 
