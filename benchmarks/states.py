@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import io
 import os
@@ -47,6 +48,7 @@ class State:
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{self.about} cannot be built: {done.stderr.strip()[-2000:]}")
+        compile_bytecode(self.folder / "src")
 
     def engine(self) -> str:
         """Name the engine, having looked that it is really this state that is imported."""
@@ -62,6 +64,11 @@ class State:
         return engine
 
 
+def compile_bytecode(folder: Path) -> None:
+    """Compile the modules now, so that not the first process that is measured does it."""
+    compileall.compile_dir(folder, quiet=2)
+
+
 @contextlib.contextmanager
 def two_states(commit: str) -> Iterator[tuple[State, State]]:
     """Give the state of a commit and that of the working tree as it is now, both freshly built."""
@@ -72,6 +79,7 @@ def two_states(commit: str) -> Iterator[tuple[State, State]]:
         after = State(AFTER, "the working tree", home / AFTER)
         _check_out(commit, before.folder)
         _copy_working_tree(after.folder)
+        compile_bytecode(CHECKOUT / "benchmarks")
         for state in (before, after):
             state.build()
         engines = {state.about: state.engine() for state in (before, after)}
