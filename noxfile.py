@@ -8,8 +8,8 @@ nox.needs_version = ">=2025.10.16"
 nox.options.sessions = ["tests", "lint", "typing", "docs", "coverage"]
 nox.options.reuse_existing_virtualenvs = True
 
-NEWEST = "3.13"
-PYTHONS = ["3.11", "3.12", NEWEST]
+# The tests run on all of these; any other session on the Python that runs nox, whichever it is.
+PYTHONS = ["3.11", "3.12", "3.13"]
 
 
 def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
@@ -26,7 +26,7 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
 
 
-@nox.session(python=NEWEST)
+@nox.session
 def portable(session: nox.Session) -> None:
     """Run all tests without the compiled engine, as on a machine without a C compiler."""
     session.env["WEBSOCKETSTREAM_BUILD_EXTENSION"] = "0"
@@ -35,7 +35,7 @@ def portable(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
 
 
-@nox.session(python=NEWEST)
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format."""
     session.install("--upgrade", "pip")
@@ -44,7 +44,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
 
 
-@nox.session(python=PYTHONS[0])
+@nox.session
 def typing(session: nox.Session) -> None:
     """Check types inside, and that everything public is typed."""
     _install(session, "typing", editable=False)
@@ -53,14 +53,14 @@ def typing(session: nox.Session) -> None:
     session.run("pyright", "--verifytypes", "websocketstream", "--ignoreexternal")
 
 
-@nox.session(python=NEWEST)
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error. Needs no network."""
     _install(session, "docs")
     session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", "docs/_build/html")
 
 
-@nox.session(python=NEWEST)
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Measure branch coverage: the protocol layer has to be at 100 %, the rest is reported."""
     _install(session, "test")
@@ -71,7 +71,7 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report", "--include=*/_protocol/*", "--fail-under=100", "--precision=2")
 
 
-@nox.session(python=NEWEST)
+@nox.session
 def autobahn(session: nox.Session) -> None:
     """Run the Autobahn testsuite against both roles; `nox -s autobahn -- --sections 1-10` for the quick part."""
     _install(session, "test")
@@ -81,8 +81,15 @@ def autobahn(session: nox.Session) -> None:
         session.run("python", "tests/autobahn/run.py", "--runner", "wstest", success_codes=[0, 77])
 
 
-@nox.session(python=NEWEST)
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure; arguments after -- go to `python -m benchmarks`. Compares with every peer."""
     _install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Change a module in small ways and see whether tests notice: `nox -s mutants -- MODULE TESTS...`."""
+    _install(session, "test")
+    session.run("python", "tests/tools/mutate.py", *session.posargs)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
-from . import bars, plot, report
+from . import bars, compare, instructions, plot, report, states
 from .contenders import ENTRIES, OURS, RAW
 from .rows import ALL, BY_NAME
 from .run import Plan, Results, available, describe_environment, run
@@ -22,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in ALL:
             print(f"{row.name:18} {row.about}")
         return 0
+    if options.compare:
+        return _compare(options)
     results = Results.load(options.from_) if options.from_ else _run(options)
     if options.json:
         results.save(options.json)
@@ -41,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--contenders", help="names, separated by commas; all by default")
     parser.add_argument("--backends", help="of asyncio, uvloop and trio; all by default")
-    parser.add_argument("--rounds", type=int, help="how often everything is repeated; 3 by default")
+    parser.add_argument(
+        "--rounds", type=int, help="how often everything is repeated; 3 by default, 8 with --compare"
+    )
     parser.add_argument(
         "--seconds", type=float, help="how long one measurement takes, without warm-up; 1 by default"
     )
@@ -56,6 +61,18 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="count CPU time instead of time on the clock, for a busy machine",
     )
+    parser.add_argument(
+        "--compare",
+        metavar="COMMIT",
+        help="measure the working tree and this commit in turns, and say what has become more than 5 %% slower; "
+        "the bars' rows by default",
+    )
+    parser.add_argument(
+        "--instructions",
+        action="store_true",
+        help="with --compare: count instructions (by valgrind) instead of time, for "
+        + ", ".join(instructions.COUNTS),
+    )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument(
         "--from", dest="from_", type=Path, help="run nothing, take the figures of this JSON file"
@@ -67,22 +84,67 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> Results:
-    rows = [BY_NAME[name] for name in _chosen(options.rows, BY_NAME, bars.ROWS if options.bars else BY_NAME)]
     results = Results({})
-    backends = _chosen(options.backends, BACKENDS, BACKENDS)
-    contenders = available(_chosen(options.contenders, ENTRIES, ENTRIES), results)
-    usable = [backend for backend in backends if _is_there(backend, results)]
-    plan = Plan(
-        rows,
-        contenders,
-        [*usable, "none"],
-        options.rounds or (1 if options.quick else 3),
-        options.seconds or (0.25 if options.quick else 1.0),
-    )
+    plan = _plan(options, results, rounds=3, rows=bars.ROWS if options.bars else list(BY_NAME))
+    plan.contenders = available(_chosen(options.contenders, ENTRIES, ENTRIES), results)
+    plan.backends = [*plan.backends, "none"]
     results.environment = describe_environment(plan)
     run(plan, results, _show_progress)
     _show_progress("")
     return results
+
+
+def _plan(
+    options: argparse.Namespace,
+    results: Results,
+    *,
+    rounds: int,
+    rows: Sequence[str],
+    backends: Sequence[str] = BACKENDS,
+) -> Plan:
+    """Return what was asked for, with us as the only contender."""
+    chosen = _chosen(options.backends, BACKENDS, backends)
+    return Plan(
+        [BY_NAME[name] for name in _chosen(options.rows, BY_NAME, rows)],
+        [ENTRIES[OURS]],
+        [backend for backend in chosen if _is_there(backend, results)],
+        options.rounds or (1 if options.quick else rounds),
+        options.seconds or (0.25 if options.quick else 1.0),
+    )
+
+
+def _compare(options: argparse.Namespace) -> int:
+    results = Results.load(options.from_) if options.from_ else Results({})
+    verdicts = []
+    print(compare.columns(compare.HEAD), flush=True)
+    saved = compare.all_lines(results, per_cpu=options.per_cpu_second)
+    for line in saved if options.from_ else _compare_now(options, results):
+        _show_progress("")
+        print(line, flush=True)
+        verdicts.append(line.verdict)
+    if options.json:
+        results.save(options.json)
+    for state in (states.BEFORE, states.AFTER):
+        print(f"{state}: {results.environment.get(state)}")
+    for note in report.troubles(results):
+        print(note)
+    return int(bool(results.failures) or compare.WORSE in verdicts)
+
+
+def _compare_now(options: argparse.Namespace, results: Results) -> Iterator[compare.Line]:
+    """Measure, and yield each line as soon as it is there."""
+    if options.instructions:
+        if why := instructions.why_not():
+            raise SystemExit(f"instructions cannot be counted: {why}")
+        rows, backends = list(instructions.COUNTS), instructions.BACKENDS
+        plan = _plan(options, results, rounds=1, rows=rows, backends=backends)
+        measure = instructions.run
+    else:
+        plan = _plan(options, results, rounds=8, rows=bars.ROWS)
+        measure = partial(compare.run, per_cpu=options.per_cpu_second)
+    with states.two_states(options.compare) as both:
+        results.environment = describe_environment(plan) | {state.name: state.about for state in both}
+        yield from measure(plan, both, results, _show_progress)
 
 
 def _chosen(given: str | None, known: Iterable[str], default: Iterable[str]) -> list[str]:

@@ -117,16 +117,16 @@ async def send(measurement: Measurement) -> Figures:
 
     # The other end acknowledges after so many messages; that many have to take long compared to a round trip.
     per_ack = max(1, 2**16 // (measurement.row.size + 8))
-    run = _sending(await measurement.open("sink", ack=per_ack), per_ack, message)
+    run = sending(await measurement.open("sink", ack=per_ack), per_ack, message)
     per_ack *= await warm_up(run, seconds) * 2
 
-    run = _sending(await measurement.open("sink", ack=per_ack), per_ack, message)
+    run = sending(await measurement.open("sink", ack=per_ack), per_ack, message)
     await run(1)
     figures = await throughput(run, 1, measurement.row.size * per_ack, seconds)
     return times(figures, per_ack)
 
 
-def _sending(link: Link, per_ack: int, message: Message) -> Callable[[int], Awaitable[None]]:
+def sending(link: Link, per_ack: int, message: Message) -> Callable[[int], Awaitable[None]]:
     async def run(count: int) -> None:
         for _ in range(count):
             await link.send_n(per_ack, message)

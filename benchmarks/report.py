@@ -133,6 +133,11 @@ def growth(medians: Medians) -> Iterable[str]:
 def notes(results: Results) -> Iterable[str]:
     """Yield what a reader has to know beside the figures."""
     yield "'ours / ...' is how many times better websocketstream is; below 1 it is worse"
+    yield from troubles(results)
+
+
+def troubles(results: Results) -> Iterable[str]:
+    """Yield what was not measured, or not well."""
     yield from (f"skipped: {name}: {why}" for name, why in results.skipped.items())
     yield from (f"FAILED: {failure}" for failure in results.failures)
     shares = [
@@ -142,6 +147,7 @@ def notes(results: Results) -> Iterable[str]:
         for contenders in row.values()
         for rounds in contenders.values()
         for figures in rounds
+        if "busy" in figures
     ]
     starved = sum(share < 0.9 for share in shares)
     if starved:

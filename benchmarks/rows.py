@@ -23,6 +23,9 @@ OVERHEAD = Metric("overhead", "us/message", False)
 WALL_PER_MESSAGE = Metric("wall", "us/message", False)
 CPU_PER_MESSAGE = Metric("cpu", "CPU us/message", False)
 MEMORY = Metric("memory", "KiB/connection", False)
+INSTRUCTIONS = Metric(
+    "instructions", "for each", False
+)  # message or connection; counted instead of all others
 
 
 @dataclass(frozen=True)

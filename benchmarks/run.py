@@ -7,89 +7,24 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from threading import Timer
 from typing import Any, Self
 
+from .child import CHECKOUT, START_SECONDS, Child, Failed
 from .contenders import ENTRIES, Entry
 from .process import two_cores
 from .rows import Row
 
-CHECKOUT = Path(__file__).parent.parent
-START_SECONDS = 20.0  # beyond the measurement's own time, until a process counts as stuck
 SETTLE_SECONDS = 0.5  # after the last connection was opened, before memory is read
 
 LOADS = {"memory": "hold", "accept": "accept", "many": "many"}
 
 Figures = dict[str, float]
-
-
-class Failed(Exception):
-    """A process ended without its figure."""
-
-
-class Child:
-    """A process of this suite that talks in lines of JSON."""
-
-    def __init__(self, module: str, *arguments: str) -> None:
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed when this block is left)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{module}", *arguments],
-            cwd=CHECKOUT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._errors.close()
-
-    def tell(self, words: str) -> None:
-        self._process.stdin.write(words + "\n")  # type: ignore[union-attr]
-        self._process.stdin.flush()  # type: ignore[union-attr]
-
-    def ask(self, question: str, key: str, timeout: float = START_SECONDS) -> Any:
-        self.tell(question)
-        return self.hear(key, timeout)
-
-    def hear(self, key: str, timeout: float = START_SECONDS) -> Any:
-        """Return one value of the next line."""
-        return self.hear_all(timeout)[key]
-
-    def hear_all(self, timeout: float = START_SECONDS) -> dict[str, Any]:
-        line = _read_line(self._process, timeout)
-        if not line:
-            self._process.kill()
-            self._process.wait()
-            raise Failed(self._last_words())
-        return json.loads(line)  # type: ignore[no-any-return]
-
-    def _last_words(self) -> str:
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors.read().splitlines() if line.strip(" |+-")]
-        return lines[-1] if lines else "stuck, or ended without a word"
-
-
-def _read_line(process: subprocess.Popen[str], timeout: float) -> str:
-    """Read one line, or "" when the process has ended or is stuck."""
-    timer = Timer(timeout, process.kill)
-    timer.start()
-    try:
-        return process.stdout.readline()  # type: ignore[union-attr]
-    finally:
-        timer.cancel()
 
 
 @dataclass
@@ -132,7 +67,7 @@ class Results:
 
 def run(plan: Plan, results: Results, progress: Callable[[str], None]) -> None:
     """Run all rounds; a contender that fails is noted and does not stop the others."""
-    with _certificates() as (certificate, authority):
+    with certificates() as (certificate, authority):
         for number in range(plan.rounds):
             for row in plan.rows:
                 if row.tls and not certificate:
@@ -148,7 +83,7 @@ def run(plan: Plan, results: Results, progress: Callable[[str], None]) -> None:
 
 
 @contextlib.contextmanager
-def _certificates() -> Iterator[tuple[str, str]]:
+def certificates() -> Iterator[tuple[str, str]]:
     """Give the files of a server's certificate with its key, and of the authority; empty without trustme."""
     try:
         import trustme
@@ -173,6 +108,7 @@ class Job:
     seconds: float
     certificate: str
     authority: str
+    environment: Mapping[str, str] | None = None  # of the contender's process alone
 
     def run(self) -> Figures:
         self_core, other_core = two_cores()
@@ -189,7 +125,7 @@ class Job:
             "seconds": self.seconds,
             "authority": self.authority,
         }
-        return Child("worker", json.dumps(job))
+        return Child("worker", json.dumps(job), environment=self.environment)
 
     def _as_client(self, core: int | None, other_core: str) -> Figures:
         mode = "in-turn" if self.row.kind == "connect" else "at-once"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +17,14 @@ CHECKOUT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the suite reads /proc and polls with epoll")
 
 
-def run_benchmarks(*arguments: str) -> str:
+def run_benchmarks(*arguments: str, status: int = 0, checkout: Path = CHECKOUT) -> str:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "benchmarks", *arguments]
     done = subprocess.run(
-        command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=50, check=False
+        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=150, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_a_client_row_and_a_server_row_have_figures_for_us_and_for_a_bare_socket(tmp_path):
@@ -72,3 +74,76 @@ def test_the_bars_compare_saved_figures_with_the_right_peer(tmp_path):
         "| receive-64 | asyncio | 260 | picows.websockets | 200 | 1.30 | >= 1.3 | met | +0% |"
         in tables.read_text()
     )
+
+
+def test_a_comparison_tells_worse_from_as_good_from_better_from_noise(tmp_path):
+    def rounds(*rates):
+        return [{"rate": rate, "busy": 1.0} for rate in rates]
+
+    saved = tmp_path / "figures.json"
+    steady = rounds(100, 101, 99, 100, 102, 98, 100, 100)
+    afters = {
+        "receive-64": rounds(90, 91, 89, 90, 92, 88, 90, 90),
+        "receive-1k": rounds(96, 97, 96, 97, 98, 96, 97, 30),
+        "send-64": rounds(110, 111, 109, 110, 112, 108, 110, 110),
+        "send-1k": rounds(90, 110, 80, 120, 70, 130, 60, 140),
+        "receive-16": rounds(10, 10),
+    }
+    figures = {
+        row: {"asyncio": {"before": steady[: len(after)], "after": after}} for row, after in afters.items()
+    }
+    figures["echo-64"] = {
+        "trio": {"before": [{"instructions": 100.0}], "after": [{"instructions": 106.0}]},
+    }
+    environment = {"before": "abc123 Say hello", "after": "the working tree"}
+    saved.write_text(json.dumps({"environment": environment, "figures": figures}))
+    output = run_benchmarks("--compare", "abc123", f"--from={saved}", status=1)
+    assert {
+        cells[0].split()[0]: (cells[5], cells[8])
+        for cells in (re.split(" {2,}", line) for line in output.splitlines())
+        if cells[1:2] in (["asyncio"], ["trio"])
+    } == {
+        "receive-64": ("0.900", "WORSE"),
+        "receive-1k": ("0.965", "as good"),  # one bad round of eight changes nothing
+        "send-64": ("1.100", "better"),
+        "send-1k": ("0.995", "noise"),
+        "receive-16": ("0.100", "too few rounds"),
+        "echo-64": ("0.943", "WORSE"),  # counted, so once is enough
+    }
+
+
+@pytest.mark.timeout(180)  # twenty processes, one after the other
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_working_tree_that_is_slower_than_its_commit_is_found_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEBSOCKETSTREAM_BUILD_EXTENSION", "0")  # a build takes longer than all rounds
+    copy = tmp_path / "checkout"
+    ignored = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
+    for folder in ("src", "benchmarks"):
+        shutil.copytree(CHECKOUT / folder, copy / folder, ignore=ignored)
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(CHECKOUT / name, copy)
+    for arguments in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-q", "-m", "Fast"],
+    ):
+        subprocess.run(["git", *arguments], cwd=copy, check=True)
+    with (copy / "src" / "websocketstream" / "__init__.py").open("a") as module:
+        module.write(
+            "\nimport time\n_fast = open_websocket_stream\n"
+            "def open_websocket_stream(*args, **options):\n"
+            "    time.sleep(0.1)\n    return _fast(*args, **options)\n"
+        )
+    output = run_benchmarks(
+        "--compare=HEAD", "--rows=connect", "--backends=asyncio", "--rounds=5", "--seconds=0.02",
+        status=1, checkout=copy,
+    )  # fmt: skip
+    assert output.splitlines()[1].endswith("WORSE")
+    assert "before: " in output
+    assert " Fast" in output
+
+
+def test_instructions_are_not_counted_without_valgrind(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    output = run_benchmarks("--compare=HEAD", "--instructions", status=1)
+    assert "instructions cannot be counted: valgrind is not installed" in output

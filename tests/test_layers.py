@@ -1,94 +1,150 @@
-"""An import never points up: the protocol layer knows no event loop, the streams know no client and no server.
+"""An import never points back: not from one room to a later one, and not from one module of a room to a later one.
 
-The order inside the two lower layers is written down here too, so that a new import between modules is a decision.
+Both orders are those in which data flows, and they are written down here, so that a new import is a decision.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = "websocketstream"
-SOURCE = Path(__file__).parent.parent / "src" / PACKAGE
+from sources import MODULES, NAMES, PACKAGE, ROOMS, SOURCE, imports, module_name, parse
 
-# What each layer may import beside itself; an edge may import everything.
+# What each room may import beside itself; the edges may import everything.
 ALLOWED: dict[str, frozenset[str]] = {
     "_protocol": frozenset({"h11", "wsproto", "idna"}),
     "_network": frozenset({"anyio", "sniffio", "trio", "python_socks", "websocketstream._protocol"}),
     "_streams": frozenset({"anyio", "sniffio", "websocketstream._protocol", "websocketstream._network"}),
-}
+    "_server": frozenset(
+        {"anyio", "sniffio"}
+        | {f"websocketstream.{room}" for room in ("_protocol", "_network", "_streams")}
+    ),
+}  # fmt: skip
+EDGES = "the edges"
 EVENT_LOOPS = frozenset(
     {"asyncio", "selectors", "socket", "ssl", "threading", "concurrent", "multiprocessing"}
 )
 
+# The modules of each room: each may import those above it, so that it can be understood with what one has read by then.
+ORDER: dict[str, list[str]] = {
+    "_protocol": [
+        # values
+        "arguments",
+        "host",
+        "url",
+        "http",
+        "close",
+        "errors",
+        # the opening handshake
+        "head",
+        "extensions",
+        "deflate",
+        "client_handshake",
+        "server_handshake",
+        # bytes to events, messages to bytes
+        "codec",
+        "assembly",
+        "_compiled",
+        "wsproto_codec",
+        "engine",
+        # the life of a connection
+        "state",
+        "life",
+        "keepalive",
+    ],
+    "_network": [
+        # what an event loop offers
+        "turns",
+        "timers",
+        "event_loop",
+        "asyncio_loop",
+        "trio_readiness",
+        "trio_loop",
+        "loop",
+        # what calls a connection back
+        "transport",
+        "addresses",
+        "asyncio_transport",
+        "trio_transport",
+        "any_stream",
+        "tcp",
+        # how a byte stream comes about
+        "sockets",
+        "dial",
+        "accept",
+        "proxy",
+        "tls",
+    ],
+    "_streams": [
+        "errors",
+        "options",
+        "statistics",
+        # from the codec to the user and back
+        "budget",
+        "receive_buffer",
+        "send_buffer",
+        "writer",
+        "connection",
+        # what users hold
+        "readable",
+        "writable",
+        "stream",
+        "block",
+    ],
+    "_server": [
+        "request",
+        "visit",
+        "server",
+    ],
+    EDGES: [
+        "_client",
+        "__init__",
+        "testing",
+        "_demo",
+        "__main__",
+    ],
+}
 
-def layer_of(module: str) -> str:
-    """Name the layer of a module of the package: _protocol, _streams or edge."""
+
+def room_of(module: str) -> str:
+    """Name the room of a module of the package."""
     part = module.split(".")[1] if "." in module else ""
-    return part if part in ALLOWED else "edge"
-
-
-def module_name(path: Path) -> str:
-    parts = [PACKAGE, *path.relative_to(SOURCE).with_suffix("").parts]
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def imports(source: str, module: str, *, is_package: bool = False) -> Iterator[str]:
-    """Yield the absolute names of what a module imports, also inside functions and `if TYPE_CHECKING`."""
-    package = module if is_package else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from _from_import(node, package)
-
-
-def _from_import(node: ast.ImportFrom, package: str) -> Iterator[str]:
-    if not node.level:
-        base = node.module or ""
-    else:
-        above = package.split(".")[: len(package.split(".")) - node.level + 1]
-        base = ".".join([*above, *([node.module] if node.module else [])])
-    # `from . import close` names a module with the imported name, `from .close import X` does not.
-    if base == PACKAGE or base.rpartition(".")[2] in ALLOWED:
-        yield from (f"{base}.{alias.name}" for alias in node.names)
-    else:
-        yield base
+    return part if part in ROOMS else EDGES
 
 
 def violations(source: str, module: str, *, is_package: bool = False) -> list[str]:
-    """Say which imports of a module point up."""
-    layer = layer_of(module)
-    if layer == "edge":
+    """Say which imports of a module point to a later room."""
+    return _pointing_back(ast.parse(source), module, is_package=is_package)
+
+
+def _pointing_back(tree: ast.Module, module: str, *, is_package: bool) -> list[str]:
+    room = room_of(module)
+    if room == EDGES:
         return []
     return [
         f"{module} imports {name}"
-        for name in imports(source, module, is_package=is_package)
-        if not _is_allowed(name, layer)
+        for name in imports(tree, module, is_package=is_package)
+        if not _is_allowed(name, room)
     ]
 
 
-def _is_allowed(name: str, layer: str) -> bool:
+def _is_allowed(name: str, room: str) -> bool:
     top = name.partition(".")[0]
     if top == PACKAGE:
-        return layer_of(name) == layer or any(
-            name == below or name.startswith(f"{below}.") for below in ALLOWED[layer]
+        return room_of(name) == room or any(
+            name == below or name.startswith(f"{below}.") for below in ALLOWED[room]
         )
     if top in sys.stdlib_module_names:
-        return layer != "_protocol" or top not in EVENT_LOOPS
-    return top in ALLOWED[layer]
-
-
-MODULES = sorted(SOURCE.rglob("*.py"))
+        return room != "_protocol" or top not in EVENT_LOOPS
+    return top in ALLOWED[room]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=[module_name(path) for path in MODULES])
-def test_no_import_points_up(path: Path) -> None:
-    assert not violations(path.read_text("utf-8"), module_name(path), is_package=path.stem == "__init__")
+def test_no_import_points_to_a_later_room(path: Path) -> None:
+    assert not _pointing_back(parse(path), module_name(path), is_package=path.stem == "__init__")
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "_protocol").rglob("*.py")), ids=lambda path: path.stem)
@@ -99,34 +155,75 @@ def test_the_protocol_layer_never_awaits(path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("layer", sorted(ALLOWED))
-def test_inside_a_layer_the_imports_have_an_order(layer: str) -> None:
-    """No cycles: every module of a layer can be understood with the modules before it."""
-    prefix = f"{PACKAGE}.{layer}"
-    graph = {
-        module_name(path): {
-            name
-            for name in _runtime_imports(path)
-            if name.startswith(f"{prefix}.") and name != module_name(path)
-        }
-        for path in sorted((SOURCE / layer).rglob("*.py"))
-    }
-    while graph:
-        ready = [module for module, needs in graph.items() if not needs & graph.keys()]
-        assert ready, f"these import each other in a circle: {sorted(graph)}"
-        for module in ready:
-            del graph[module]
+def needs(room: str) -> dict[str, set[str]]:
+    """Return for each module of a room which modules of the room it imports, if only for the type checker."""
+    found: dict[str, set[str]] = {}
+    for path in MODULES:
+        if path.parent == (SOURCE if room == EDGES else SOURCE / room) and (
+            room == EDGES or path.stem != "__init__"
+        ):
+            named = imports(parse(path), module_name(path), is_package=path.stem == "__init__")
+            found[path.stem] = {
+                stem for name in named if (stem := _in_room(name, room)) and stem != path.stem
+            }
+    return found
 
 
-def _runtime_imports(path: Path) -> Iterator[str]:
-    """Only what is imported at run time: a name that only the type checker needs makes no cycle."""
-    tree = ast.parse(path.read_text("utf-8"))
-    tree.body = [node for node in tree.body if not _is_for_type_checkers(node)]
-    yield from imports(ast.unparse(tree), module_name(path), is_package=path.stem == "__init__")
+def _in_room(name: str, room: str) -> str:
+    """Return which module of the room a name belongs to, if any."""
+    if name.partition(".")[0] != PACKAGE or room_of(name) != room:
+        return ""
+    if room != EDGES:
+        return name.split(".")[2]
+    return name.split(".")[1] if name in NAMES - {PACKAGE} else "__init__"
 
 
-def _is_for_type_checkers(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+def complaints(room: str, order: list[str], needed: dict[str, set[str]]) -> list[str]:
+    """Say what to change so that the list is the order of the room's imports."""
+    here = f"ORDER[{room!r}] of tests/test_layers.py"
+    found = [
+        f'{here}: take out the line "{name}", there is no such module'
+        for name in order
+        if name not in needed
+    ]  # fmt: skip
+    for module, imported in needed.items():
+        last = max(imported & {*order}, key=order.index, default=None)
+        below = f'below "{last}"' if last else "wherever it fits"
+        if module not in order:
+            found.append(f'{here}: add the line "{module}" {below}, where data comes to it')
+        elif last and order.index(last) > order.index(module):
+            found.append(
+                f'{here}: {module} imports {last}, so move the line "{module}" {below}; if that is not how data '
+                f"flows, it is the import that has to go"
+            )
+    return found
+
+
+@pytest.mark.parametrize("room", [*ROOMS, EDGES])
+def test_the_modules_of_a_room_import_only_those_before_them(room: str) -> None:
+    wrong = complaints(room, ORDER[room], needs(room))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_new_module_an_import_that_points_back_and_a_module_that_is_gone_are_complained_about() -> None:
+    assert complaints("_streams", ["a", "b", "c"], {"a": set(), "b": {"a"}, "c": {"a", "b"}}) == []
+    here = "ORDER['_streams'] of tests/test_layers.py: "
+    assert complaints("_streams", ["gone", "a"], {"a": set(), "new": {"a"}, "free": set()}) == [
+        here + 'take out the line "gone", there is no such module',
+        here + 'add the line "new" below "a", where data comes to it',
+        here + 'add the line "free" wherever it fits, where data comes to it',
+    ]
+    [backward] = complaints("_streams", ["a", "b", "c"], {"a": {"c"}, "b": set(), "c": set()})
+    assert backward.startswith(here + 'a imports c, so move the line "a" below "c"')
+
+
+def test_every_room_is_listed() -> None:
+    assert set(ROOMS) == {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
+    assert [*ORDER] == [*ROOMS, EDGES]
+
+
+def test_what_needs_compiling_has_its_place_in_the_order_too() -> None:
+    assert "codec" in needs("_protocol")["_compiled"]
 
 
 @pytest.mark.parametrize(
@@ -142,14 +239,18 @@ def _is_for_type_checkers(node: ast.stmt) -> bool:
         ("_protocol.url", "from websocketstream import WebSocketStream"),
         ("_protocol.url", "def f():\n    import trio"),
         ("_protocol.url", "if TYPE_CHECKING:\n    from .._streams.stream import WebSocketStream"),
+        ("_network.dial", "from .._streams.errors import ConnectionClosed"),
         ("_streams.stream", "from .._client import open_websocket_stream"),
+        ("_streams.stream", "from .._server.request import WebSocketRequest"),
         ("_streams.stream", "import wsproto"),
         ("_streams.stream", "import h11"),
         ("_streams.stream", "import trio"),
         ("_streams.stream", "from .. import open_websocket_stream"),
+        ("_server.visit", "from .._client import open_websocket_stream"),
+        ("_server.visit", "import trio"),
     ],
 )
-def test_the_checker_sees_an_import_that_points_up(module: str, line: str) -> None:
+def test_the_checker_sees_an_import_that_points_to_a_later_room(module: str, line: str) -> None:
     assert violations(line, f"{PACKAGE}.{module}")
 
 
@@ -165,6 +266,7 @@ def test_the_checker_sees_an_import_that_points_up(module: str, line: str) -> No
         ("_streams.stream", "from .errors import ConnectionClosed"),
         ("_streams.stream", "from .._protocol import close"),
         ("_streams.stream", "from .._protocol.close import CloseCode"),
+        ("_server.visit", "from .._streams.errors import ConnectionClosed"),
         ("_client", "import wsproto, trio, rich"),
         ("_client", "from ._server import serve_websocket_streams"),
     ],
