@@ -111,36 +111,38 @@ async def test_a_request_that_is_answered_during_the_shutdown_is_closed_with_100
 @pytest.mark.parametrize("transport", ["memory", "tcp"])
 async def test_a_client_that_waits_for_a_slot_meets_no_handler_during_the_shutdown(transport: str) -> None:
     calls = []
-    go_on = anyio.Event()
+    go_on = {"/first": anyio.Event(), "/second": anyio.Event()}
 
     async def handler(request: WebSocketRequest) -> None:
         calls.append(request.path)
         async with request.accept() as conn:
             await conn.closed
-            await go_on.wait()
+            await go_on[request.path].wait()
 
     memory = MemoryListener()
-    options: dict[str, Any] = {"listener": memory} if transport == "memory" else {}
+    in_memory = transport == "memory"
 
-    async def waiting_client(url: str) -> None:
+    def open_stream(path: str) -> Any:
+        if in_memory:
+            return open_websocket_stream(f"ws://localhost{path}", stream=memory.connect())
+        return open_websocket_stream(listener.url + path)
+
+    async def waiting_client() -> None:
         with pytest.raises(HandshakeError):
-            async with open_websocket_stream(f"{url}/waiting", **stream()):
+            async with open_stream("/waiting"):
                 pytest.fail("must not open")
 
-    def stream() -> dict[str, Any]:
-        return {"stream": memory.connect()} if transport == "memory" else {}
-
-    async with serving(handler, max_connections=1, **options) as listener:
-        url = "ws://localhost" if transport == "memory" else listener.url
-        async with anyio.create_task_group() as tasks:
-            async with open_websocket_stream(f"{url}/first", **stream()) as conn:
-                tasks.start_soon(waiting_client, url)
-                await anyio.wait_all_tasks_blocked()
-                tasks.start_soon(listener.aclose)
-                assert await conn.closed == CloseInfo(1001)
-                await anyio.wait_all_tasks_blocked()
-                go_on.set()
-    assert calls == ["/first"]
+    options: dict[str, Any] = {"listener": memory} if in_memory else {}
+    async with serving(handler, max_connections=2, **options) as listener, anyio.create_task_group() as tasks:
+        async with open_stream("/first") as first, open_stream("/second") as second:
+            tasks.start_soon(waiting_client)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(listener.aclose)
+            assert await first.closed == await second.closed == CloseInfo(1001)
+            go_on["/first"].set()
+            await anyio.wait_all_tasks_blocked()
+            go_on["/second"].set()
+    assert calls == ["/first", "/second"]
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n"])
