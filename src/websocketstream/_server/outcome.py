@@ -39,11 +39,8 @@ class Owner:
 
     async def absorb_cancellation(self) -> None:
         """Use up a cancellation of this very task on asyncio: a task that ends with one takes its group along."""
-        if self._task is None or self._is_cancelled_around():
-            return
-        task = asyncio.current_task()
-        assert task is not None
-        if task.cancelling():
+        task = None if self._task is None else asyncio.current_task()
+        if task is not None and task.cancelling() and not self._is_cancelled_around():
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)  # it may not have been raised yet
             while task.cancelling():
