@@ -6,6 +6,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
@@ -13,7 +14,13 @@ import pytest
 from anyio.abc import SocketAttribute, TaskGroup
 
 from edges.serving import SERVER_LOG, MemoryListener, levels, request_bytes, say, serving
-from websocketstream import ConnectionBroken, HandshakeRejected, WebSocketRequest, open_websocket_stream
+from websocketstream import (
+    ConnectionBroken,
+    HandshakeRejected,
+    WebSocketRequest,
+    WebSocketStream,
+    open_websocket_stream,
+)
 from websocketstream._protocol.client_handshake import ClientHandshake
 from websocketstream._protocol.url import parse_url
 
@@ -102,8 +109,7 @@ async def test_a_block_that_is_entered_after_the_server_has_answered_is_an_error
     errors = []
     refused = anyio.Event()
 
-    async def enter_later(request: WebSocketRequest) -> None:
-        block = request.accept()
+    async def enter_later(block: AbstractAsyncContextManager[WebSocketStream]) -> None:
         await refused.wait()
         try:
             async with block:
@@ -114,8 +120,7 @@ async def test_a_block_that_is_entered_after_the_server_has_answered_is_an_error
     async with anyio.create_task_group() as tasks:
 
         async def handler(request: WebSocketRequest) -> None:
-            tasks.start_soon(enter_later, request)
-            await anyio.lowlevel.checkpoint()
+            tasks.start_soon(enter_later, request.accept())
 
         assert await status_of(handler) == 500
         refused.set()
