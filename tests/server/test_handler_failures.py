@@ -270,3 +270,39 @@ async def test_a_peer_that_goes_away_is_no_error_of_the_handler(caplog: pytest.L
                 await stream.aclose()
         await ended.wait()
     assert levels(caplog) == []
+
+
+@pytest.mark.parametrize("passes", range(5))
+async def test_a_cancellation_of_one_handler_during_a_graceful_shutdown_takes_no_time_from_the_others(
+    passes: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on = anyio.Event()
+    failed = anyio.Event()
+    finished = []
+
+    async def handler(request: WebSocketRequest) -> None:
+        if request.path == "/fail":
+            tasks.start_soon(listener.aclose)
+            failed.set()
+            for _ in range(passes):
+                await anyio.lowlevel.checkpoint()
+            await let_out_a_cancellation()
+        async with request.accept() as conn:
+            await conn.closed
+            await go_on.wait()
+            finished.append(request.path)
+
+    async def failing_client() -> None:
+        with suppress(HandshakeError):
+            async with open_websocket_stream(f"{listener.url}/fail"):
+                pytest.fail("must not open")
+
+    async with serving(handler) as listener, anyio.create_task_group() as tasks:
+        async with open_websocket_stream(f"{listener.url}/steady") as steady:
+            tasks.start_soon(failing_client)
+            await failed.wait()
+            assert await steady.closed == CloseInfo(1001)
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+    assert finished == ["/steady"]
+    assert levels(caplog) == ["ERROR"]

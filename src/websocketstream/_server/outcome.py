@@ -16,6 +16,9 @@ class Owner:
     def __init__(self) -> None:
         self._task = asyncio.current_task() if current_async_library() == "asyncio" else None
         self._cancelled_before = 0 if self._task is None else self._task.cancelling()
+        self.shuts_down_gracefully = (
+            False  # its own cancel scopes move the task on then, which is nothing to handlers
+        )
 
     def lets_pass(self, exc: BaseException) -> bool:
         """Tell whether an exception is for those around the handler, not the handler's own end.
@@ -34,8 +37,10 @@ class Owner:
     def _is_cancelled_around(self) -> bool:
         if current_effective_deadline() == -math.inf:
             return True
+        if self._task is None or self.shuts_down_gracefully:
+            return False
         # The end of asyncio.run() cancels all tasks at once, in any order.
-        return self._task is not None and self._task.cancelling() > self._cancelled_before
+        return self._task.cancelling() > self._cancelled_before
 
     async def absorb_cancellation(self) -> None:
         """Use up a cancellation of this very task on asyncio: a task that ends with one takes its group along."""

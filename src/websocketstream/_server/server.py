@@ -165,6 +165,7 @@ class _Server:
     def shut_down(self) -> None:
         """Stop accepting and ask every visit to end; the rest follows."""
         if not self._accepting.cancel_called:
+            self._owner.shuts_down_gracefully = True
             self._accepting.cancel()
             for visit in self._visits:
                 visit.go_away()
