@@ -28,11 +28,9 @@ from ._protocol.http import (
     Request as Request,
     Response as Response,
 )
+from ._server.listener import WebSocketListener as WebSocketListener
 from ._server.request import WebSocketRequest as WebSocketRequest
-from ._server.server import (
-    WebSocketListener as WebSocketListener,
-    serve_websocket_streams as serve_websocket_streams,
-)
+from ._server.server import serve_websocket_streams as serve_websocket_streams
 from ._streams.errors import (
     ConnectionBroken as ConnectionBroken,
     ConnectionClosed as ConnectionClosed,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import anyio
-from anyio.abc import SocketStream
+import pytest
+from anyio.abc import Listener, SocketStream, TaskGroup
 
 from websocketstream import WebSocketListener, WebSocketRequest, serve_websocket_streams
 from websocketstream._protocol.client_handshake import ClientHandshake
 from websocketstream._protocol.url import parse_url
+from websocketstream.testing import MemoryByteStream, memory_byte_stream_pair
+
+SERVER_LOG = "websocketstream.server"
 
 
 async def echo(request: WebSocketRequest) -> None:
@@ -68,3 +72,47 @@ async def read_head(stream: SocketStream) -> bytes:
     while b"\r\n\r\n" not in head:
         head += await stream.receive()
     return head
+
+
+class MemoryListener(Listener[MemoryByteStream]):
+    """A listener without sockets: to it, a connection is a pair of streams in memory."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[MemoryByteStream] = []
+        self._closed = False
+        self._news = anyio.Event()
+
+    def connect(self) -> MemoryByteStream:
+        """Return the client's end of a new connection."""
+        ours, theirs = memory_byte_stream_pair()
+        self.arrivals.append(theirs)
+        self._news.set()
+        return ours
+
+    async def serve(
+        self, handler: Callable[[MemoryByteStream], Any], task_group: TaskGroup | None = None
+    ) -> None:
+        """Hand over what connects, until closed."""
+        assert task_group is not None
+        while not self._closed:
+            arrivals, self.arrivals = self.arrivals, []
+            for stream in arrivals:
+                task_group.start_soon(handler, stream)
+            self._news = anyio.Event()
+            await self._news.wait()
+        raise anyio.ClosedResourceError
+
+    async def aclose(self) -> None:
+        """Take no more connections."""
+        self._closed = True
+        self._news.set()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """None: it is nowhere."""
+        return {}
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the levels of what the server has logged."""
+    return [record.levelname for record in caplog.records if record.name == SERVER_LOG]

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from anyio import TypedAttributeProvider
+from anyio import EndOfStream, TypedAttributeProvider
 from anyio.abc import AnyByteStream
 
-from .._network.any_stream import send_all
+from .._network.any_stream import TRANSPORT_ERRORS, send_all
 from .._network.tls import say_and_drain
-from .._protocol.deflate import Compression
 from .._protocol.engine import make_codec
-from .._protocol.http import HandshakeLimits, Headers, HeadersLike, Request
+from .._protocol.http import Headers, HeadersLike, Request
 from .._protocol.server_handshake import ServerHandshake
 from .._streams.connection import Connection
-from .._streams.options import StreamOptions
+from .._streams.errors import ConnectionBroken
 from .._streams.block import StreamBlock
 from .._streams.stream import WebSocketStream
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """What a server needs to know for each connection."""
-
-    stream: StreamOptions
-    compression: Compression | None
-    protocols: tuple[str, ...]
-    origins: frozenset[str | None] | None  # in lower case; None admits all
-    ssl_context: ssl.SSLContext | None
-    open_timeout: float | None
-    limits: HandshakeLimits
+from .answer import HOW_TO_ACCEPT, HOW_TO_REJECT, AcceptBlock, Answer
+from .options import ServerOptions
+from .outcome import Owner
 
 
 class WebSocketRequest(TypedAttributeProvider):
@@ -43,16 +30,18 @@ class WebSocketRequest(TypedAttributeProvider):
     def __init__(
         self,
         stream: AnyByteStream,
-        handshake: ServerHandshake,
+        answer: Answer,
         request: Request,
         options: ServerOptions,
         *,
+        owner: Owner,
         on_answer: Callable[[Connection | None], None],
     ) -> None:
         self._stream = stream
-        self._handshake: ServerHandshake | None = handshake  # until it is over
+        self._answer = answer
         self._request = request
         self._options = options
+        self._owner = owner
         self._on_answer = on_answer
 
     def __repr__(self) -> str:
@@ -103,42 +92,51 @@ class WebSocketRequest(TypedAttributeProvider):
     ) -> AbstractAsyncContextManager[WebSocketStream]:
         """Answer with 101 and own the connection for the length of an ``async with`` block.
 
-        Leaving the block closes the connection as on a client; an exception closes it with 1011.
+        Leaving the block closes the connection as on a client; an exception closes it with 1011, and so does a
+        cancellation that is neither a cancel scope's nor the server's.
 
         :param protocol: one of the offered subprotocols; None picks :attr:`protocol`, "" none
         :param headers: further header fields of the answer
         :raises ValueError: the protocol was not offered, or a header field is not allowed
         :raises RuntimeError: the request has been answered already
+        :raises ConnectionBroken: (when the block is entered) the client has gone away
         """
-        handshake = self._unanswered()
+        handshake = self._answer.handshake
         chosen = self.protocol if protocol is None else protocol
         answer = handshake.accept(chosen or None, headers)
-        self._handshake = None
-        return StreamBlock(partial(self._open, handshake, answer))
+        self._answer.call_for(HOW_TO_ACCEPT)
+        return AcceptBlock(StreamBlock(partial(self._open, handshake, answer)), self._owner)
 
-    async def reject(self, status: int = 403, headers: HeadersLike = (), body: bytes | str = b"") -> None:
-        """Answer with an HTTP error and end the connection.
+    def reject(
+        self, status: int = 403, headers: HeadersLike = (), body: bytes | str = b""
+    ) -> Coroutine[Any, Any, None]:
+        """Answer with an HTTP error and end the connection; to be awaited.
+
+        A client that has gone away is no error. Takes at most a second.
 
         :raises ValueError: the status is not 200-599, or a header field is not allowed; nothing was sent
         :raises RuntimeError: the request has been answered already
         """
-        answer = self._unanswered().reject(status, headers, body)
-        self._handshake = None
-        self._on_answer(None)
-        await say_and_drain(self._stream, answer)
+        last_words = self._answer.handshake.reject(status, headers, body)
+        self._answer.call_for(HOW_TO_REJECT)
+        return self._reject(last_words)
 
-    def _unanswered(self) -> ServerHandshake:
-        if self._handshake is None:
-            raise RuntimeError("this request has been answered already")
-        return self._handshake
+    async def _reject(self, last_words: bytes) -> None:
+        self._answer.begin()
+        self._on_answer(None)
+        await say_and_drain(self._stream, last_words)
 
     @property
     def answered(self) -> bool:
         """Whether :meth:`accept` or :meth:`reject` was called."""
-        return self._handshake is None
+        return self._answer.called_for
 
     async def _open(self, handshake: ServerHandshake, answer: bytes) -> tuple[Connection, WebSocketStream]:
-        await send_all(self._stream, answer)
+        self._answer.begin()
+        try:
+            await send_all(self._stream, answer)
+        except (EndOfStream, *TRANSPORT_ERRORS) as exc:
+            raise ConnectionBroken("the client went away before it was answered") from exc
         options = self._options
         codec = make_codec(
             client=False,

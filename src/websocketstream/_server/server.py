@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import ip_address
-from itertools import count
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from anyio import (
@@ -17,33 +14,24 @@ from anyio import (
     CancelScope,
     ClosedResourceError,
     Event,
-    Semaphore,
-    TypedAttributeProvider,
-    WouldBlock,
-    aclose_forcefully,
     create_task_group,
     create_tcp_listener,
     move_on_after,
-    sleep,
 )
 from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, TaskGroup, TaskStatus
-from anyio.lowlevel import checkpoint
-from anyio.streams.stapled import MultiListener
 
-from .._network.accept import accept
-from .._network.sockets import wrap_socket
+from .._network.any_stream import release
 from .._protocol.deflate import Compression
 from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
-from .._streams.options import StreamOptions, check_compression, check_seconds, check_size
-from .request import ServerOptions
+from .._streams.options import StreamOptions, check_compression
+from .accepting import Acceptor, Slots
+from .listener import WebSocketListener, calling_when_closed, close_listener, parts_of
+from .options import ServerOptions, check_capacity, check_handler, check_place
+from .origins import check_origins
+from .outcome import Owner
 from .visit import Handler, Visit
 
 logger = logging.getLogger("websocketstream.server")
-
-ACCEPTED_AT_ONCE = 32  # connections, then it is the turn of others
-LOOK_EVERY = 1.0  # seconds until it is noticed that the listener was closed
-ACCEPT_PAUSE = 0.1  # seconds to wait when the system is out of descriptors or memory
-_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 async def serve_websocket_streams(
@@ -69,20 +57,26 @@ async def serve_websocket_streams(
     handshake_limits: HandshakeLimits = DEFAULT_LIMITS,
     task_status: TaskStatus[WebSocketListener] = TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve WebSockets until cancelled, or until the listener is closed (which takes up to a second to be noticed).
+    """Serve WebSockets until cancelled, or until the listener is closed.
 
     ``listener = await task_group.start(serve_websocket_streams, ...)`` gives the :class:`WebSocketListener`.
-    An error of a handler closes its connection with 1011 and is logged; it never ends the server. Cancelling closes
-    every connection with 1001 within a short grace; :meth:`WebSocketListener.aclose` gives handlers more time.
+    A handler never ends the server, nor another connection: whatever it lets out, an error or a cancellation of its
+    own, closes its connection with 1011 and is logged; only KeyboardInterrupt and SystemExit pass. Cancelling the
+    server closes every connection with 1001 within a short grace; :meth:`WebSocketListener.aclose` gives handlers more
+    time.
 
     :param handler: an async function that takes a :class:`WebSocketRequest`; one task per connection runs it
     :param host: the address to listen on, None for all
     :param port: the port to listen on, 0 for a free one
     :param origins: the origins from which browsers may connect, None in it admits clients that send none (no
-        browser); None instead of a sequence admits everybody, which lets any web page use its visitors' cookies
+        browser); None instead of a sequence admits everybody, which lets any web page use its visitors' cookies.
+        An origin is a whole one, ``https://example.com`` or ``http://localhost:3000``, or ``null``, which browsers send
+        for sandboxed frames and files
     :param protocols: the subprotocols that the server knows
     :param ssl_context: for ``wss://``
-    :param listener: a listener to serve instead of host and port, such as a unix socket's
+    :param listener: a listener to serve instead of host and port, such as a unix socket's; it is the server's from now
+        on. To end the server, close the listener with its ``aclose()``; closing its socket behind its back is noticed
+        with the next connection only
     :param compression: accept permessage-deflate when offered; a :class:`Compression` says how
     :param open_timeout: seconds from the TCP connection to the handler's answer, TLS included; None for no limit
     :param shutdown_timeout: seconds that handlers have to end after :meth:`WebSocketListener.aclose`
@@ -94,6 +88,9 @@ async def serve_websocket_streams(
 
     The other options are those of :func:`open_websocket_stream`, for each connection.
     """
+    check_handler(handler)
+    check_place(host, port, listener)
+    check_capacity(shutdown_timeout, max_connections)
     server = _Server(
         handler,
         ServerOptions(
@@ -108,7 +105,7 @@ async def serve_websocket_streams(
             ),
             compression=check_compression(compression),
             protocols=check_protocols(protocols),
-            origins=None if origins is None else _check_origins(origins),
+            origins=check_origins(origins),
             ssl_context=ssl_context,
             open_timeout=open_timeout,
             limits=handshake_limits,
@@ -121,200 +118,129 @@ async def serve_websocket_streams(
     try:
         await server.run(listener, task_status)
     finally:
-        await aclose_forcefully(listener)
+        await close_listener(listener)
 
 
-class WebSocketListener(TypedAttributeProvider):
-    """A running server: where it listens, and how to shut it down."""
-
-    def __init__(self, listener: Listener[Any], server: _Server) -> None:
-        self._listener = listener
-        self._server = server
-        self._addresses = [part.extra(SocketAttribute.local_address, None) for part in _parts(listener)]
-
-    @property
-    def addresses(self) -> list[Any]:
-        """The local addresses: (host, port) pairs, paths for unix sockets."""
-        return list(self._addresses)
-
-    @property
-    def port(self) -> int:
-        """The TCP port.
-
-        :raises ValueError: it does not listen on TCP
-        """
-        return self._tcp_address()[1]
-
-    @property
-    def url(self) -> str:
-        """A URL at which a client on this machine reaches the server, without a path.
-
-        :raises ValueError: it does not listen on TCP
-        """
-        host, port = self._tcp_address()
-        if ip_address(host).is_unspecified:
-            host = "::1" if ":" in host else "127.0.0.1"
-        host = f"[{host}]" if ":" in host else host
-        return f"{'wss' if self._server.options.ssl_context else 'ws'}://{host}:{port}"
-
-    def _tcp_address(self) -> tuple[str, int]:
-        address = self._addresses[0]
-        if not isinstance(address, tuple):
-            raise ValueError(f"this server does not listen on TCP but on {address!r}")  # noqa: TRY004  (no argument)
-        return address[0], address[1]
-
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """The typed attributes of the listening socket."""
-        return self._listener.extra_attributes
-
-    async def aclose(self) -> None:
-        """Shut down gracefully: stop accepting, close every connection with 1001, wait for the handlers.
-
-        Handlers that are not done after ``shutdown_timeout`` seconds are cancelled. Returns when all have ended.
-        Cancelling leaves the shutdown under way.
-        """
-        self._server.shut_down()
-        await self._server.stopped.wait()
-
-
-@dataclass(eq=False)
 class _Server:
-    handler: Handler
-    options: ServerOptions
-    shutdown_timeout: float
-    max_connections: int | None
+    """Accepts connections and runs a visit for each, until it is shut down or cancelled."""
 
-    def __post_init__(self) -> None:
-        check_seconds("shutdown_timeout", self.shutdown_timeout)
-        if self.options.open_timeout is not None:
-            check_seconds("open_timeout", self.options.open_timeout)
-        if self.max_connections is not None:
-            check_size("max_connections", self.max_connections)
-        self.stopped: Event = Event()
+    def __init__(
+        self,
+        handler: Handler,
+        options: ServerOptions,
+        *,
+        shutdown_timeout: float,
+        max_connections: int | None,
+    ) -> None:
+        self._handler = handler
+        self._options = options
+        self._shutdown_timeout = shutdown_timeout
+        self._slots = Slots(max_connections)
         self._accepting = CancelScope()
-        self._slots = None if self.max_connections is None else Semaphore(self.max_connections)
         self._visits: set[Visit] = set()
-        self._idle = Event()
+        self._no_visits = Event()
+        self._stopped = Event()
+        self._owner = Owner()
+        self._handlers: TaskGroup
 
     async def run(self, listener: Listener[Any], task_status: TaskStatus[WebSocketListener]) -> None:
-        try:
-            async with create_task_group() as handlers:
-                await self._accept_all(listener, handlers, task_status)
-                await aclose_forcefully(listener)
-                await self._finish_handlers()
-                handlers.cancel_scope.cancel()
-        finally:
-            self.stopped.set()
+        """Serve until cancelled or shut down."""
+        with ExitStack() as stack:
+            acceptors = self._acceptors(listener, stack)
+            stack.callback(self._stopped.set)
+            stack.callback(self._abandon_visits)
+            async with create_task_group() as self._handlers:
+                await self._accept_all(listener, acceptors, task_status)
+                await close_listener(listener)
+                await self._finish_visits()
+                self._handlers.cancel_scope.cancel()
 
     def shut_down(self) -> None:
-        self._accepting.cancel()
+        """Stop accepting and ask every visit to end; the rest follows."""
+        if not self._accepting.cancel_called:
+            self._owner.shuts_down_gracefully = True
+            self._accepting.cancel()
+            for visit in self._visits:
+                visit.go_away()
 
-    async def _finish_handlers(self) -> None:
+    async def _finish_visits(self) -> None:
+        self._no_visits = Event()
+        if self._visits:
+            with move_on_after(self._shutdown_timeout):
+                await self._no_visits.wait()
+
+    def _abandon_visits(self) -> None:
+        # Those whose tasks were cancelled before their first step, as asyncio does when its run ends.
         for visit in self._visits:
-            visit.go_away()
-        with move_on_after(self.shutdown_timeout):
-            while self._visits:
-                self._idle = Event()
-                await self._idle.wait()
+            visit.abandon()
 
     # --- accepting
 
+    def _acceptors(self, listener: Listener[Any], stack: ExitStack) -> list[Acceptor | Listener[Any]]:
+        acceptors: list[Acceptor | Listener[Any]] = []
+        for part in parts_of(listener):
+            if isinstance(part, SocketListener):
+                raw_socket = part.extra(SocketAttribute.raw_socket)
+                acceptor = Acceptor(raw_socket, self._slots, self._start_visit)
+                stack.callback(acceptor.close)
+                acceptors.append(acceptor)
+            else:
+                acceptors.append(part)
+        return acceptors
+
     async def _accept_all(
-        self, listener: Listener[Any], handlers: TaskGroup, task_status: TaskStatus[WebSocketListener]
+        self,
+        listener: Listener[Any],
+        acceptors: list[Acceptor | Listener[Any]],
+        task_status: TaskStatus[WebSocketListener],
     ) -> None:
-        with self._accepting:
-            async with create_task_group() as acceptors:
-                for each in _parts(listener):
-                    acceptors.start_soon(self._accept, each, handlers)
-                    if isinstance(each, SocketListener):
-                        acceptors.start_soon(self._watch, each.extra(SocketAttribute.raw_socket))
-                task_status.started(WebSocketListener(listener, self))
+        with self._accepting, calling_when_closed(listener, self.shut_down):
+            async with create_task_group() as tasks:
+                for each in acceptors:
+                    tasks.start_soon(self._accept, each, tasks)
+                secure = self._options.ssl_context is not None
+                task_status.started(
+                    WebSocketListener(
+                        listener, secure=secure, shut_down=self.shut_down, stopped=self._stopped
+                    )
+                )
 
-    async def _accept(self, listener: Listener[Any], handlers: TaskGroup) -> None:
-        if not isinstance(listener, SocketListener):
-            await listener.serve(self._serve_unlimited, handlers)
-            return
-        listening: socket.socket = listener.extra(SocketAttribute.raw_socket)
-        with listening.dup() as waiting:
-            for turn in count(1):
-                await self._take_slot()
-                accepted = await self._accept_one(listening, waiting)
-                if accepted is None:
-                    return
-                handlers.start_soon(self._serve_socket, accepted)
-                if turn % ACCEPTED_AT_ONCE == 0:
-                    await checkpoint()
-
-    async def _watch(self, listening: socket.socket) -> None:
-        """Notice that the program has closed its listener: that wakes nobody who waits for connections."""
-        while listening.fileno() >= 0:  # noqa: ASYNC110  (there is no event)
-            await sleep(LOOK_EVERY)
-        self.shut_down()
-
-    async def _accept_one(self, listening: socket.socket, waiting: socket.socket) -> socket.socket | None:
-        """Return the next connection; None when the listener was closed."""
-        complained = False
-        while True:
-            try:
-                return await accept(listening, waiting)
-            except ClosedResourceError:
-                return None
-            except OSError as exc:
-                if exc.errno in _OUT_OF_RESOURCES and not complained:
-                    complained = True
-                    logger.error("cannot accept connections: %s; trying on", exc)  # noqa: TRY400  (the place is no news)
-                await sleep(ACCEPT_PAUSE)
-
-    async def _serve_socket(self, accepted: socket.socket) -> None:
-        try:
-            stream = await wrap_socket(accepted)
-        except BaseException as exc:
-            self._release_slot()
-            if not isinstance(exc, OSError):
-                raise
-            logger.debug("connection lost as it was accepted: %r", exc)
+    async def _accept(self, acceptor: Acceptor | Listener[Any], tasks: TaskGroup) -> None:
+        if isinstance(acceptor, Acceptor):
+            await acceptor.run()
         else:
-            await self._serve(stream)
+            with suppress(ClosedResourceError):
+                await acceptor.serve(self._admit, tasks)
+        self.shut_down()  # somebody has closed the listener
 
-    async def _serve_unlimited(self, stream: AnyByteStream) -> None:
-        await self._take_slot()
-        await self._serve(stream)
+    async def _admit(self, stream: AnyByteStream) -> None:
+        """Start the visit of a stream that a listener of any kind has accepted, as soon as there is a slot."""
+        try:
+            await self._slots.take()
+        except BaseException:
+            await release(stream)
+            raise
+        self._start_visit(stream)
 
-    # --- one connection
+    # --- visits
 
-    async def _serve(self, stream: AnyByteStream) -> None:
-        visit = Visit(stream, self.handler, self.options)
+    def _start_visit(self, accepted: socket.socket | AnyByteStream) -> None:
+        visit = Visit(accepted, self._handler, self._options, self._owner)
         self._visits.add(visit)
+        if self._accepting.cancel_called:  # accepted in the moment of the shutdown
+            visit.go_away()
+        self._handlers.start_soon(self._run_visit, visit)
+
+    async def _run_visit(self, visit: Visit) -> None:
         try:
             await visit.run()
+        except BaseException as exc:
+            if self._owner.lets_pass(exc):
+                raise
+            logger.exception("a connection failed")
         finally:
             self._visits.discard(visit)
-            self._idle.set()
-            self._release_slot()
-
-    async def _take_slot(self) -> None:
-        if self._slots is not None:
-            try:
-                self._slots.acquire_nowait()  # without a pass of the event loop
-            except WouldBlock:
-                await self._slots.acquire()
-
-    def _release_slot(self) -> None:
-        if self._slots is not None:
-            self._slots.release()
-
-
-def _parts(listener: Listener[Any]) -> Sequence[Listener[Any]]:
-    return listener.listeners if isinstance(listener, MultiListener) else [listener]
-
-
-def _check_origins(origins: Iterable[str | None]) -> frozenset[str | None]:
-    if isinstance(origins, str):
-        raise TypeError("origins must be a sequence of origins, not one str")
-    checked = set()
-    for origin in origins:
-        if origin is not None and not isinstance(origin, str):
-            raise TypeError(f"an origin must be a str or None, not {type(origin).__name__}")
-        checked.add(origin if origin is None else origin.lower())
-    return frozenset(checked)
+            self._slots.give_back()
+            if not self._visits:
+                self._no_visits.set()
+        await self._owner.absorb_cancellation()

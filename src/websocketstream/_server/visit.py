@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time, move_on_after
+from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time, get_cancelled_exc_class
 from anyio.abc import AnyByteStream
 
 from .._network.any_stream import TRANSPORT_ERRORS, receive_some, release
+from .._network.sockets import wrap_socket
 from .._network.tls import say_and_drain, wrap_tls
 from .._protocol.close import CloseCode
 from .._protocol.http import Request
 from .._protocol.server_handshake import BadRequest, ServerHandshake
 from .._streams.connection import Connection
 from .._streams.errors import ConnectionBroken, ConnectionClosed
-from .request import ServerOptions, WebSocketRequest
+from .answer import Answer
+from .options import ServerOptions
+from .origins import normal_origin
+from .outcome import Owner
+from .request import WebSocketRequest
 
 logger = logging.getLogger("websocketstream.server")
 
@@ -25,22 +31,43 @@ Handler = Callable[[WebSocketRequest], Awaitable[object]]
 
 
 class Visit:
-    """Runs the handler for one accepted byte stream and releases the stream in the end."""
+    """Runs the handler for one accepted connection and releases that in the end."""
 
-    def __init__(self, stream: AnyByteStream, handler: Handler, options: ServerOptions) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        accepted: socket.socket | AnyByteStream,
+        handler: Handler,
+        options: ServerOptions,
+        owner: Owner,
+    ) -> None:
+        self._socket = (
+            accepted if isinstance(accepted, socket.socket) else None
+        )  # until a byte stream is made of it
+        self._stream = None if isinstance(accepted, socket.socket) else accepted
         self._handler = handler
         self._options = options
+        self._owner = owner
         self._answer_by = CancelScope()  # disarmed by the handler's answer
-        self._request: WebSocketRequest | None = None
+        self._answer: Answer | None = None
+        self._request: WebSocketRequest | None = None  # once the handler has it
         self._connection: Connection | None = None
         self._going_away = False
 
     def go_away(self) -> None:
-        """Close the connection with 1001, now or as soon as it is open: the server shuts down."""
+        """Close the connection with 1001, now or as soon as it is open: the server shuts down.
+
+        A client whose handler has not begun is dropped.
+        """
         self._going_away = True
         if self._connection is not None:
             self._connection.start_close(CloseCode.GOING_AWAY, "")
+        elif self._request is None:
+            self._answer_by.cancel()
+
+    def abandon(self) -> None:
+        """Close the socket of a visit that never began."""
+        if self._socket is not None:
+            self._socket.close()
 
     async def run(self) -> None:
         """Serve the client; errors of the client and of the handler end here."""
@@ -49,43 +76,66 @@ class Visit:
                 self._answer_by.deadline = current_time() + self._options.open_timeout
             with self._answer_by:
                 await self._receive_and_handle()
-            if self._answer_by.cancelled_caught and self._request is not None:
-                logger.error("handler did not answer %r within open_timeout", self._request)
-                await self._refuse(503)
+            if self._request is not None:
+                await self._answer_in_place_of_the_handler(self._request)
         except (EndOfStream, *TRANSPORT_ERRORS) as exc:
             logger.debug("connection lost during the opening handshake: %r", exc)
         finally:
-            with suppress(Exception):
-                await release(self._stream)
+            self.abandon()
+            if self._stream is not None:
+                with suppress(Exception):
+                    await release(self._stream)
 
     async def _receive_and_handle(self) -> None:
-        if self._options.ssl_context is not None:
-            self._stream = await wrap_tls(self._stream, self._options.ssl_context, server_side=True)
+        stream = await self._open_stream()
         handshake = ServerHandshake(limits=self._options.limits, compression=self._options.compression)
         try:
-            request = await self._receive_request(handshake)
+            request = await self._receive_request(stream, handshake)
         except BadRequest as exc:
             logger.debug("bad opening handshake: %s", exc)
-            await say_and_drain(self._stream, exc.response)
+            await say_and_drain(stream, exc.response)
             return
+        if not self._is_admitted(request):
+            await say_and_drain(stream, handshake.reject(403, body="This origin may not connect.\n"))
+            return
+        self._answer = Answer(handshake)
+        del handshake  # which a connection has no use for: the answer lets go of it when it is called for
         self._request = WebSocketRequest(
-            self._stream, handshake, request, self._options, on_answer=self._answered
+            stream,
+            self._answer,
+            request,
+            self._options,
+            owner=self._owner,
+            on_answer=self._answered,
         )
-        del handshake  # which a connection has no use for: the request lets go of it when it is answered
-        if self._is_admitted(request.origin):
-            await self._run_handler(self._request)
-        else:
-            await self._request.reject(403, body="This origin may not connect.\n")
+        await self._run_handler(self._request, self._answer)
 
-    async def _receive_request(self, handshake: ServerHandshake) -> Request:
+    async def _open_stream(self) -> AnyByteStream:
+        if self._socket is not None:
+            accepted, self._socket = self._socket, None
+            self._stream = await wrap_socket(accepted)
+        assert self._stream is not None
+        if self._options.ssl_context is not None:
+            self._stream = await wrap_tls(self._stream, self._options.ssl_context, server_side=True)
+        return self._stream
+
+    async def _receive_request(self, stream: AnyByteStream, handshake: ServerHandshake) -> Request:
         while True:
-            request = handshake.receive_data(await receive_some(self._stream))
+            request = handshake.receive_data(await receive_some(stream))
             if request is not None:
                 return request
 
-    def _is_admitted(self, origin: str | None) -> bool:
-        origins = self._options.origins
-        return origins is None or (origin if origin is None else origin.lower()) in origins
+    def _is_admitted(self, request: Request) -> bool:
+        origins, origin = self._options.origins, request.origin
+        if origins is None or (origin if origin is None else normal_origin(origin)) in origins:
+            return True
+        if origin is None:
+            logger.warning(
+                "refused a client without an Origin at %a: origins has no None", request.path[:100]
+            )
+        else:
+            logger.warning("refused origin %a at %a: origins has no such", origin[:100], request.path[:100])
+        return False
 
     def _answered(self, connection: Connection | None) -> None:
         self._answer_by.deadline = math.inf
@@ -93,29 +143,49 @@ class Visit:
         if self._going_away:
             self.go_away()
 
-    async def _run_handler(self, request: WebSocketRequest) -> None:
+    async def _run_handler(self, request: WebSocketRequest, answer: Answer) -> None:
         try:
             await self._handler(request)
-        except Exception as exc:
+        except GeneratorExit:
+            # Perhaps the event loop is gone and this coroutine is being closed: nothing can be waited for.
+            logger.exception("handler of %r failed", request)
+            answer.give_up()
+        except BaseException as exc:
+            if self._owner.lets_pass(exc):
+                raise
             if self._is_no_fault(exc):
                 logger.debug("handler of %r ended with its connection: %r", request, exc)
             else:
                 logger.exception("handler of %r failed", request)
+            await self._owner.absorb_cancellation()
         else:
-            if not request.answered:
-                logger.error("handler of %r returned without accept() or reject()", request)
-        await self._refuse(500)
+            if answer.missing:
+                self._complain(request, answer.missing)
 
-    async def _refuse(self, status: int) -> None:
-        """Answer in place of a handler that did not."""
-        if self._request is not None and not self._request.answered:
-            with move_on_after(self._options.open_timeout or math.inf):
-                await self._request.reject(status)
+    def _complain(self, request: WebSocketRequest, missing: str) -> None:
+        if request.answered:
+            logger.error("handler of %r called for an answer and left it at that: write %s", request, missing)
+        else:
+            logger.error("handler of %r returned without an answer: write %s", request, missing)
+
+    async def _answer_in_place_of_the_handler(self, request: WebSocketRequest) -> None:
+        assert self._answer is not None
+        in_time = not self._answer_by.cancel_called
+        if self._answer.begun:
+            if not in_time:
+                logger.debug("the client of %r did not take the answer within open_timeout", request)
+            return
+        if not in_time:
+            logger.error("handler did not answer %r within open_timeout", request)
+        assert self._stream is not None
+        await say_and_drain(self._stream, self._answer.refuse(500 if in_time else 503))
 
     def _is_no_fault(self, exc: BaseException) -> bool:
         """Tell whether an error says no more than that the peer went away, or that the server shuts down."""
         if isinstance(exc, BaseExceptionGroup):
             return all(map(self._is_no_fault, exc.exceptions))
+        if isinstance(exc, get_cancelled_exc_class()):
+            return self._owner.lets_pass(exc)
         if isinstance(exc, ClosedResourceError):
             return self._going_away
         return isinstance(exc, (ConnectionBroken, ConnectionClosed))

@@ -1,0 +1,102 @@
+"""The one answer to an opening handshake: what a handler has called for, and what it has then gone through with."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, NoReturn
+
+from .._protocol.close import CloseCode
+from .._protocol.server_handshake import ServerHandshake
+from .._streams.block import StreamBlock
+from .._streams.stream import WebSocketStream
+from .outcome import Owner
+
+HOW_TO_ACCEPT = "`async with request.accept() as conn:`"
+HOW_TO_REJECT = "`await request.reject(...)`"
+
+
+class Answer:
+    """Who may answer and what is missing: called for once, begun once, by the handler or in its place."""
+
+    __slots__ = ("_handshake", "begun", "missing")
+
+    def __init__(self, handshake: ServerHandshake) -> None:
+        self._handshake: ServerHandshake | None = handshake  # until it is over
+        self.begun = False  # something has been written, or is about to be
+        self.missing = (
+            f"{HOW_TO_ACCEPT} or {HOW_TO_REJECT}"  # what to write for an answer to begin, "" once it has
+        )
+
+    @property
+    def called_for(self) -> bool:
+        """Whether the handler has chosen."""
+        return self._handshake is None
+
+    @property
+    def handshake(self) -> ServerHandshake:
+        """The handshake to answer.
+
+        :raises RuntimeError: an answer has been called for, or given in place of the handler
+        """
+        if self._handshake is None:
+            raise RuntimeError("this request has been answered already")
+        return self._handshake
+
+    def call_for(self, how: str) -> None:
+        """Note what the handler has chosen, and what it must write for that to happen."""
+        self._handshake = None
+        self.missing = how
+
+    def begin(self) -> None:
+        """Go through with it.
+
+        :raises RuntimeError: the server has answered in the meantime
+        """
+        if self.begun:
+            raise RuntimeError("too late: the server has answered this request in place of the handler")
+        self.begun = True
+        self.missing = ""
+
+    def give_up(self) -> None:
+        """Leave the client without an answer."""
+        self.call_for("")
+        self.begun = True
+
+    def refuse(self, status: int) -> bytes:
+        """Answer in place of the handler, whatever it has called for."""
+        self.call_for("")
+        self.begin()
+        return ServerHandshake().reject(status)
+
+
+class AcceptBlock(AbstractAsyncContextManager[WebSocketStream]):
+    """The block of a handler: as any other, but a cancellation of the handler's own making is its failure."""
+
+    __slots__ = ("_block", "_owner", "_stream")
+
+    def __init__(self, block: StreamBlock, owner: Owner) -> None:
+        self._block = block
+        self._owner = owner
+        self._stream: WebSocketStream
+
+    async def __aenter__(self) -> WebSocketStream:
+        self._stream = await self._block.__aenter__()
+        return self._stream
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc is not None and not self._owner.lets_pass(exc):
+            self._stream.close(CloseCode.INTERNAL_ERROR)
+        await self._block.__aexit__(exc_type, exc, traceback)
+
+    def __await__(self) -> Generator[Any, Any, NoReturn]:
+        raise TypeError(f"accept() is not awaited: write {HOW_TO_ACCEPT}")
+
+    def __enter__(self) -> NoReturn:
+        raise TypeError(f"accept() needs an async block: write {HOW_TO_ACCEPT}")
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Only there so that ``with`` gets as far as :meth:`__enter__`."""

@@ -1,0 +1,116 @@
+"""A running server as its owner sees it, and what is needed of listeners of any kind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import Any
+
+from anyio import Event, TypedAttributeProvider, move_on_after
+from anyio.abc import Listener, SocketAttribute, SocketListener
+from anyio.streams.stapled import MultiListener
+
+logger = logging.getLogger("websocketstream.server")
+
+
+class WebSocketListener(TypedAttributeProvider):
+    """A running server: where it listens, and how to shut it down."""
+
+    def __init__(
+        self, listener: Listener[Any], *, secure: bool, shut_down: Callable[[], object], stopped: Event
+    ) -> None:
+        self._listener = listener
+        self._secure = secure
+        self._shut_down = shut_down
+        self._stopped = stopped
+        self._addresses = [part.extra(SocketAttribute.local_address, None) for part in parts_of(listener)]
+
+    @property
+    def addresses(self) -> list[Any]:
+        """The local addresses: (host, port) pairs, paths for unix sockets."""
+        return list(self._addresses)
+
+    @property
+    def port(self) -> int:
+        """The TCP port.
+
+        :raises ValueError: it does not listen on TCP
+        """
+        return self._tcp_address()[1]
+
+    @property
+    def url(self) -> str:
+        """A URL at which a client on this machine reaches the server, without a path.
+
+        :raises ValueError: it does not listen on TCP
+        """
+        host, port = self._tcp_address()
+        if ip_address(host).is_unspecified:
+            host = "::1" if ":" in host else "127.0.0.1"
+        host = f"[{host}]" if ":" in host else host
+        return f"{'wss' if self._secure else 'ws'}://{host}:{port}"
+
+    def _tcp_address(self) -> tuple[str, int]:
+        address = self._addresses[0]
+        if not isinstance(address, tuple):
+            raise ValueError(f"this server does not listen on TCP but on {address!r}")  # noqa: TRY004  (no argument)
+        return address[0], address[1]
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """The typed attributes of the listening socket, none once it is closed."""
+        if self._stopped.is_set() or any(map(_is_closed, parts_of(self._listener))):
+            return {}
+        return self._listener.extra_attributes
+
+    async def aclose(self) -> None:
+        """Shut down gracefully: stop accepting, close every connection with 1001, wait for the handlers.
+
+        Handlers that are not done after ``shutdown_timeout`` seconds are cancelled. Returns when all have ended.
+        Cancelling leaves the shutdown under way.
+        """
+        self._shut_down()
+        await self._stopped.wait()
+
+
+def parts_of(listener: Listener[Any]) -> Sequence[Listener[Any]]:
+    """Return the listeners that one consists of: a host name may stand for several addresses."""
+    return listener.listeners if isinstance(listener, MultiListener) else [listener]
+
+
+async def close_listener(listener: Listener[Any]) -> None:
+    """Close a listener without waiting, each part of it: anyio's own way stops at the first when it is cancelled."""
+    for part in parts_of(listener):
+        try:
+            with move_on_after(0, shield=True):
+                await part.aclose()
+        except Exception as exc:  # noqa: BLE001  (it is of no use any more)
+            logger.debug("closing the listener failed: %r", exc)
+
+
+@contextmanager
+def calling_when_closed(listener: Listener[Any], callback: Callable[[], object]) -> Iterator[None]:
+    """Call when the program closes its listener: nothing else wakes who waits for connections on a duplicate of it."""
+    for part in parts_of(listener):
+        _observe(part, callback)
+    try:
+        yield
+    finally:
+        for part in parts_of(listener):
+            vars(part).pop("aclose", None)
+
+
+def _observe(part: Listener[Any], callback: Callable[[], object]) -> None:
+    aclose = part.aclose
+
+    async def observed() -> None:
+        callback()
+        await aclose()
+
+    vars(part)["aclose"] = observed
+
+
+def _is_closed(part: Listener[Any]) -> bool:
+    return isinstance(part, SocketListener) and part.extra(SocketAttribute.raw_socket).fileno() < 0
