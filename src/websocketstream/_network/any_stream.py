@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 
-from anyio import BrokenResourceError, BusyResourceError, ClosedResourceError, aclose_forcefully
+from anyio import (
+    BrokenResourceError,
+    BusyResourceError,
+    ClosedResourceError,
+    aclose_forcefully,
+    move_on_after,
+)
 from anyio.abc import AnyByteStream, ByteReceiveStream
+from anyio.lowlevel import cancel_shielded_checkpoint
 
 from .transport import DirectStream
 
@@ -38,11 +46,13 @@ async def send_all(stream: AnyByteStream, data: bytes) -> None:
 
 
 async def release(stream: AnyByteStream) -> None:
-    """Close a transport without waiting for anything; on asyncio the socket is gone after the event loop's next pass."""
+    """Drop a byte stream; this cannot fail, and takes a second at the most."""
     if isinstance(stream, DirectStream):
         stream.drop()
+        await cancel_shielded_checkpoint()  # asyncio lets go of the socket in its next pass
     else:
-        await aclose_forcefully(stream)
+        with move_on_after(1, shield=True), suppress(Exception):
+            await aclose_forcefully(stream)
 
 
 async def half_close(stream: AnyByteStream) -> None:
