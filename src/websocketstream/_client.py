@@ -25,7 +25,7 @@ from ._protocol.engine import make_codec
 from ._protocol.errors import ConnectFailed, HandshakeTimeout
 from ._protocol.host import bracketed, normalise_host
 from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Response, check_limits
-from ._protocol.url import WebSocketURL, parse_url
+from ._protocol.url import ProxyURL, WebSocketURL, parse_url
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
 from ._streams.stream import StreamBlock, WebSocketStream
@@ -68,8 +68,8 @@ def open_websocket_stream(
     :param origin: the value of the ``Origin`` header field, none by default
     :param ssl_context: for ``wss://`` only; by default certificates are verified and ALPN offers ``http/1.1``
     :param server_hostname: for ``wss://`` only; the name the certificate must have, by default the URL's host
-    :param proxy: ``http://``, ``socks4://`` or ``socks5://`` URL of a proxy (needs the ``proxy`` extra); the
-        environment is not looked at
+    :param proxy: ``http://``, ``socks4://`` or ``socks5://`` URL of a proxy (SOCKS needs the ``proxy`` extra);
+        the environment is not looked at
     :param compression: offer permessage-deflate; a :class:`Compression` says how
     :param max_message_size: largest message to accept, in bytes after inflation; None for unlimited
     :param max_fragments: most frames to accept for one message; None for unlimited
@@ -105,8 +105,7 @@ def open_websocket_stream(
     )
     if open_timeout is not None:
         check_seconds("open_timeout", open_timeout)
-    if proxy is not None:
-        check_proxy(proxy, stream)
+    proxy_url = None if proxy is None else check_proxy(proxy, stream)
     options = StreamOptions(
         read_buffer=read_buffer,
         write_buffer=write_buffer,
@@ -123,7 +122,7 @@ def open_websocket_stream(
         deflate,
         ssl_context,
         _certificate_name(server_hostname or parsed.host),
-        proxy,
+        proxy_url,
         open_timeout,
         stream,
     )
@@ -163,7 +162,7 @@ class _Opening:
     compression: Compression | None
     ssl_context: ssl.SSLContext | None
     server_hostname: str
-    proxy: str | None
+    proxy: ProxyURL | None
     open_timeout: float | None
     given: AnyByteStream | None
     stage: str = ""
@@ -215,7 +214,7 @@ class _Opening:
         host, port = self.url.host, self.url.port
         self.stage = f"connecting to {host} port {port}"
         if self.proxy is not None:
-            self.stage += " through the proxy"
+            self.stage += f" through the proxy {self.proxy}"
             return await connect_through(self.proxy, host, port)
         try:
             return await dial(host, port)
