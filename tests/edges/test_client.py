@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from functools import partial
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute
 
 from edges.serving import serving
 from websocketstream import ConnectFailed, HandshakeTimeout, open_websocket_stream
-from websocketstream._network.dial import dial
 from websocketstream.testing import memory_byte_stream_pair
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_deadline_says_what_it_was_waiting_for_J2() -> None:
+async def test_the_deadline_says_what_it_was_waiting_for() -> None:
     client_end, _server_end = memory_byte_stream_pair()
     with pytest.raises(
         HandshakeTimeout, match=r"open_timeout=0.01 s: timed out while waiting for the server's answer"
@@ -32,7 +29,7 @@ async def test_the_deadline_says_what_it_was_waiting_for_J2() -> None:
             pass
 
 
-async def test_the_users_own_deadline_stays_the_users_own_J5() -> None:
+async def test_the_users_own_deadline_stays_the_users_own() -> None:
     client_end, _server_end = memory_byte_stream_pair()
     with pytest.raises(TimeoutError) as caught:
         with anyio.fail_after(0.01):
@@ -41,7 +38,7 @@ async def test_the_users_own_deadline_stays_the_users_own_J5() -> None:
     assert not isinstance(caught.value, HandshakeTimeout)
 
 
-async def test_a_server_that_chooses_another_protocol_by_alpn_is_refused_L5(
+async def test_a_server_that_chooses_another_protocol_by_alpn_is_refused(
     server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext, certificate_authority: Any
 ) -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -66,57 +63,6 @@ async def test_a_tls_stream_that_is_given_is_used_as_it_is(
         async with open_websocket_stream(listener.url, stream=stream) as conn:
             await conn.send("hello")
             assert await conn.receive() == "hello"
-
-
-async def test_the_first_address_that_answers_wins_A2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name has two addresses, of which only the second listens."""
-    async with serving() as listener:
-
-        async def getaddrinfo(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
-            assert host == "two.example"
-            return [
-                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
-                for address in ("127.0.0.9", "127.0.0.1")
-            ]
-
-        monkeypatch.setattr("websocketstream._network.dial.getaddrinfo", getaddrinfo)
-        monkeypatch.setattr("anyio._core._sockets.getaddrinfo", getaddrinfo)
-        async with await dial("two.example", listener.port) as stream:
-            assert stream.extra(SocketAttribute.remote_port) == listener.port
-
-
-async def test_when_no_address_answers_the_error_names_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-
-        async def getaddrinfo(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
-            return [
-                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
-                for address in ("127.0.0.8", "127.0.0.9")
-            ]
-
-        monkeypatch.setattr("websocketstream._network.dial.getaddrinfo", getaddrinfo)
-        monkeypatch.setattr("anyio._core._sockets.getaddrinfo", getaddrinfo)
-        with pytest.raises(ConnectFailed, match=r"cannot connect to two.example port .*refused"):
-            async with open_websocket_stream(f"ws://two.example:{unused.getsockname()[1]}/"):
-                pass
-
-
-async def test_cancelling_while_connecting_leaves_no_socket_P1() -> None:
-    """A port whose queue is full answers nothing: connecting hangs until it is cancelled."""
-    with socket.create_server(("127.0.0.1", 0), backlog=1) as full:
-        fillers = [socket.socket() for _ in range(4)]
-        try:
-            for filler in fillers:
-                filler.setblocking(False)
-                filler.connect_ex(full.getsockname())
-            with anyio.move_on_after(0.1) as scope:
-                async with await dial("127.0.0.1", full.getsockname()[1]):
-                    pass
-            assert scope.cancelled_caught
-        finally:
-            for filler in fillers:
-                filler.close()
 
 
 async def test_a_block_can_be_prepared_before_it_is_entered() -> None:
