@@ -109,6 +109,14 @@ async def test_a_missing_client_certificate_is_named(
     assert error.errno is None  # the numbers of OpenSSL are not those of the operating system
 
 
+async def test_a_server_of_ours_says_that_it_wants_a_client_certificate(
+    wants_a_certificate: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> None:
+    async with serving(ssl_context=wants_a_certificate) as listener:
+        error = await failure(listener.url, ssl_context=client_ssl)
+    assert "the server wants a client certificate" in str(error)
+
+
 async def test_plain_http_on_a_port_for_wss_is_said_in_words(client_ssl: ssl.SSLContext) -> None:
     with listening(lambda sock: sock.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")) as port:
         error = await failure(f"wss://127.0.0.1:{port}/", ssl_context=client_ssl)

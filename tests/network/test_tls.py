@@ -180,3 +180,18 @@ async def test_an_open_connection_through_tls_breaks_when_it_cannot_send(
                     await conn.send("lost")
                 with pytest.raises(ConnectionBroken):
                     await conn.closed
+
+
+async def test_the_peer_learns_by_an_alert_why_tls_failed(server_ssl: ssl.SSLContext) -> None:
+    stream, peer = memory_byte_stream_pair()
+
+    async def distrust() -> None:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await wrap_tls(stream, ssl.create_default_context(), server_side=False, hostname="localhost")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(distrust)
+        with pytest.raises(ssl.SSLError) as caught:
+            tls = await wrap_tls(peer, server_ssl, server_side=True)
+            await tls.receive()
+    assert "unknown ca" in str(caught.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from anyio import BrokenResourceError, EndOfStream, Lock, move_on_after
 from anyio.abc import AnyByteStream, ByteStream
@@ -14,6 +14,10 @@ from anyio.streams.tls import TLSStream
 from .._protocol.http import excerpt
 from .any_stream import DRAIN_SECONDS, READ_BYTES, TRANSPORT_ERRORS, half_close, receive_some
 
+ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
+
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
 _RECORD_TYPES = (b"\x15", b"\x16")  # RFC 8446 5.1: what a handshake can be answered with, alert and handshake
 
 
@@ -74,6 +78,24 @@ class _BelowTLS(ByteStream):
         return self._stream.extra_attributes
 
 
+class _TLS(TLSStream):
+    """anyio's stream, which forgets to send the alert that says why it gives up.
+
+    Should anyio rename its inner method, the alert is not sent, and nothing else changes.
+    """
+
+    async def _call_sslobject_method(
+        self, func: Callable[[*_Arguments], _Result], *args: *_Arguments
+    ) -> _Result:
+        try:
+            return await super()._call_sslobject_method(func, *args)
+        except ssl.SSLError:
+            if alert := self._write_bio.read():
+                with move_on_after(ALERT_SECONDS), suppress(EndOfStream, *TRANSPORT_ERRORS):
+                    await self.transport_stream.send(alert)
+            raise
+
+
 async def wrap_tls(
     stream: AnyByteStream, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
 ) -> TLSStream:
@@ -84,7 +106,7 @@ async def wrap_tls(
     """
     below = _BelowTLS(stream, forgiving=not server_side)
     try:
-        return await TLSStream.wrap(
+        return await _TLS.wrap(
             below, server_side=server_side, hostname=hostname, ssl_context=context, standard_compatible=False
         )
     except EndOfStream as exc:
