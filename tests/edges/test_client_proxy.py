@@ -19,7 +19,8 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from edges.serving import read_head, serving
 from websocketstream import ConnectFailed, HandshakeTimeout, open_websocket_stream
-from websocketstream._network.transport import DirectStream
+from websocketstream._network.dial import dial
+from websocketstream._network.proxy import connect_through
 from websocketstream._protocol.connect import ConnectHandshake, ProxyRefused
 from websocketstream._protocol.url import ProxyURL, parse_proxy_url
 from websocketstream.testing import memory_byte_stream_pair
@@ -154,7 +155,7 @@ async def test_tls_goes_through_a_proxy(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_connection_through_a_proxy_runs_on_the_fast_transport(
+async def test_a_connection_through_a_proxy_runs_on_the_same_transport_as_one_without(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
@@ -163,13 +164,12 @@ async def test_a_connection_through_a_proxy_runs_on_the_fast_transport(
         seen.append(await connect_through(*arguments))
         return seen[-1]
 
-    from websocketstream._network.proxy import connect_through
-
     monkeypatch.setattr("websocketstream._client.connect_through", connect)
     async with proxying(kind) as proxy, serving() as listener:
         async with open_websocket_stream(listener.url, proxy=proxy.url):
             pass
-    assert isinstance(seen[0], DirectStream)
+        async with await dial("127.0.0.1", listener.port) as direct:
+            assert type(seen[0]) is type(direct)
 
 
 @pytest.mark.anyio

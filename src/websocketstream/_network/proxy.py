@@ -15,7 +15,6 @@ from .._protocol.url import ProxyURL, parse_proxy_url
 from .any_stream import TRANSPORT_ERRORS, receive_some, release, send_all
 from .dial import dial
 from .failures import connect_failed
-from .transport import DirectStream
 
 
 def check_proxy(proxy: str, stream: AnyByteStream | None) -> ProxyURL:
@@ -40,7 +39,7 @@ def check_proxy(proxy: str, stream: AnyByteStream | None) -> ProxyURL:
     return url
 
 
-async def connect_through(proxy: ProxyURL, host: str, port: int) -> DirectStream:
+async def connect_through(proxy: ProxyURL, host: str, port: int) -> ByteStream:
     """Connect to a host through a proxy; the caller's deadline is the only one.
 
     :raises ConnectFailed: the proxy cannot be reached, goes away or refuses; the message says which proxy and why
@@ -64,7 +63,7 @@ async def connect_through(proxy: ProxyURL, host: str, port: int) -> DirectStream
     return stream
 
 
-async def _http(stream: DirectStream, proxy: ProxyURL, host: str, port: int) -> None:
+async def _http(stream: ByteStream, proxy: ProxyURL, host: str, port: int) -> None:
     handshake = ConnectHandshake(proxy, host, port)
     await send_all(stream, handshake.request)
     try:
@@ -74,7 +73,7 @@ async def _http(stream: DirectStream, proxy: ProxyURL, host: str, port: int) -> 
         raise handshake.receive_eof() from None
 
 
-async def _socks(stream: DirectStream, proxy: ProxyURL, host: str, port: int) -> None:
+async def _socks(stream: ByteStream, proxy: ProxyURL, host: str, port: int) -> None:
     from python_socks import ProxyError, ProxyType
     from python_socks.async_.anyio import Proxy
 
@@ -100,7 +99,7 @@ class _Connected:
 class _SocksStream(ByteStream):
     """The stream that python-socks talks on; it reads no more than it needs, and closing is not its business."""
 
-    def __init__(self, stream: DirectStream) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
