@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from anyio import BrokenResourceError, EndOfStream
@@ -116,7 +115,3 @@ class _SocksStream(ByteStream):
 
     async def aclose(self) -> None:
         pass
-
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self._stream.extra_attributes
