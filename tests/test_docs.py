@@ -27,7 +27,6 @@ from typing import Any
 
 import anyio
 import pytest
-import trustme
 from anyio.from_thread import start_blocking_portal
 
 import websocketstream
@@ -224,7 +223,6 @@ def test_the_fragments_of_a_page_run(
     page: Path, backend: str, example_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    trustme.CA().cert_pem.write_to_path("our-authority.pem")
     for block in blocks(page):
         if block.is_run and not block.is_program:
             anyio.run(run_fragment, block, example_url, backend=backend)

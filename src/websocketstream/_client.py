@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
 import ssl
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cache
 
-from anyio import EndOfStream, aclose_forcefully, move_on_after
+from anyio import EndOfStream, move_on_after
 from anyio.abc import AnyByteStream, ByteStream, ObjectStream
 from anyio.streams.tls import TLSAttribute
 
-from ._network.any_stream import TRANSPORT_ERRORS, receive_some, send_all
+from ._network.any_stream import TRANSPORT_ERRORS, receive_some, release, send_all
 from ._network.dial import dial
+from ._network.failures import connect_failed
 from ._network.proxy import check_proxy, connect_through
-from ._network.tls import wrap_tls
-from ._protocol.client_handshake import ClientHandshake
+from ._network.tls import NotTLS, end_forgiving, wrap_tls
+from ._protocol.client_handshake import NO_ANSWER, ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
 from ._protocol.errors import ConnectFailed, HandshakeTimeout
 from ._protocol.host import bracketed, normalise_host
 from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Response, check_limits
-from ._protocol.url import WebSocketURL, parse_url
+from ._protocol.url import ProxyURL, WebSocketURL, parse_url
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
 from ._streams.block import StreamBlock
@@ -69,8 +68,8 @@ def open_websocket_stream(
     :param origin: the value of the ``Origin`` header field, none by default
     :param ssl_context: for ``wss://`` only; by default certificates are verified and ALPN offers ``http/1.1``
     :param server_hostname: for ``wss://`` only; the name the certificate must have, by default the URL's host
-    :param proxy: ``http://``, ``socks4://`` or ``socks5://`` URL of a proxy (needs the ``proxy`` extra); the
-        environment is not looked at
+    :param proxy: ``http://``, ``socks4://`` or ``socks5://`` URL of a proxy (SOCKS needs the ``proxy`` extra);
+        the environment is not looked at
     :param compression: offer permessage-deflate; a :class:`Compression` says how
     :param max_message_size: largest message to accept, in bytes after inflation; None for unlimited
     :param max_fragments: most frames to accept for one message; None for unlimited
@@ -106,8 +105,7 @@ def open_websocket_stream(
     )
     if open_timeout is not None:
         check_seconds("open_timeout", open_timeout)
-    if proxy is not None:
-        check_proxy(proxy, stream)
+    proxy_url = None if proxy is None else check_proxy(proxy, stream)
     options = StreamOptions(
         read_buffer=read_buffer,
         write_buffer=write_buffer,
@@ -124,7 +122,7 @@ def open_websocket_stream(
         deflate,
         ssl_context,
         _certificate_name(server_hostname or parsed.host),
-        proxy,
+        proxy_url,
         open_timeout,
         stream,
     )
@@ -164,16 +162,19 @@ class _Opening:
     compression: Compression | None
     ssl_context: ssl.SSLContext | None
     server_hostname: str
-    proxy: str | None
+    proxy: ProxyURL | None
     open_timeout: float | None
     given: AnyByteStream | None
     stage: str = ""
+    send_error: Exception | None = None  # why the request could not be sent
 
     async def open(self) -> tuple[Connection, WebSocketStream]:
         with move_on_after(math.inf if self.open_timeout is None else self.open_timeout):
             return await self._open()
+        if self.handshake.reading_rejection:
+            self.handshake.receive_eof(timed_out=True)
         raise HandshakeTimeout(
-            f"{self.url.href} was not open within open_timeout={self.open_timeout} s: timed out while {self.stage}"
+            f"{self.url} was not open within open_timeout={self.open_timeout} s: timed out while {self.stage}"
         )
 
     async def _open(self) -> tuple[Connection, WebSocketStream]:
@@ -183,8 +184,9 @@ class _Opening:
                 stream = await self._start_tls(stream)
             response = await self._shake_hands(stream)
         except BaseException:
-            await aclose_forcefully(stream)
+            await release(stream)
             raise
+        end_forgiving(stream)
         connection = Connection(
             stream,
             make_codec(
@@ -211,22 +213,25 @@ class _Opening:
         host, port = self.url.host, self.url.port
         self.stage = f"connecting to {host} port {port}"
         if self.proxy is not None:
-            self.stage += " through the proxy"
+            self.stage += f" through the proxy {self.proxy}"
             return await connect_through(self.proxy, host, port)
         try:
             return await dial(host, port)
         except OSError as exc:
-            raise _connect_failed(f"cannot connect to {host} port {port}", exc) from exc
+            raise connect_failed(f"cannot connect to {host} port {port}", exc) from exc
 
     async def _start_tls(self, stream: AnyByteStream) -> AnyByteStream:
         self.stage = f"doing the TLS handshake with {self.server_hostname}"
         context = self.ssl_context or default_ssl_context()
         try:
             tls = await wrap_tls(stream, context, server_side=False, hostname=self.server_hostname)
+        except NotTLS as exc:
+            raise ConnectFailed(
+                f"TLS handshake with {self.server_hostname} failed: {exc}; without TLS the URL is ws://"
+            ) from exc
         except TRANSPORT_ERRORS as exc:
-            raise _connect_failed(f"TLS handshake with {self.server_hostname} failed", exc) from exc
+            raise self._tls_failed(exc) from exc
         if tls.extra(TLSAttribute.alpn_protocol) not in (None, "http/1.1"):
-            await aclose_forcefully(tls)
             raise ConnectFailed(
                 f"TLS handshake with {self.server_hostname} failed: the server chose the protocol "
                 f"{tls.extra(TLSAttribute.alpn_protocol)!r}, a WebSocket needs 'http/1.1'; "
@@ -234,10 +239,15 @@ class _Opening:
             )
         return tls
 
+    def _tls_failed(self, cause: Exception) -> ConnectFailed:
+        return connect_failed(f"TLS handshake with {self.server_hostname} failed", cause)
+
     async def _shake_hands(self, stream: AnyByteStream) -> Response:
         self.stage = "waiting for the server's answer to the opening handshake"
-        with suppress(*TRANSPORT_ERRORS):  # a server that refuses early may have answered already: read on
+        try:
             await send_all(stream, self.handshake.request())
+        except (EndOfStream, *TRANSPORT_ERRORS) as exc:
+            self.send_error = exc  # a server that refuses early may have answered already: read on
         while not self.handshake.reading_rejection:
             response = self.handshake.receive_data(await self._receive(stream))
             if response is not None:
@@ -250,12 +260,21 @@ class _Opening:
     async def _receive(self, stream: AnyByteStream) -> bytes:
         try:
             return await receive_some(stream)
-        except EndOfStream:
-            self.handshake.receive_eof()
-        except TRANSPORT_ERRORS as exc:
+        except (EndOfStream, *TRANSPORT_ERRORS) as exc:
             if self.handshake.reading_rejection:
                 self.handshake.receive_eof()
-            raise _connect_failed("the connection was lost during the opening handshake", exc) from exc
+            if isinstance(exc, ssl.SSLError):
+                raise self._tls_failed(exc) from exc
+            if not isinstance(exc, EndOfStream):
+                raise self._lost(exc) from exc
+            if self.send_error is None:
+                self.handshake.receive_eof()
+            # The system says only once that a connection was reset; from then on it has just ended.
+            raise self._lost(self.send_error) from self.send_error
+
+    def _lost(self, cause: Exception) -> ConnectFailed:
+        hint = "" if self.url.secure or self.handshake.answered else f" ({NO_ANSWER})"
+        return connect_failed(f"the connection was lost during the opening handshake{hint}", cause)
 
 
 def _is_tls(stream: AnyByteStream) -> bool:
@@ -268,26 +287,3 @@ def default_ssl_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _connect_failed(what: str, cause: BaseException) -> ConnectFailed:
-    """Make one error that says what failed and why, with the operating system's error number where there is one."""
-    reason: BaseException = cause
-    while reason.__cause__ is not None:
-        reason = reason.__cause__
-    error = ConnectFailed(f"{what}: {_in_words(reason)}")
-    if isinstance(reason, OSError):
-        error.errno = reason.errno
-    return error
-
-
-def _in_words(reason: BaseException) -> str:
-    if isinstance(reason, BaseExceptionGroup):
-        return "; ".join(dict.fromkeys(_in_words(each) for each in reason.exceptions))
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"certificate not accepted: {reason.verify_message}"
-    if isinstance(reason, socket.gaierror) and reason.strerror:
-        return reason.strerror
-    if isinstance(reason, OSError) and reason.errno and not isinstance(reason, ssl.SSLError):
-        return os.strerror(reason.errno)  # asyncio's own words for it are only that the call failed
-    return str(reason) or type(reason).__name__

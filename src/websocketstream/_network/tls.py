@@ -5,13 +5,20 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from anyio import BrokenResourceError, EndOfStream, Lock, move_on_after
 from anyio.abc import AnyByteStream, ByteStream
 from anyio.streams.tls import TLSStream
 
+from .._protocol.http import excerpt
 from .any_stream import DRAIN_SECONDS, READ_BYTES, TRANSPORT_ERRORS, half_close, receive_some
+
+ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
+
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
+_RECORD_TYPES = (b"\x15", b"\x16")  # RFC 8446 5.1: what a handshake can be answered with, alert and handshake
 
 
 async def say_and_drain(stream: AnyByteStream, last_words: bytes) -> None:
@@ -23,19 +30,42 @@ async def say_and_drain(stream: AnyByteStream, last_words: bytes) -> None:
             await receive_some(stream)
 
 
-class _SerializedSends(ByteStream):
-    """A byte stream below TLS: a TLS reader may have to write too (a key update), while the writer task is writing."""
+class NotTLS(ssl.SSLError):
+    """What answered the TLS handshake does not speak TLS."""
 
-    def __init__(self, stream: AnyByteStream) -> None:
+
+class _BelowTLS(ByteStream):
+    """A byte stream below TLS: a TLS reader may have to write too (a key update), while somebody else is writing.
+
+    A client that has begun is forgiving: when it cannot send, it goes on reading, since the alert that says why the
+    server went away may have arrived. TLS 1.3 refuses a client's certificate when the client has long gone on.
+    """
+
+    def __init__(self, stream: AnyByteStream, *, forgiving: bool) -> None:
         self._stream = stream
         self._lock = Lock()
+        self._lost: Exception | None = None  # why sending failed, while that is forgiven
+        self.forgiving = forgiving
+        self.beginning = b""  # of what was received
 
     async def receive(self, max_bytes: int = READ_BYTES) -> bytes:  # noqa: ARG002  (TLS reads all there is)
-        return await receive_some(self._stream)
+        try:
+            data = await receive_some(self._stream)
+        except EndOfStream:
+            if self._lost is None:
+                raise
+            raise BrokenResourceError("the connection was lost") from self._lost
+        self.beginning = self.beginning or data[:100]
+        return data
 
     async def send(self, item: bytes) -> None:
         async with self._lock:
-            await self._stream.send(item)
+            try:
+                await self._stream.send(item)
+            except TRANSPORT_ERRORS as exc:
+                if not self.forgiving:
+                    raise
+                self._lost = exc
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()
@@ -48,21 +78,48 @@ class _SerializedSends(ByteStream):
         return self._stream.extra_attributes
 
 
+class _TLS(TLSStream):
+    """anyio's stream, which forgets to send the alert that says why it gives up.
+
+    Should anyio rename its inner method, the alert is not sent, and nothing else changes.
+    """
+
+    async def _call_sslobject_method(
+        self, func: Callable[[*_Arguments], _Result], *args: *_Arguments
+    ) -> _Result:
+        try:
+            return await super()._call_sslobject_method(func, *args)
+        except ssl.SSLError:
+            if alert := self._write_bio.read():
+                with move_on_after(ALERT_SECONDS), suppress(EndOfStream, *TRANSPORT_ERRORS):
+                    await self.transport_stream.send(alert)
+            raise
+
+
 async def wrap_tls(
     stream: AnyByteStream, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
 ) -> TLSStream:
     """Do the TLS handshake; the end of the stream needs no closing alert, the Close frame says how clean it was.
 
-    :raises ssl.SSLError: the handshake failed
+    :raises ssl.SSLError: the handshake failed (:exc:`NotTLS`: the peer does not speak TLS)
     :raises anyio.BrokenResourceError: the transport ended meanwhile
     """
+    below = _BelowTLS(stream, forgiving=not server_side)
     try:
-        return await TLSStream.wrap(
-            _SerializedSends(stream),
-            server_side=server_side,
-            hostname=hostname,
-            ssl_context=context,
-            standard_compatible=False,
+        return await _TLS.wrap(
+            below, server_side=server_side, hostname=hostname, ssl_context=context, standard_compatible=False
         )
     except EndOfStream as exc:
-        raise BrokenResourceError("the transport ended during the TLS handshake") from exc
+        raise BrokenResourceError("the connection was closed") from exc
+    except ssl.SSLError as exc:
+        if below.beginning and not below.beginning.startswith(_RECORD_TYPES):
+            said = excerpt(below.beginning)
+            raise NotTLS(ssl.SSL_ERROR_SSL, f'the peer does not speak TLS but says "{said}"') from exc
+        raise
+
+
+def end_forgiving(stream: AnyByteStream) -> None:
+    """Report from now on when something cannot be sent: the opening handshake is complete."""
+    below = getattr(stream, "transport_stream", None)
+    if isinstance(below, _BelowTLS):
+        below.forgiving = False

@@ -45,6 +45,8 @@ _RESERVED = frozenset(
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t\x20-\x7e\x80-\xff]*)?")
 _SOME_HTTP = re.compile(rb"HTTP/[0-9.]+(?= |$)")
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+# Most servers with TLS answer a request without it by hanging up.
+NO_ANSWER = "is this a WebSocket server, and one without TLS? With TLS the URL is wss://"
 
 
 class ClientHandshake:
@@ -61,6 +63,7 @@ class ClientHandshake:
     extensions: str = ""
     deflate: DeflateParameters | None = None
     trailing_data: bytes = b""
+    answered: bool = False  # whether anything has arrived
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class ClientHandshake:
         limits: HandshakeLimits = DEFAULT_LIMITS,
     ) -> None:
         self._limits = limits
+        self._secure = url.secure
         self._compression = compression
         self._protocols = check_protocols(protocols)
         # RFC 6455 4.1: 16 random bytes, so that no cache or confused server can have the answer ready.
@@ -119,6 +123,7 @@ class ClientHandshake:
         :raises HandshakeTooLarge: the head of the answer is beyond a limit
         :raises HandshakeRejected: the status is not 101; its body is complete or as long as we keep
         """
+        self.answered = self.answered or bool(data)
         self._reader.feed(data)
         while self._rejection is None:
             head = self._next_head()
@@ -146,7 +151,8 @@ class ClientHandshake:
                 f'the connection was closed in the middle of the answer, after "{excerpt(begun)}"'
             )
         raise InvalidHandshake(
-            "the connection was closed before the server answered the handshake; is this a WebSocket server?"
+            "the connection was closed before the server answered the handshake; "
+            + ("is this a WebSocket server?" if self._secure else NO_ANSWER)
         )
 
     def _next_head(self) -> bytes | None:
@@ -283,7 +289,9 @@ def _check_origin(origin: str | None) -> Fields:
 def _check_status_line(line: bytes, complete: bool) -> None:
     if complete and _STATUS_LINE.fullmatch(line):
         return
-    if not complete and line.startswith(b"HTTP/"[: len(line)]):
+    may_become_one = line.startswith(b"HTTP/"[: len(line)])
+    may_become_tls = any(record.startswith(line) for record in _TLS_RECORDS)
+    if not complete and (may_become_one or may_become_tls):
         return
     if line.startswith(_TLS_RECORDS):
         raise InvalidHandshake("the server speaks TLS on this port: use wss:// instead of ws://")

@@ -54,9 +54,35 @@ class WebSocketURL:
     @property
     def authorization(self) -> bytes | None:
         """The value of the ``Authorization`` field that user info stands for (rule U7, RFC 7617), or None."""
-        if self.username is None:
-            return None
-        return b"Basic " + base64.b64encode(f"{self.username}:{self.password or ''}".encode())
+        return _basic(self.username, self.password)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyURL:
+    """A proxy's URL, parsed; neither ``repr`` nor ``str`` shows credentials."""
+
+    scheme: str  # http, socks4 or socks5
+    host: str  # A-label name or address; IPv6 without brackets
+    port: int
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def authorization(self) -> bytes | None:
+        """The value of the ``Proxy-Authorization`` field, or None."""
+        return _basic(self.username, self.password)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{bracketed(self.host)}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+def _basic(username: str | None, password: str | None) -> bytes | None:
+    if username is None:
+        return None
+    return b"Basic " + base64.b64encode(f"{username}:{password or ''}".encode())
 
 
 def for_display(url: str) -> str:
@@ -125,6 +151,40 @@ def _check_rest(rest: str) -> None:
         raise ValueError("the URL has a tab or a line break in it; percent-encode it if it is meant")
     if re.search(r"[\ud800-\udfff]", rest):
         raise ValueError("the URL has a lone surrogate in it, which UTF-8 cannot encode")
+
+
+def parse_proxy_url(text: str) -> ProxyURL:
+    """Parse the URL of a proxy; no message shows any of it, since all of it may be a misplaced password.
+
+    :raises ValueError: it is not the URL of a proxy that can be used
+    """
+    match = re.fullmatch(
+        r"(http|socks4|socks5)://(?:(.*)@)?([^@/?#\\]*)/?", text.strip(), re.ASCII | re.IGNORECASE
+    )
+    if match is None:
+        raise ValueError(
+            "proxy must be a URL such as http://name:password@host:port, socks4://host:port or "
+            f"socks5://host:port ({_ESCAPE_HINT})"
+        )
+    scheme, userinfo, host_and_port = match[1].lower(), match[2] or "", match[3]
+    if re.search(r"[/?#@\\\s\ud800-\udfff]", userinfo):
+        raise ValueError(
+            f"proxy has a character in its user name or password that must be escaped ({_ESCAPE_HINT})"
+        )
+    username, password = _credentials(userinfo)
+    if scheme != "http" and not all(_fits_socks(secret) for secret in (username, password)):
+        raise ValueError("a SOCKS proxy takes user names and passwords of 1 to 255 ASCII characters only")
+    host, colon, port = host_and_port.rpartition(":")
+    if not colon or not port or host.startswith("[") != host.endswith("]"):
+        raise ValueError("proxy has no port: write host:port")
+    try:
+        return ProxyURL(scheme, normalise_host(host), parse_port(port), username, password)
+    except ValueError:
+        raise ValueError("proxy must have a host name or address and a port from 0 to 65535") from None
+
+
+def _fits_socks(secret: str | None) -> bool:
+    return secret is None or (secret.isascii() and "\0" not in secret and len(secret) <= 255)
 
 
 def _split(rest: str) -> tuple[str, str, str | None]:

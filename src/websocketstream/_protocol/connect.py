@@ -1,0 +1,55 @@
+"""How an HTTP proxy is asked for a tunnel, sans-IO (RFC 9110 section 9.3.6)."""
+
+from __future__ import annotations
+
+import h11
+
+from .host import bracketed
+from .http import excerpt, quoted
+from .url import ProxyURL
+
+MAX_ANSWER = 16384  # bytes of one head
+
+
+class ProxyRefused(Exception):
+    """There is no tunnel; the message says what the proxy said, safe to print."""
+
+
+class ConnectHandshake:
+    """One CONNECT: send :attr:`request`, then feed :meth:`receive_data` until it returns true."""
+
+    def __init__(self, proxy: ProxyURL, host: str, port: int) -> None:
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_ANSWER)
+        target = f"{bracketed(host)}:{port}".encode("ascii")
+        fields = [(b"Host", target)]
+        if proxy.authorization is not None:
+            fields.append((b"Proxy-Authorization", proxy.authorization))
+        request = h11.Request(method=b"CONNECT", target=target, headers=fields)
+        self.request = (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
+        self._beginning = b""
+
+    def receive_data(self, data: bytes) -> bool:
+        """Take what arrived; return whether the tunnel is open.
+
+        :raises ProxyRefused: the proxy said no, or something else than HTTP
+        """
+        self._beginning = self._beginning or data
+        self._http.receive_data(data)
+        try:
+            while not isinstance(event := self._http.next_event(), h11.Response):
+                if event is h11.NEED_DATA:
+                    return False
+        except h11.RemoteProtocolError:
+            raise ProxyRefused(f'it answered "{excerpt(self._beginning)}"') from None
+        if not 200 <= event.status_code < 300:
+            reason = quoted(event.reason.decode("latin-1"))[1:-1]
+            raise ProxyRefused(f"it answered {event.status_code} {reason}".rstrip())
+        if rest := self._http.trailing_data[0]:
+            # Nobody has spoken to the server yet, so this is not from it: whatever it is, it is not the tunnel's.
+            raise ProxyRefused(f'it opened the tunnel and sent "{excerpt(rest)}" through it by itself')
+        return True
+
+    def receive_eof(self) -> ProxyRefused:
+        """Return the error for a connection that was closed before the answer was complete."""
+        said = f' after "{excerpt(self._beginning)}"' if self._beginning else ""
+        return ProxyRefused(f"it closed the connection{said}")

@@ -1,0 +1,357 @@
+"""Connections through HTTP and SOCKS proxies: what goes through, and what is said when nothing does."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import ssl
+import struct
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+
+from edges.serving import read_head, serving
+from websocketstream import ConnectFailed, HandshakeTimeout, open_websocket_stream
+from websocketstream._network.dial import dial
+from websocketstream._network.proxy import connect_through
+from websocketstream._protocol.connect import ConnectHandshake, ProxyRefused
+from websocketstream._protocol.url import ProxyURL, parse_proxy_url
+from websocketstream.testing import memory_byte_stream_pair
+
+OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+KINDS = ["http", "socks4", "socks5"]
+
+
+async def pass_on(source: SocketStream, sink: SocketStream) -> None:
+    try:
+        async for data in source:
+            await sink.send(data)
+        await sink.send_eof()
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        pass
+
+
+async def tunnel(client: SocketStream, host: str, port: int) -> None:
+    async with await anyio.connect_tcp(host, port) as server, anyio.create_task_group() as both:
+        both.start_soon(pass_on, client, server)
+        both.start_soon(pass_on, server, client)
+
+
+async def read_exactly(stream: SocketStream, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += await stream.receive(size - len(data))
+    return data
+
+
+async def send_in_pieces(stream: SocketStream, data: bytes, size: int) -> None:
+    for start in range(0, len(data), size):
+        await stream.send(data[start : start + size])
+        await anyio.wait_all_tasks_blocked()
+
+
+class Proxy:
+    """A proxy of each kind, which can answer in pieces, or with something else, or not at all."""
+
+    def __init__(self, answer: bytes | None = None, piece: int = 1000, fault: str = "") -> None:
+        self.answer, self.piece, self.fault = answer, piece, fault
+        self.url = ""
+        self.heard: list[bytes] = []
+
+    async def handle(self, client: SocketStream) -> None:
+        async with client:
+            kinds: dict[str, Callable[[SocketStream], Awaitable[None]]]
+            kinds = {"http": self.http, "socks4": self.socks4, "socks5": self.socks5}
+            await kinds[self.url.partition(":")[0]](client)
+
+    async def misbehave(self, client: SocketStream) -> bool:
+        if self.fault == "reset":
+            raw = client.extra(SocketAttribute.raw_socket)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if self.fault == "hang":
+            await anyio.sleep_forever()
+        if self.answer is not None:
+            await send_in_pieces(client, self.answer, self.piece)
+        return bool(self.fault) or self.answer is not None
+
+    async def http(self, client: SocketStream) -> None:
+        self.heard.append(await read_head(client))
+        if await self.misbehave(client):
+            return
+        await send_in_pieces(client, OPENED, self.piece)
+        host, _, port = self.heard[-1].split()[1].decode().rpartition(":")
+        await tunnel(client, host.strip("[]"), int(port))
+
+    async def socks4(self, client: SocketStream) -> None:
+        request = await read_exactly(client, 8)
+        while not request.endswith(b"\0") or len(request) < 9:
+            request += await read_exactly(client, 1)
+        self.heard.append(request)
+        if await self.misbehave(client):
+            return
+        await send_in_pieces(client, b"\0\x5a" + bytes(6), self.piece)
+        await tunnel(client, socket.inet_ntoa(request[4:8]), int.from_bytes(request[2:4]))
+
+    async def socks5(self, client: SocketStream) -> None:
+        self.heard.append(await read_exactly(client, 4))
+        if await self.misbehave(client):
+            return
+        await send_in_pieces(client, b"\5\2", self.piece)
+        self.heard.append(await read_exactly(client, len(b"\1\3ann\6secret")))
+        await send_in_pieces(client, b"\1\0", self.piece)
+        request = await read_exactly(client, 10)
+        await send_in_pieces(client, b"\5\0\0\1" + bytes(6), self.piece)
+        await tunnel(client, socket.inet_ntoa(request[4:8]), int.from_bytes(request[8:]))
+
+
+@asynccontextmanager
+async def proxying(kind: str, *arguments: Any, **options: Any) -> AsyncIterator[Proxy]:
+    proxy = Proxy(*arguments, **options)
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        proxy.url = f"{kind}://ann:secret@127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+        tasks.start_soon(listener.serve, proxy.handle)
+        yield proxy
+        tasks.cancel_scope.cancel()
+
+
+async def failure(proxy: str, url: str = "ws://203.0.113.1/", **options: Any) -> ConnectFailed:
+    with pytest.raises(ConnectFailed) as caught:
+        async with open_websocket_stream(url, proxy=proxy, **options):
+            pytest.fail("the body must not run")
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    return caught.value
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("piece", [1, 1000])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_connection_goes_through_a_proxy_however_its_answers_are_cut(kind: str, piece: int) -> None:
+    async with proxying(kind, piece=piece) as proxy, serving() as listener:
+        async with open_websocket_stream(listener.url, proxy=proxy.url) as conn:
+            await conn.send("hello")
+            assert await conn.receive() == "hello"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
+async def test_tls_goes_through_a_proxy(
+    kind: str, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> None:
+    async with proxying(kind) as proxy, serving(ssl_context=server_ssl) as listener:
+        async with open_websocket_stream(listener.url, proxy=proxy.url, ssl_context=client_ssl) as conn:
+            await conn.send("hello")
+            assert await conn.receive() == "hello"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_connection_through_a_proxy_runs_on_the_same_transport_as_one_without(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    async def connect(*arguments: Any) -> Any:
+        seen.append(await connect_through(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr("websocketstream._client.connect_through", connect)
+    async with proxying(kind) as proxy, serving() as listener:
+        async with open_websocket_stream(listener.url, proxy=proxy.url):
+            pass
+        async with await dial("127.0.0.1", listener.port) as direct:
+            assert type(seen[0]) is type(direct)
+
+
+@pytest.mark.anyio
+async def test_the_server_never_sees_what_is_for_the_proxy_nor_the_proxy_what_is_for_the_server() -> None:
+    async with proxying("http") as proxy, serving() as listener:
+        async with open_websocket_stream(listener.url, proxy=proxy.url, headers={"X-Secret": "origin"}):
+            pass
+    assert (
+        proxy.heard[0]
+        == (
+            f"CONNECT 127.0.0.1:{listener.port} HTTP/1.1\r\nHost: 127.0.0.1:{listener.port}\r\n"
+            "Proxy-Authorization: Basic YW5uOnNlY3JldA==\r\n\r\n"
+        ).encode()
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_proxy_that_resets_the_connection_is_named(kind: str) -> None:
+    async with proxying(kind, fault="reset") as proxy:
+        error = await failure(proxy.url)
+    assert error.errno == errno.ECONNRESET
+    assert str(error) == (
+        f"cannot connect to 203.0.113.1 port 80 through the proxy {parse_proxy_url(proxy.url)}: "
+        "Connection reset by peer (ECONNRESET)"
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_proxy_that_hangs_up_is_named(kind: str) -> None:
+    async with proxying(kind, fault="end") as proxy:
+        error = await failure(proxy.url)
+    assert str(error) == (
+        f"cannot connect to 203.0.113.1 port 80 through the proxy {parse_proxy_url(proxy.url)}: "
+        "it closed the connection"
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_proxy_that_cannot_be_reached_is_named(kind: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        error = await failure(f"{kind}://ann:secret@127.0.0.1:{port}")
+    assert error.errno == errno.ECONNREFUSED
+    assert str(error).endswith(
+        f"through the proxy {kind}://127.0.0.1:{port}, which cannot be reached: Connection refused (ECONNREFUSED)"
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_proxy_that_does_not_answer_is_named(kind: str) -> None:
+    async with proxying(kind, fault="hang") as proxy:
+        with pytest.raises(HandshakeTimeout) as caught:
+            async with open_websocket_stream("ws://203.0.113.1/", proxy=proxy.url, open_timeout=0.1):
+                pytest.fail("the body must not run")
+    assert str(caught.value).endswith(f"through the proxy {parse_proxy_url(proxy.url)}")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("kind", "answer", "words"),
+    [
+        (
+            "http",
+            b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+            "it answered 407 Proxy Authentication",
+        ),
+        ("http", b"HTTP/1.0 502 \x9b2J\r\n\r\n", r"it answered 502 \x9b2J"),
+        ("http", b"SSH-2.0-x\x1b[2J\r\n\r\n", r'it answered "SSH-2.0-x\x1b[2J\r\n\r\n"'),
+        ("http", b"HTTP/1.1 2", r'it closed the connection after "HTTP/1.1 2"'),
+        ("http", OPENED + b"\x1b[2Jhi", r'it opened the tunnel and sent "\x1b[2Jhi" through it by itself'),
+        ("socks4", b"\0\x5b" + bytes(6), 'it answered "Request rejected or failed"'),
+        ("socks5", b"\5\xff", 'it answered "'),
+        ("socks5", b"HTTP/1.1 400 Bad\r\n\r\n", 'it answered "Unexpected SOCKS version number'),
+        ("socks5", b"\5\2\1\1", 'it answered "Username and password authentication failure"'),
+    ],
+)
+async def test_what_a_proxy_says_is_shown_escaped(kind: str, answer: bytes, words: str) -> None:
+    async with proxying(kind, answer) as proxy:
+        error = await failure(proxy.url)
+    assert f"through the proxy {parse_proxy_url(proxy.url)}: {words}" in str(error)
+    assert str(error).isprintable()
+
+
+@pytest.mark.anyio
+async def test_a_socks_proxy_whose_resolver_does_not_know_the_host_is_a_failed_connection() -> None:
+    async with proxying("socks4") as proxy:
+        error = await failure(proxy.url, "ws://no-such-host.invalid/")
+    assert "no-such-host.invalid port 80 through the proxy" in str(error)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+async def test_only_socks_needs_another_package(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("python_socks", "python_socks.async_.anyio"):
+        monkeypatch.setitem(sys.modules, module, None)
+    if kind == "http":
+        async with proxying(kind) as proxy, serving() as listener:
+            async with open_websocket_stream(listener.url, proxy=proxy.url):
+                pass
+    else:
+        with pytest.raises(ImportError, match=r"SOCKS proxy needs python-socks: pip install .*\[proxy\]"):
+            open_websocket_stream("ws://localhost/", proxy="socks5://localhost:1")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "error"),
+    [
+        (b"http://x:1", TypeError),
+        ("", ValueError),
+        ("ftp://x:1", ValueError),
+        ("https://x:1", ValueError),
+        ("x:1", ValueError),
+        ("http://x", ValueError),
+        ("http://[::1]", ValueError),
+        ("http://x:", ValueError),
+        ("http://:1", ValueError),
+        ("http://x:99999", ValueError),
+        ("http://x:1/path", ValueError),
+        ("http://a b:1", ValueError),
+    ],
+    ids=repr,
+)
+def test_a_proxy_that_makes_no_sense_is_an_error_of_the_call(proxy: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="proxy"):
+        open_websocket_stream("ws://localhost/", proxy=proxy)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://ann:canary@exa\u2100mple:1",  # not clean under NFKC
+        "http://ann:canary@:1",
+        "http://ann:canary@host:port",
+        "http://ann:can/ary@host:1",
+        "http://ann:can#ary@host:1",
+        "http://ann:can@ary@host:1",
+        "http://ann:canary\ud800@host:1",
+        "http://ann:canary%ff@host:1",
+        "http://canary%3a:x@host:1",
+        "socks5://ann:canary\xfc@host:1",
+        f"socks5://ann:{'canary' * 50}@host:1",
+        "socks4://canary%00@host:1",
+        "ftp://ann:canary@host:1",
+    ],
+)
+def test_no_error_of_the_call_shows_a_password(proxy: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        open_websocket_stream("ws://localhost/", proxy=proxy)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+    assert not re.search(r"can\b|ary|exa", str(caught.value))  # nor a part of one
+
+
+def test_a_proxys_url_shows_no_password() -> None:
+    url = parse_proxy_url("SOCKS5://ann:p%40ss@[::1]:1080/")
+    assert url == ProxyURL("socks5", "::1", 1080, "ann", "p@ss")
+    assert (str(url), repr(url)) == ("socks5://[::1]:1080", "ProxyURL('socks5://[::1]:1080')")
+    assert url.authorization == b"Basic YW5uOnBAc3M="
+    assert parse_proxy_url("http://h:1").authorization is None
+
+
+def test_a_proxy_and_a_stream_exclude_each_other() -> None:
+    stream, _ = memory_byte_stream_pair()
+    with pytest.raises(ValueError, match="either proxy or stream"):
+        open_websocket_stream("ws://localhost/", proxy="http://localhost:1", stream=stream)
+
+
+@pytest.mark.parametrize("host", ["example.com", "::1"])
+def test_an_interim_answer_of_a_proxy_is_passed_over_byte_by_byte(host: str) -> None:
+    handshake = ConnectHandshake(ProxyURL("http", "p", 1), host, 443)
+    assert handshake.request.startswith(b"CONNECT [::1]:443 " if ":" in host else b"CONNECT example.com:443 ")
+    answer = b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    assert not any(handshake.receive_data(answer[n : n + 1]) for n in range(len(answer) - 1))
+    assert handshake.receive_data(answer[-1:])
+
+
+def test_a_proxy_whose_answer_has_no_end_is_refused() -> None:
+    handshake = ConnectHandshake(ProxyURL("http", "p", 1), "h", 443)
+    with pytest.raises(ProxyRefused, match=r'it answered "HTTP/1\.1 200 OK'):
+        for _ in range(100):
+            handshake.receive_data(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200)
