@@ -25,9 +25,9 @@ from ._protocol.errors import ConnectFailed, HandshakeTimeout
 from ._protocol.host import bracketed, normalise_host
 from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Response, check_limits
 from ._protocol.url import ProxyURL, WebSocketURL, parse_url
+from ._streams.block import StreamBlock
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
-from ._streams.block import StreamBlock
 from ._streams.stream import WebSocketStream
 
 REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here

@@ -21,9 +21,9 @@ from anyio.lowlevel import checkpoint
 
 from ._protocol.deflate import Compression, DeflateParameters
 from ._protocol.engine import make_codec
+from ._streams.block import StreamBlock
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression
-from ._streams.block import StreamBlock
 from ._streams.stream import WebSocketStream
 
 __all__ = ["MemoryByteStream", "memory_byte_stream_pair", "websocket_stream_pair"]

@@ -9,8 +9,8 @@ import weakref
 import anyio
 import pytest
 from transport_kit import MIB, Recorder, some_passes, transport_and_peer
-from waiting import until
 
+from waiting import until
 from websocketstream._network.transport import RELEASE_SECONDS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("kind", ["socket", "socket in tasks", "memory"])]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.lowlevel import checkpoint
-from waiting import until
 
+from waiting import until
 from websocketstream._network.loop import current_event_loop
 from websocketstream._network.sockets import wrap_socket
 from websocketstream._network.task_transport import transport_of

@@ -144,7 +144,7 @@ def check(driver: Driver, path: tuple[str, ...]) -> None:
         return  # nothing has begun to end
     if life.next_deadline == math.inf and life.step is not Step.NOTHING:
         # Only we have said that we send nothing more: that waits for the peer as long as the block is there.
-        assert life.send_end is End.CLOSED_HERE and life.receive_end is None, path
+        assert (life.send_end, life.receive_end) == (End.CLOSED_HERE, None), path
         return
     end = driver.copy()
     began = end.now
@@ -152,7 +152,7 @@ def check(driver: Driver, path: tuple[str, ...]) -> None:
     if end.life.state is State.OPEN:
         return  # the deadline was the application's, to catch up with nothing
     if end.life.step is not Step.NOTHING:
-        assert end.life.send_end is End.CLOSED_HERE and end.life.receive_end is None, path
+        assert (end.life.send_end, end.life.receive_end) == (End.CLOSED_HERE, None), path
         return
     assert end.now - began <= CLOSE_TIMEOUT + LINGER_SECONDS + PARTING_SECONDS, path
     assert end.releases == 1, path
@@ -167,9 +167,7 @@ def check(driver: Driver, path: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("server", [False, True], ids=["client", "server"])
 @pytest.mark.parametrize("last", HAPPENINGS.values(), ids=HAPPENINGS)
-def test_a_released_connection_stays_what_it_was(
-    server: bool, last: Callable[[Life, float], object]
-) -> None:
+def test_a_released_connection_stays_what_it_was(server: bool, last: Callable[[Life, float], object]) -> None:
     for first in HAPPENINGS.values():
         driver = Driver(server=server)
         driver.tell(first)

@@ -61,8 +61,8 @@ class Life:
 
     __slots__ = (
         "_close_timeout",
-        "_linger_until",
         "_leaving",
+        "_linger_until",
         "_may_hang_up",
         "_parting_seconds",
         "_peer_ended",
@@ -84,7 +84,9 @@ class Life:
         self._server = server
         self._close_timeout = close_timeout
         self._may_hang_up = may_hang_up
-        self._word: Close | Failure | None = None  # the peer's last; the application has not come that far yet
+        self._word: Close | Failure | None = (
+            None  # the peer's last; the application has not come that far yet
+        )
         self._linger_until = math.inf
         self._leaving: tuple[int | None, str] | None = None  # our Close frame, encoded and on its way
         self._parting_seconds = PARTING_SECONDS
@@ -159,7 +161,13 @@ class Life:
             self.ended("the transport failed", now)
 
     def fail(
-        self, code: int, message: str, now: float, *, say: str | None = None, cause: BaseException | None = None
+        self,
+        code: int,
+        message: str,
+        now: float,
+        *,
+        say: str | None = None,
+        cause: BaseException | None = None,
     ) -> None:
         """The peer broke a rule or a limit: over for the application; the peer is told why (section 7.1.7).
 
@@ -208,7 +216,9 @@ class Life:
             self.caught_up(now)
         if now >= self.deadline:
             late = self._write_error is None
-            self.ended("the closing handshake was not complete in time" if late else "the transport failed", now)
+            self.ended(
+                "the closing handshake was not complete in time" if late else "the transport failed", now
+            )
 
     def step_taken(self, step: Step) -> None:
         """What :attr:`step` asked for is done; a release ends everything."""
@@ -247,7 +257,11 @@ class Life:
     @property
     def result(self) -> CloseInfo | None:
         """How it ended: the peer's words, and whether it was clean; None while that is open."""
-        if self.state is not State.CLOSE_EXCHANGED and self.state is not State.FAILING and self.state not in ENDED:
+        if (
+            self.state is not State.CLOSE_EXCHANGED
+            and self.state is not State.FAILING
+            and self.state not in ENDED
+        ):
             return None
         info = self.peer_close
         if self.reason is None:

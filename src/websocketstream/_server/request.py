@@ -15,9 +15,9 @@ from .._network.tls import say_and_drain
 from .._protocol.engine import make_codec
 from .._protocol.http import Headers, HeadersLike, Request
 from .._protocol.server_handshake import ServerHandshake
+from .._streams.block import StreamBlock
 from .._streams.connection import Connection
 from .._streams.errors import ConnectionBroken
-from .._streams.block import StreamBlock
 from .._streams.stream import WebSocketStream
 from .answer import HOW_TO_ACCEPT, HOW_TO_REJECT, AcceptBlock, Answer
 from .options import ServerOptions

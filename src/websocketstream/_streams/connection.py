@@ -14,8 +14,8 @@ from contextlib import suppress
 from anyio import CancelScope, ClosedResourceError
 from anyio.abc import AnyByteStream
 
-from .._network.any_stream import transport_of
 from .._network.loop import EventLoop, Handle, Signal, current_event_loop
+from .._network.task_transport import transport_of
 from .._network.tcp import ask_tcp, probe_often
 from .._network.transport import READ_BYTES, Buffer
 from .._protocol.close import CloseInfo, check_close
@@ -68,7 +68,13 @@ class Connection:
         self.inbox: ReceiveBuffer = ReceiveBuffer(options.read_buffer, budget, loop)
         self.outbox: SendBuffer = SendBuffer(options.write_buffer, budget, loop)
         self.writer: Writer = Writer(
-            self._transport, codec, self.outbox, self._life, budget, loop, self._carry_out
+            self._transport,
+            codec,
+            self.outbox,
+            self._life,
+            budget=budget,
+            loop=loop,
+            changed=self._carry_out,
         )
         self._error: ConnectionBroken | None = None
         self._keepalive: Keepalive | None = None
@@ -433,7 +439,9 @@ class Connection:
     def _words_of(self, error: BaseException | None) -> tuple[int | None, str]:
         """Return what a Close frame may say of an error: only a real WebSocketError has a say (rule S4)."""
         if isinstance(error, WebSocketError):
-            with suppress(ValueError):  # a code that only the peer could say, such as 1006: an empty Close frame
+            with suppress(
+                ValueError
+            ):  # a code that only the peer could say, such as 1006: an empty Close frame
                 return check_close(error.close_code, error.reason, server=self.server)
         return None, ""
 

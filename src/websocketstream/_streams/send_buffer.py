@@ -11,6 +11,8 @@ from .._protocol.codec import Message, Outgoing
 from .budget import Budget
 from .statistics import DirectionStatistics, Stopwatch
 
+# What may be sent: text, or binary of any kind.
+Sendable: TypeAlias = str | bytes | bytearray | memoryview
 # str only if it is ASCII, whose size is its length and whose encoding cannot fail.
 Queued: TypeAlias = Message | Outgoing
 
@@ -194,13 +196,14 @@ def size_of(item: Queued) -> int:
     return len(item.payload) if type(item) is Outgoing else len(item)  # type: ignore[arg-type]
 
 
-def prepare(message: Message, compress: bool) -> Queued:
+def prepare(message: Sendable, compress: bool) -> Queued:
     """Turn a message into what the codec sends, or say why it cannot be sent."""
-    kind = type(message)
-    if kind is bytes or (kind is str and message.isascii()):
-        return message if compress else Outgoing(_encode(message), kind is str, compress)
     if isinstance(message, str):
+        if compress and type(message) is str and message.isascii():
+            return message
         return Outgoing(_encode(message), True, compress)
+    if type(message) is bytes:
+        return message if compress else Outgoing(message, False, compress)
     if isinstance(message, (bytes, bytearray, memoryview)):
         return Outgoing(bytes(message), False, compress)
     raise TypeError(
@@ -208,9 +211,7 @@ def prepare(message: Message, compress: bool) -> Queued:
     )
 
 
-def _encode(message: Message) -> bytes:
-    if isinstance(message, bytes):
-        return message
+def _encode(message: str) -> bytes:
     try:
         return message.encode()
     except UnicodeEncodeError as exc:

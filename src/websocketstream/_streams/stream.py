@@ -12,8 +12,9 @@ from .._protocol.codec import Message
 from .._protocol.http import Request, Response
 from .connection import Connection
 from .readable import ReadableStream
+from .send_buffer import Sendable
 from .statistics import ConnectionStatistics
-from .writable import Sendable, WritableStream
+from .writable import WritableStream
 
 
 class Closed:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from anyio import WouldBlock
 from anyio.abc import ObjectSendStream
 
-from .._protocol.codec import Message
 from .connection import Connection
-from .send_buffer import prepare
+from .send_buffer import Queued, Sendable, prepare
 from .statistics import DirectionStatistics
-
-Sendable: TypeAlias = str | bytes | bytearray | memoryview
 
 
 class WritableStream(ObjectSendStream[Sendable]):
@@ -45,7 +40,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         """
         buffer = self._buffer
         kind = type(item)
-        if compress and (kind is bytes or (kind is str and item.isascii())):
+        if compress and (kind is bytes or (kind is str and item.isascii())):  # type: ignore[union-attr]
             if buffer.credit > 0:
                 buffer.credit -= 1
                 size = len(item)
@@ -56,9 +51,9 @@ class WritableStream(ObjectSendStream[Sendable]):
                     if buffer.free <= 0:
                         await buffer.hold(size)
                 return
-            queued = item
+            queued: Queued = item  # type: ignore[assignment]
         else:
-            queued = prepare(item, compress)  # type: ignore[assignment]
+            queued = prepare(item, compress)
         buffer.raise_if_ended()
         budget = self._budget
         if budget.left <= 0 and not budget.renew():
@@ -67,7 +62,7 @@ class WritableStream(ObjectSendStream[Sendable]):
             buffer.raise_if_ended()
             self._writer.continue_burst()
         budget.left -= 1
-        size = self._writer.put(queued)  # type: ignore[arg-type]
+        size = self._writer.put(queued)
         if buffer.free <= 0:
             await buffer.hold(size)
 

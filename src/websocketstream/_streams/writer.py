@@ -58,6 +58,7 @@ class Writer:
         codec: Codec,
         buffer: SendBuffer,
         life: Life,
+        *,
         budget: Budget,
         loop: EventLoop,
         changed: Callable[[], None],
@@ -68,7 +69,9 @@ class Writer:
         self._life = life
         self._budget = budget
         self._loop = loop
-        self._changed: Callable[[], None] | None = changed  # to be called when the life has changed; None when it is over
+        self._changed: Callable[[], None] | None = (
+            changed  # to be called when the life has changed; None when it is over
+        )
         self._write_bytes = DIRECT_WRITE_BYTES if transport.keeps_last_words else WRITE_BYTES
         self._batch_bytes = min(BATCH_BYTES, codec.portion)
         self._turn = -1  # the sender's turn in which a message was written at once
@@ -193,15 +196,15 @@ class Writer:
         self.flush()
 
     def _write_alone(self, item: Queued) -> None:
+        unsent = 0
         try:
             (frame,) = self._codec.send_messages((item,))
             self.written += len(frame)
-            sent = self._transport.write(frame)
+            unsent = len(frame) - self._transport.write(frame)
         except Exception as exc:  # noqa: BLE001  (as above)
             self._fail(exc)
-            sent = len(frame)
-        self._unsent = self._in_transport = len(frame) - sent
-        self._buffer.passed_by(self._unsent)
+        self._unsent = self._in_transport = unsent
+        self._buffer.passed_by(unsent)
 
     def _write(self, chunk: Buffer) -> None:
         sent = self._transport.write(chunk)
