@@ -82,9 +82,7 @@ def test_what_is_public_says_where_users_import_it_from(module: ModuleType) -> N
 
 
 @pytest.mark.parametrize("name", [name for name in websocketstream.__all__ if name[0].isupper()])
-def test_the_bases_of_what_is_public_are_public(name: str, request: pytest.FixtureRequest) -> None:
-    if name == "ReadableStream":
-        request.applymarker(pytest.mark.xfail(reason="its Inbox is still a base", strict=True))
+def test_the_bases_of_what_is_public_are_public(name: str) -> None:
     for base in getattr(websocketstream, name).__mro__:
         if base.__module__.partition(".")[0] == "websocketstream":
             assert getattr(websocketstream, base.__qualname__) is base

@@ -10,6 +10,7 @@ from anyio.abc import ObjectStream
 from .._protocol.close import CloseInfo
 from .._protocol.codec import Message
 from .._protocol.http import Request, Response
+from .._protocol.url import for_display
 from .connection import Connection
 from .readable import ReadableStream
 from .send_buffer import Sendable
@@ -56,7 +57,7 @@ class WebSocketStream(ObjectStream[Message]):
         self._request = request
 
     def __repr__(self) -> str:
-        return f"<WebSocketStream {self._url} {self._connection.state.value}>"
+        return f"<WebSocketStream {for_display(self._url)} {self._connection.state.value}>"
 
     @property
     def readable(self) -> ReadableStream:
