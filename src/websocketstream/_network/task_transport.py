@@ -54,6 +54,7 @@ class AnyStreamTransport(Transport):
         self._error: Exception | None = None
         self._released = False
         self._closed = False
+        self._second_closer = False
         self._gone = Signal()
 
     # --- what the connection does
@@ -113,10 +114,7 @@ class AnyStreamTransport(Transport):
             self._socket.release()
         for scope in self._scopes:
             scope.cancel()
-        try:
-            self._start("closer", self._close)
-        except OSError:  # the event loop is over
-            self._task_ended()
+        self._start_closing()
 
     async def wait_released(self) -> None:
         """See :class:`Transport`."""
@@ -135,12 +133,22 @@ class AnyStreamTransport(Transport):
         self._loop.start_task(work, name=name, on_end=partial(self._task_ended, name))
         self._tasks.append(name)
 
+    def _start_closing(self) -> None:
+        try:
+            self._start("closer", self._close)
+        except OSError:  # the event loop is over: if anybody can close it, it is who waits for that
+            self._task_ended()
+
     def _task_ended(self, name: str = "") -> None:
         if name:
             self._tasks.remove(name)
         if not self._released:
             if not (self._at_end if name == "reader" else self._writing_over):
                 self._fail(RuntimeError("a background task was cancelled"))
+        elif name == "closer" and not self._closed and not self._second_closer:
+            # asyncio's final cancel-all has found it before its first step; it does not look twice.
+            self._second_closer = True
+            self._start_closing()
         elif not self._tasks:
             self._gone.set()
 

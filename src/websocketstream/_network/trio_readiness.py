@@ -131,8 +131,7 @@ class EpollReadiness(Readiness):
             descriptor, events = ready.popleft()
             watch = self._watches.get(descriptor)
             if watch is None:
-                self._forget(descriptor)
-                continue
+                continue  # somebody who was called before has let it go
             try:
                 # Errors and hang-ups come unasked, and whoever then reads or writes learns of them.
                 if watch.reading and events != select.EPOLLOUT:
@@ -146,19 +145,14 @@ class EpollReadiness(Readiness):
 
     def _remove(self, watch: Watched) -> None:
         del self._watches[watch.descriptor]
-        if watch.fileno() == watch.descriptor:
-            self._forget(watch.descriptor)
-        else:
-            # Closed by somebody else. If a duplicate keeps the connection open, epoll goes on reporting it under a
-            # number that it does not take back any more, or that is another socket's.
-            self._start_anew()
-
-    def _forget(self, descriptor: int) -> None:
-        """Have no more events under this number, which belongs to none of our watches."""
         assert self._epoll is not None
         try:
-            self._epoll.unregister(descriptor)
+            if watch.fileno() != watch.descriptor:
+                raise OSError("the socket was closed by somebody else")
+            self._epoll.unregister(watch.descriptor)
         except OSError:
+            # If a duplicate keeps the connection open, epoll goes on reporting it, under a number that it does not take
+            # back any more, or that is another socket's by now.
             self._start_anew()
 
     def _start_anew(self) -> None:

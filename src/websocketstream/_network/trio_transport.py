@@ -50,8 +50,7 @@ class TrioStream(DirectStream):  # and Watched
         if count:
             self._deliver(SCRATCH.large[:count])
         else:
-            self.reading = False
-            self._change_watch()
+            self._change_watch(reading=False)
             self._end()
 
     def on_writable(self) -> None:
@@ -64,8 +63,7 @@ class TrioStream(DirectStream):  # and Watched
             self._fail(exc)
             return
         if not self._unsent and self.congested:
-            self.writing = False
-            self._change_watch()
+            self._change_watch(writing=False)
             self._decongest()
 
     def on_unwatched(self, error: Exception) -> None:
@@ -80,24 +78,25 @@ class TrioStream(DirectStream):  # and Watched
         """See :class:`Transport`."""
         self._deliver = receiver.data_received
         self._receiver = receiver
-        self.reading = not self._paused
-        self._loop.watch(self)
+        if self._error is not None:
+            self._tell_failure()
+        else:
+            self.reading = not self._paused
+            self._loop.watch(self)
 
     @uninterrupted
     def pause(self) -> None:
         """See :class:`Transport`."""
         if not self._paused:
             self._paused = True
-            self.reading = False
-            self._change_watch()
+            self._change_watch(reading=False)
 
     @uninterrupted
     def resume(self) -> None:
         """See :class:`Transport`."""
         if self._paused:
             self._paused = False
-            self.reading = not self._ended
-            self._change_watch()
+            self._change_watch(reading=not self._ended)
 
     @uninterrupted
     def write(self, data: Buffer) -> int:
@@ -113,8 +112,7 @@ class TrioStream(DirectStream):  # and Watched
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
             self._congest()
-            self.writing = True
-            self._change_watch()
+            self._change_watch(writing=True)
         return sent
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
@@ -157,9 +155,11 @@ class TrioStream(DirectStream):  # and Watched
         except trio.BusyResourceError as exc:
             raise BusyResourceError("reading from") from exc
 
-    def _change_watch(self) -> None:
+    def _change_watch(self, *, reading: bool | None = None, writing: bool | None = None) -> None:
         if self._released or self._error is not None:
             return
+        self.reading = self.reading if reading is None else reading
+        self.writing = self.writing if writing is None else writing
         try:
             self._loop.watch(self)
         except OSError as exc:
