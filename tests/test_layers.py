@@ -44,6 +44,7 @@ ORDER: dict[str, list[str]] = {
         "deflate",
         "client_handshake",
         "server_handshake",
+        "connect",
         # bytes to events, messages to bytes
         "codec",
         "assembly",
@@ -67,14 +68,16 @@ ORDER: dict[str, list[str]] = {
         # what calls a connection back
         "transport",
         "addresses",
+        "direct_stream",
         "asyncio_transport",
         "trio_transport",
         "any_stream",
+        "task_transport",
         "tcp",
         # how a byte stream comes about
+        "failures",
         "sockets",
         "dial",
-        "accept",
         "proxy",
         "tls",
     ],
@@ -95,6 +98,14 @@ ORDER: dict[str, list[str]] = {
         "block",
     ],
     "_server": [
+        # how a client comes in
+        "options",
+        "origins",
+        "listener",
+        "accepting",
+        # what becomes of it
+        "outcome",
+        "answer",
         "request",
         "visit",
         "server",

@@ -14,7 +14,7 @@ EVERY_CODE = [*range(5100), 65535, 65536, 70000, -1]
 
 
 @pytest.mark.parametrize(("server", "allowed"), [(False, CLIENT_CODES), (True, SERVER_CODES)])
-def test_an_application_may_send_the_codes_that_are_its_own_V1(server: bool, allowed: set[int]) -> None:
+def test_an_application_may_send_the_codes_that_are_its_own(server: bool, allowed: set[int]) -> None:
     for code in EVERY_CODE:
         if code in allowed:
             assert check_close(code, "", server=server) == (code, "")
@@ -23,12 +23,12 @@ def test_an_application_may_send_the_codes_that_are_its_own_V1(server: bool, all
                 check_close(code, "", server=server)
 
 
-def test_a_peer_may_send_registered_codes_and_those_of_applications_F3_W13() -> None:
+def test_a_peer_may_send_registered_codes_and_those_of_applications() -> None:
     assert {code for code in EVERY_CODE if is_valid_on_the_wire(code)} == WIRE_CODES
 
 
 @pytest.mark.parametrize("code", [True, 1000.0, "1000", b"1000", float("nan")])
-def test_a_code_that_is_no_int_is_a_type_error_V3(code: object) -> None:
+def test_a_code_that_is_no_int_is_a_type_error(code: object) -> None:
     with pytest.raises(TypeError, match="close code must be an int"):
         check_close(code, "")  # type: ignore[arg-type]
 
@@ -39,7 +39,7 @@ def test_a_reason_that_is_no_str_is_a_type_error(reason: object) -> None:
         check_close(1000, reason)  # type: ignore[arg-type]
 
 
-def test_a_reason_may_have_123_bytes_of_utf_8_and_no_more_V2() -> None:
+def test_a_reason_may_have_123_bytes_of_utf_8_and_no_more() -> None:
     assert check_close(1000, "x" * 123) == (1000, "x" * 123)
     with pytest.raises(ValueError, match="124 bytes"):
         check_close(1000, "x" * 124)
@@ -47,12 +47,12 @@ def test_a_reason_may_have_123_bytes_of_utf_8_and_no_more_V2() -> None:
         check_close(1000, "\U0001f50c" * 32)
 
 
-def test_the_code_is_checked_before_the_reason_V1() -> None:
+def test_the_code_is_checked_before_the_reason() -> None:
     with pytest.raises(ValueError, match="close code 999"):
         check_close(999, "x" * 124)
 
 
-def test_a_reason_without_a_code_makes_the_code_1000_V6() -> None:
+def test_a_reason_without_a_code_makes_the_code_1000() -> None:
     assert check_close(None, "pizza") == (1000, "pizza")
     assert check_close(None, "") == (None, "")
 

@@ -14,7 +14,7 @@ def keepalive() -> Keepalive:
     return Keepalive(20, 20, now=100)
 
 
-def test_a_silent_peer_is_given_up_after_exactly_interval_plus_timeout_E10(keepalive: Keepalive) -> None:
+def test_a_silent_peer_is_given_up_after_exactly_interval_plus_timeout(keepalive: Keepalive) -> None:
     assert keepalive.deadline == 120
     assert keepalive.expired(119.9) is Action.WAIT
     assert keepalive.expired(120) is Action.PING
@@ -23,7 +23,7 @@ def test_a_silent_peer_is_given_up_after_exactly_interval_plus_timeout_E10(keepa
     assert keepalive.expired(140) is Action.GIVE_UP
 
 
-def test_any_inbound_byte_counts_as_life_not_only_a_pong_E11(keepalive: Keepalive) -> None:
+def test_any_inbound_byte_counts_as_life_not_only_a_pong(keepalive: Keepalive) -> None:
     keepalive.expired(120)
     keepalive.wrote(120, ping=True)
     keepalive.heard(139.9)
@@ -70,7 +70,7 @@ def test_writing_without_a_ping_under_way_changes_nothing(keepalive: Keepalive) 
     assert keepalive.deadline == 120
 
 
-def test_a_program_that_stood_still_looks_twice_before_it_gives_up_J7(keepalive: Keepalive) -> None:
+def test_a_program_that_stood_still_looks_twice_before_it_gives_up(keepalive: Keepalive) -> None:
     keepalive.expired(120)
     keepalive.wrote(120, ping=True)
     assert keepalive.expired(200) is Action.WAIT
@@ -78,14 +78,14 @@ def test_a_program_that_stood_still_looks_twice_before_it_gives_up_J7(keepalive:
     assert keepalive.expired(201) is Action.GIVE_UP
 
 
-def test_what_is_heard_at_the_second_look_counts_J7(keepalive: Keepalive) -> None:
+def test_what_is_heard_at_the_second_look_counts(keepalive: Keepalive) -> None:
     keepalive.expired(120)
     keepalive.expired(200)
     keepalive.heard(200.1)
     assert keepalive.deadline == pytest.approx(220.1)
 
 
-def test_a_clock_that_jumps_by_an_hour_leads_to_one_ping_and_one_decision_E12(keepalive: Keepalive) -> None:
+def test_a_clock_that_jumps_by_an_hour_leads_to_one_ping_and_one_decision(keepalive: Keepalive) -> None:
     assert keepalive.expired(3700) is Action.PING
     assert keepalive.expired(3700) is Action.WAIT
     keepalive.wrote(3700, ping=True)

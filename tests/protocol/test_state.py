@@ -32,7 +32,7 @@ def test_the_transport_can_end_in_every_state_that_has_not_ended() -> None:
         assert advance(advance(state, Happening.FAIL), Happening.END) in ENDED
 
 
-def test_a_close_is_clean_exactly_when_both_close_frames_were_exchanged_F15() -> None:
+def test_a_close_is_clean_exactly_when_both_close_frames_were_exchanged() -> None:
     """Every sequence of up to five happenings: CLOSED needs our Close and the peer's before the end."""
     for sequence in product(Happening, repeat=5):
         if run(*sequence) is not State.CLOSED:
@@ -42,13 +42,13 @@ def test_a_close_is_clean_exactly_when_both_close_frames_were_exchanged_F15() ->
         assert Happening.CLOSE_WRITTEN in sequence[:end]
 
 
-def test_a_second_close_changes_nothing_K1() -> None:
+def test_a_second_close_changes_nothing() -> None:
     assert run(Happening.CLOSE, Happening.CLOSE) is run(Happening.CLOSE) is State.CLOSING
 
 
-def test_closing_after_the_peers_close_waits_for_our_answer_K4() -> None:
+def test_closing_after_the_peers_close_waits_for_our_answer() -> None:
     assert run(Happening.PEER_CLOSE, Happening.CLOSE) is State.CLOSE_RECEIVED
 
 
-def test_a_second_close_frame_of_the_peer_changes_nothing_F6() -> None:
+def test_a_second_close_frame_of_the_peer_changes_nothing() -> None:
     assert run(Happening.PEER_CLOSE, Happening.PEER_CLOSE) is State.CLOSE_RECEIVED
