@@ -225,6 +225,7 @@ class Connection:
 
     def eof_received(self) -> None:
         """Take note that nothing more arrives."""
+        self._take_word()
         self._life.peer_ended(self.loop.clock())
         self._carry_out()
 
@@ -236,6 +237,7 @@ class Connection:
 
     def failed(self, error: Exception) -> None:
         """Take note that the transport is no more."""
+        self._take_word()
         self._life.ended("the transport failed", self.loop.clock(), error.__cause__ or error)
         self._carry_out()
 
@@ -321,9 +323,13 @@ class Connection:
         unsent = self.outbox.holds_senders
         if unsent and self._transport.congested and not self._transport.keeps_last_words:
             return  # the transport cannot tell yet what has left; it will say so, or the time will have passed
-        self._life.caught_up(self.loop.clock(), unsent=unsent)
+        self._take_word()
         self._carry_out()
         self._read_on()
+
+    def _take_word(self) -> None:
+        """Let the peer's last word count, if there is one, whether or not the application has come that far."""
+        self._life.caught_up(self.loop.clock(), unsent=self.outbox.holds_senders)
 
     # --- time
 
@@ -342,6 +348,7 @@ class Connection:
         self._timer, self._timer_at = None, math.inf
         now = self.loop.clock()
         if now >= self._life.next_deadline:
+            self._take_word()
             self._life.time_passed(now)
             self._carry_out()
             self._read_on()
