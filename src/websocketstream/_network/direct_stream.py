@@ -107,7 +107,7 @@ class DirectStream(Transport, ByteStream):
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The attributes of the socket, as long as it is connected."""
         attributes = dict(self._socket_attributes())
-        if not self._released:
+        if attributes:
             attributes[BelowAttribute.direct_stream] = lambda: self
         return attributes
 
