@@ -112,7 +112,9 @@ def run_on(backend: Any, main: Any) -> Any:
     return anyio.run(main, backend=name, backend_options=options)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # rightly given: the program has forgotten the connection
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning"
+)  # rightly given: the program has forgotten the connection
 async def test_nothing_is_written_to_a_descriptor_that_has_become_another_files(anyio_backend: Any) -> None:
     """uvloop closes the sockets of a loop that is closed, and says so to nobody."""
     left: list[Any] = []
