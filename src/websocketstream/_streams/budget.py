@@ -8,46 +8,49 @@ from anyio.lowlevel import checkpoint
 
 from .._network.turns import Turns
 
-CHECKPOINT_EVERY = 128  # operations, at the most
 # And at the least: what was received after a wait can be answered before anything else happens.
 CHECKPOINT_NOT_BEFORE = 2
 CHECKPOINT_SECONDS = 0.0005  # what the operations between two checkpoints should take, at the most
-LOOK_EVERY = 4  # operations until the next look at the clock: a consumer that turns slow is noticed at once
+LOOK_EVERY = 8  # operations until the next look at the clock: a program that turns slow is noticed at once
+LOOKS = 128  # at the clock until the next checkpoint, at the most, whatever it says
+CHECKPOINT_EVERY = LOOK_EVERY * LOOKS + CHECKPOINT_NOT_BEFORE  # operations, at the most
 
 
 class Budget:
     """Says how many operations, which need not wait, may pass until the next checkpoint.
 
     Checkpoints yield to the event loop and notice a cancellation. As many operations are allowed as fit into half a
-    millisecond, and into what is left of the loop's pass, but never more than 128: a consumer that takes long for each
-    message yields after every second one. Waiting is a checkpoint, too; every checkpoint starts a new ``turn``.
+    millisecond, and into what is left of the loop's pass, but never more than about a thousand. Waiting is a checkpoint, too;
+    every checkpoint starts a new ``turn``.
     """
 
-    __slots__ = ("_allowed", "_seen", "_turns", "_until", "left", "turn")
+    __slots__ = ("_seen", "_turns", "left", "rest", "turn", "until")
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._seen = -1  # the pass in which we were last
-        self._until = 0.0  # zero until the clock is looked at for the first time in this turn
-        self._allowed = CHECKPOINT_EVERY
-        self.left: int = CHECKPOINT_NOT_BEFORE
         self.turn: int = 0
+        self.until: float = (
+            0.0  # when the next checkpoint is due; zero until the clock is looked at in this turn
+        )
+        self.rest: int = LOOKS  # how often the clock may be looked at until then
+        self.left: int = CHECKPOINT_NOT_BEFORE  # operations until the next look
 
-    def take(self, operations: int) -> int:
-        """Take up to so many operations from what is left, and return how many they are."""
-        taken = min(operations, self.left)
-        self.left -= taken
-        return taken
+    def allows(self) -> bool:
+        """Take note of one operation; false when a checkpoint is due before it."""
+        if self.left > 0 or self._look():
+            self.left -= 1
+            return True
+        return False
 
-    def renew(self) -> bool:
-        """Look at the clock, and allow a few operations more; false when a checkpoint is due."""
+    def _look(self) -> bool:
         now = monotonic()
-        if not self._until:
+        if not self.until:
             self._seen = self._turns.enter(self._seen, now)
-            self._until = min(now + CHECKPOINT_SECONDS, self._turns.until)
-        if now >= self._until or self._allowed <= 0:
+            self.until = min(now + CHECKPOINT_SECONDS, self._turns.until)
+        if now >= self.until or not self.rest:
             return False
-        self._allowed -= LOOK_EVERY
+        self.rest -= 1
         self.left = LOOK_EVERY
         return True
 
@@ -59,6 +62,6 @@ class Budget:
     def waited(self) -> None:
         """Start a new turn: the task has waited."""
         self.turn += 1
+        self.until = 0.0
+        self.rest = LOOKS
         self.left = CHECKPOINT_NOT_BEFORE
-        self._until = 0.0
-        self._allowed = CHECKPOINT_EVERY

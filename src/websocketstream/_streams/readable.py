@@ -17,11 +17,12 @@ class ReadableStream(ObjectReceiveStream[Message]):
     :exc:`ConnectionBroken` after everything that had arrived complete was delivered.
     """
 
-    __slots__ = ("_buffer", "_connection")
+    __slots__ = ("_buffer", "_connection", "_ready")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._buffer = connection.inbox
+        self._ready = connection.inbox.ready
 
     async def receive(self) -> Message:
         """Wait for the next message and return it.
@@ -34,23 +35,19 @@ class ReadableStream(ObjectReceiveStream[Message]):
         :raises anyio.ClosedResourceError: we have closed the connection, or cancelled this stream
         :raises anyio.BusyResourceError: another task is receiving already
         """
-        buffer = self._buffer
-        if buffer.credit > 0:
-            buffer.credit -= 1
-            return buffer.items.pop()
-        message = buffer.take()
-        return await buffer.wait() if message is None else message
+        if ready := self._ready:
+            return ready.pop()
+        message = self._buffer.take()
+        return await self._buffer.wait() if message is None else message
 
     async def __anext__(self) -> Message:
-        buffer = self._buffer
-        if buffer.credit > 0:  # not by receive(), for the sake of speed
-            buffer.credit -= 1
-            return buffer.items.pop()
-        message = buffer.take()
+        if ready := self._ready:  # not by receive(), for the sake of speed
+            return ready.pop()
+        message = self._buffer.take()
         if message is not None:
             return message
         try:
-            return await buffer.wait()
+            return await self._buffer.wait()
         except EndOfStream:
             raise StopAsyncIteration from None
 

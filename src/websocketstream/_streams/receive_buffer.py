@@ -7,6 +7,7 @@ hand-over and the wake-up loses it. Here the item stays in the buffer until the 
 from __future__ import annotations
 
 from sys import getsizeof
+from time import monotonic
 from typing import Protocol
 
 from anyio import BusyResourceError, WouldBlock
@@ -35,39 +36,39 @@ class Filler(Protocol):
 class ReceiveBuffer:
     """Batches of messages: what arrived together stays together until it is handed out.
 
-    ``items`` is the batch that is being handed out, the next message last; while there is ``credit``, a receiver may pop
-    from it without further ado. It is never empty while other batches wait.
+    A receiver may pop from ``ready`` without further ado: a few messages of the batch that is being handed out, the next
+    one last. The last one of a batch is never among them; so whoever takes it gives the batch's room back.
     """
 
     __slots__ = (
         "_arrival",
         "_arrived",
+        "_batch",
         "_budget",
         "_bytes",
         "_count",
         "_end",
+        "_following",
         "_limit",
         "_loop",
         "_paused",
-        "_ready",
         "_receiving",
         "_size",
-        "credit",
         "filler",
         "full",
-        "items",
+        "ready",
     )
 
     def __init__(self, limit: int, budget: Budget, loop: EventLoop) -> None:
         self._limit = limit
         self._budget = budget
         self._loop = loop
-        self.items: list[Message] = []
-        self.credit: int = 0
+        self.ready: list[Message] = []  # always this object
         self.filler: Filler | None = None
         self.full: bool = False  # from reaching the limit until half of it is left, so that it does not flip with every batch
-        self._size = 0  # bytes of the whole batch that is being handed out
-        self._ready: list[tuple[list[Message], int]] = []  # batches, the next one last
+        self._batch: list[Message] = []  # what is being handed out behind `ready`, the next one last
+        self._size = 0  # bytes of that whole batch
+        self._following: list[tuple[list[Message], int]] = []  # batches, the next one last
         self._arrived: list[tuple[list[Message], int]] = []  # those behind them, in order
         self._bytes = 0  # of all batches that are not used up
         self._count = 0  # messages ever
@@ -79,13 +80,17 @@ class ReceiveBuffer:
     # --- the application's side
 
     def take(self) -> Message | None:
-        """Return the next message; None when that needs a wait, a checkpoint, or an error to be raised."""
-        if self._receiving or not self.items:
-            return None
+        """Return the next message when none is ready; None when that needs a wait, a checkpoint, or an error."""
+        batch = self._batch
         budget = self._budget
-        if budget.left <= 0 and not budget.renew():
+        if len(batch) > LOOK_EVERY and monotonic() < budget.until and budget.rest and not self._receiving:
+            budget.rest -= 1  # the budget's own words for it, for the sake of speed
+            ready = self.ready
+            ready += batch[-LOOK_EVERY:]
+            del batch[-LOOK_EVERY:]
+            return ready.pop()
+        if not batch or self._receiving or not budget.allows():
             return None
-        budget.left -= 1
         return self._pop()
 
     async def wait(self) -> Message:
@@ -94,60 +99,54 @@ class ReceiveBuffer:
             raise BusyResourceError("receiving from")
         self._receiving = True
         try:
-            if self.items and self._budget.left <= 0:
+            if self._batch:
                 await self._budget.checkpoint()
-            while not self.items:
-                self._raise_if_ended()
-                if self.filler is not None:
-                    self.filler.caught_up()
-                    self._raise_if_ended()
+            while not self._batch:
+                self._come_for_more()
                 self._arrival = self._loop.waiter()
                 await self._arrival.wait()
                 self._budget.waited()
         finally:
             self._receiving = False
             self._arrival = None
-        self._budget.left -= 1
         return self._pop()
 
     def receive_nowait(self) -> Message:
         """Return the next message if one is buffered."""
         if self._receiving:
             raise BusyResourceError("receiving from")
-        if not self.items:
-            self._raise_if_ended()
-            if self.filler is not None:
-                self.filler.caught_up()
-                self._raise_if_ended()
+        if not self._batch:
+            self._come_for_more()
             raise WouldBlock
         return self._pop()
 
+    def _come_for_more(self) -> None:
+        """Raise what receivers meet at the end; before that, say that they have come that far."""
+        if self._end is None and self.filler is not None:
+            self.filler.caught_up()
+        if self._end is not None:
+            raise self._end.with_traceback(None)
+
     def _pop(self) -> Message:
-        message = self.items.pop()
-        self.credit = 0
-        if self.items:
-            # The last one is left to this method: it gives the batch's room back.
-            self.credit = self._budget.take(min(len(self.items) - 1, LOOK_EVERY))
-        else:
+        """Hand the next message out, and with the last one of a batch give its room back."""
+        if self.ready:
+            return self.ready.pop()
+        message = self._batch.pop()
+        if not self._batch:
             self._next_batch()
         return message
 
     def _next_batch(self) -> None:
-        """Give room back for the batch that has been handed out, and go on with the next one."""
         self._bytes -= self._size
         self._size = 0
-        if not self._ready:
-            self._ready, self._arrived = self._arrived, self._ready
-            self._ready.reverse()
-        if self._ready:
-            self.items, self._size = self._ready.pop()
-            self.items.reverse()
+        if not self._following:
+            self._following, self._arrived = self._arrived, self._following
+            self._following.reverse()
+        if self._following:
+            self._batch, self._size = self._following.pop()
+            self._batch.reverse()
         if self.full and self._bytes <= self._limit // 2:
             self._make_room()
-
-    def _raise_if_ended(self) -> None:
-        if self._end is not None:
-            raise self._end.with_traceback(None)
 
     # --- the connection's side
 
@@ -160,11 +159,11 @@ class ReceiveBuffer:
         if self._bytes >= self._limit and not self.full:
             self.full = True
             self._paused.start(self._loop.stopwatch())
-        if self.items:
+        if self._batch:
             self._arrived.append((messages, size))
         else:
             messages.reverse()
-            self.items = messages
+            self._batch = messages
             self._size = size
         if self._arrival is not None:
             self._arrival.set()
@@ -172,7 +171,7 @@ class ReceiveBuffer:
     @property
     def is_drained(self) -> bool:
         """Whether nothing waits for the application."""
-        return not self.items
+        return not self._batch
 
     def finish(self, end: Exception) -> None:
         """Let receivers meet ``end`` behind what is buffered; the first end stays."""
@@ -182,8 +181,9 @@ class ReceiveBuffer:
 
     def close(self, end: Exception) -> None:
         """Drop everything, and let receivers meet ``end`` from now on (rule R7)."""
-        self.items, self._ready, self._arrived = [], [], []
-        self._bytes = self._size = self.credit = 0
+        self.ready.clear()
+        self._batch, self._following, self._arrived = [], [], []
+        self._bytes = self._size = 0
         self._end = end
         self._wake()
 
@@ -201,7 +201,7 @@ class ReceiveBuffer:
 
     def statistics(self) -> DirectionStatistics:
         """Return how much waits ahead of the reader, and for how long the peer was held back."""
-        batches = [self.items, *(batch for batch, _ in self._ready + self._arrived)]
+        batches = [self.ready, self._batch, *(batch for batch, _ in self._following + self._arrived)]
         return DirectionStatistics(
             buffered_messages=sum(map(len, batches)),
             buffered_bytes=sum(sum(map(memory_of, batch)) for batch in batches),

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TypeAlias
 
 from anyio import ClosedResourceError
 
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message, Outgoing
-from .budget import Budget
+from .budget import LOOK_EVERY, Budget
 from .statistics import DirectionStatistics, Stopwatch
 
 # What may be sent: text, or binary of any kind.
 Sendable: TypeAlias = str | bytes | bytearray | memoryview
 # str only if it is ASCII, whose size is its length and whose encoding cannot fail.
 Queued: TypeAlias = Message | Outgoing
+
+
+class _Held:
+    """A sender that waits for room."""
+
+    __slots__ = ("is_free", "size", "waiter")
+
+    def __init__(self, size: int, waiter: Waiter) -> None:
+        self.size = size  # bytes of its message
+        self.waiter = waiter
+        self.is_free = False  # to go on, whatever happens to the connection from then on
 
 
 class SendBuffer:
@@ -28,6 +40,7 @@ class SendBuffer:
         "_budget",
         "_end",
         "_held",
+        "_is_felt",
         "_limit",
         "_loop",
         "_paused",
@@ -37,6 +50,7 @@ class SendBuffer:
         "_withdrawn",
         "credit",
         "free",
+        "is_fetched",
         "queue",
     )
 
@@ -46,13 +60,15 @@ class SendBuffer:
         self._loop = loop
         self.queue: list[Queued | None] = []  # None: taken back
         self.credit: int = 0
+        self.is_fetched: bool = False  # the writer will come for the next messages, too
         self.free: int = limit  # room for so many bytes; below zero when a message was larger
         self._taken = 0  # messages ever that the writer has taken; those in the queue are numbered from here
         self._withdrawn = 0  # messages ever that were taken back, or dropped
         self._unsent_bytes = 0  # encoded, and not yet taken by the network
         self._unsent_messages = 0  # of them
-        self._held: dict[int, tuple[int, Waiter]] = {}  # number -> bytes, and what wakes the sender
+        self._held: dict[int, _Held] = {}  # senders that wait, by the number of their message
         self._end: Exception | None = None
+        self._is_felt = False  # somebody waits for room, or was refused
         self._paused = Stopwatch()
 
     # --- the application's side
@@ -61,6 +77,15 @@ class SendBuffer:
         """Raise what senders meet, if nothing can be sent any more."""
         if self._end is not None:
             raise self._end.with_traceback(None)
+
+    def renew_credit(self) -> bool:
+        """Give credit for a few messages more, if the budget allows it and the writer will come for them."""
+        budget = self._budget
+        if self.is_fetched and monotonic() < budget.until and budget.rest:
+            budget.rest -= 1
+            self.credit = LOOK_EVERY
+            return True
+        return False
 
     def append(self, item: Queued, size: int) -> None:
         """Queue a message, room or not."""
@@ -72,32 +97,30 @@ class SendBuffer:
 
         When that is cancelled, or the connection ends, the message is taken back unless the writer has begun with it.
         """
+        self.raise_if_ended()
         number = self._taken + len(self.queue)
+        held = self._held[number] = _Held(size, self._loop.waiter())
         self.refused()
         try:
-            while self.free <= 0 and self._end is None:
-                waiter = self._loop.waiter()
-                self._held[number] = size, waiter
-                await waiter.wait()
-                self._budget.waited()
+            await held.waiter.wait()
         except BaseException:
-            self._withdraw(number)
-            self._wake_if_free()
+            if number in self._held:
+                self._take_back(number)
+                self._wake_if_free()
             raise
-        if self._end is None:
-            self._held.pop(number, None)
-        else:
-            self._withdraw(number)
+        self._budget.waited()
+        if not held.is_free:
             self.raise_if_ended()
 
     def refused(self) -> None:
         """Take note that a sender was turned away or held: backpressure is felt from now until there is room."""
+        self._is_felt = True
         self._paused.start(self._loop.stopwatch())
 
-    def _withdraw(self, number: int) -> None:
+    def _take_back(self, number: int) -> None:
         """Take a held message back unless the writer has begun with it: then its frame will be completed."""
-        size, _ = self._held.pop(number, (0, None))
-        if size and number > self._taken:
+        size = self._held.pop(number).size
+        if number > self._taken:
             self.queue[number - self._taken - 1] = None
             self._withdrawn += 1
             self.free += size
@@ -107,29 +130,29 @@ class SendBuffer:
     @property
     def holds_senders(self) -> bool:
         """Whether a message is here that has not left far enough for its sender to go on."""
-        return self.free <= 0 and bool(self._held)
+        return bool(self._held)
 
     def take_batch(self, most: int) -> list[Queued]:
         """Remove and return the messages to encode next: small ones up to about so many bytes, or one large one."""
         queue = self.queue
-        self.credit = 0  # whoever queues the next message has to wake the writer again
-        queued_bytes = self._limit - self.free - self._unsent_bytes
-        if queued_bytes < most:
-            batch = [item for item in queue if item is not None]
+        self.credit, self.is_fetched = (
+            0,
+            False,
+        )  # whoever queues the next message has to wake the writer again
+        size = self._limit - self.free - self._unsent_bytes  # of the whole queue
+        if size <= most + most // 8:
             count = len(queue)
         else:
-            batch, count, size = [], 0, 0
+            count, size = 0, 0
             while count < len(queue) and size < most:
                 item = queue[count]
+                size += 0 if item is None else size_of(item)
                 count += 1
-                if item is not None:
-                    batch.append(item)
-                    size += size_of(item)
-            queued_bytes = size
+        batch = [item for item in queue[:count] if item is not None]
         del queue[:count]
         self._taken += count
         # Until they are encoded they count as they did.
-        self._unsent_bytes += queued_bytes
+        self._unsent_bytes += size
         self._unsent_messages += len(batch)
         return batch
 
@@ -150,13 +173,12 @@ class SendBuffer:
 
     def finish(self, end: Exception, *, drop: bool = False) -> None:
         """Let senders meet ``end``; messages whose sender is held are taken back, ``drop`` takes back all."""
-        self.credit = 0
+        self.credit, self.is_fetched = 0, False
         if self._end is None or isinstance(end, ClosedResourceError):
             self._end = end
-        held = list(self._held.items())
-        for number, (_, waiter) in held:
-            self._withdraw(number)
-            waiter.set()
+        for number, held in list(self._held.items()):
+            self._take_back(number)
+            held.waiter.set()
         if drop:
             self._drop()
         self._wake_if_free()
@@ -175,10 +197,13 @@ class SendBuffer:
         self.left_to_send(0)
 
     def _wake_if_free(self) -> None:
-        if self.free > 0:
+        if self._is_felt and self.free > 0:
+            self._is_felt = False
             self._paused.stop(self._loop.stopwatch())
-            for _, waiter in self._held.values():
-                waiter.set()
+            for held in self._held.values():
+                held.is_free = True
+                held.waiter.set()
+            self._held.clear()
 
     def statistics(self) -> DirectionStatistics:
         """Return how much waits for the network, and for how long senders were held back."""

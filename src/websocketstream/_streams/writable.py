@@ -41,7 +41,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         buffer = self._buffer
         kind = type(item)
         if compress and (kind is bytes or (kind is str and item.isascii())):  # type: ignore[union-attr]
-            if buffer.credit > 0:
+            if buffer.credit > 0 or buffer.renew_credit():
                 buffer.credit -= 1
                 size = len(item)
                 buffer.queue.append(item)  # type: ignore[arg-type]
@@ -55,13 +55,11 @@ class WritableStream(ObjectSendStream[Sendable]):
         else:
             queued = prepare(item, compress)
         buffer.raise_if_ended()
-        budget = self._budget
-        if budget.left <= 0 and not budget.renew():
+        if not self._budget.allows():
             self._writer.flush()
-            await budget.checkpoint()
+            await self._budget.checkpoint()
             buffer.raise_if_ended()
             self._writer.continue_burst()
-        budget.left -= 1
         size = self._writer.put(queued)
         if buffer.free <= 0:
             await buffer.hold(size)

@@ -13,7 +13,7 @@ from .._network.loop import EventLoop, Handle
 from .._network.transport import Buffer, Transport
 from .._protocol.codec import Codec
 from .._protocol.life import Life
-from .budget import LOOK_EVERY, Budget
+from .budget import Budget
 from .send_buffer import Queued, SendBuffer, size_of
 
 # Ten pings want ten pongs, but a peer that pings and does not read gets no endless queue: beyond this many unsent
@@ -123,7 +123,7 @@ class Writer:
             self.flush()
         elif self._changed is not None:
             self._wake()
-            buffer.credit = self._budget.take(LOOK_EVERY)
+            buffer.is_fetched = True
         return size
 
     def continue_burst(self) -> None:
