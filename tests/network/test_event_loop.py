@@ -169,7 +169,7 @@ async def test_what_is_due_together_is_called_in_portions() -> None:
     while called < 40:
         seen.add(called)
         await anyio.sleep(0)
-    assert len(seen) >= 8
+    assert len(seen) >= 4
 
 
 async def test_cancelled_timers_let_go_at_once_and_do_not_pile_up() -> None:

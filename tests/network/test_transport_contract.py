@@ -8,12 +8,12 @@ import weakref
 
 import anyio
 import pytest
-from transport_kit import MIB, Recorder, some_passes, transport_and_peer
+from transport_kit import KINDS, MIB, Recorder, some_passes, transport_and_peer
 
 from waiting import until
 from websocketstream._network.transport import RELEASE_SECONDS
 
-pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("kind", ["socket", "socket in tasks", "memory"])]
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("kind", KINDS)]
 
 
 async def test_what_arrives_is_handed_over_and_then_the_end(kind: str) -> None:

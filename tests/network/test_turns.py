@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import select
+import socket
+from contextlib import suppress
+from time import perf_counter
+from typing import Any
 
+import anyio
+import pytest
+from sniffio import current_async_library
+from transport_kit import some_passes
+
+from websocketstream._network.sockets import wrap_socket
 from websocketstream._network.turns import MIN_SHARE, PASS_SECONDS, ReadTurns, Turns
 
 
@@ -47,3 +57,62 @@ def test_readers_settle_to_equal_shares_of_a_pass_and_get_them_back(readers: int
         seen[0] = turns.enter(seen[0], now)
         now += whole
     assert turns.share == 1
+
+
+# --- with sockets
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("epoll", [True, False])
+async def test_the_passes_of_many_busy_connections_are_bounded_and_all_get_something(
+    epoll: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred flooding peers: nobody else would have a turn for a quarter of a second."""
+    if not epoll:
+        if current_async_library() != "trio":
+            pytest.skip("only trio needs it")
+        monkeypatch.delattr(select, "epoll", raising=False)
+
+    class Busy:
+        count = 0
+
+        def data_received(self, data: Any) -> None:
+            self.count += len(data)
+            end = perf_counter() + 0.0005 * len(data) / 65536  # what decoding may take
+            while perf_counter() < end:
+                pass
+
+        eof_received = flushed = failed = None
+
+    streams, others, receivers = [], [], []
+    for _ in range(100):
+        ours, theirs = socket.socketpair()
+        for sock in (ours, theirs):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+        theirs.setblocking(False)
+        streams.append(await wrap_socket(ours))
+        others.append(theirs)
+        receivers.append(Busy())
+    chunk = bytes(2**20)
+    passes = []
+    try:
+        for stream, receiver in zip(streams, receivers, strict=True):
+            stream.attach(receiver)  # type: ignore[arg-type]
+        for _ in range(60):
+            for other in others:
+                with suppress(BlockingIOError):
+                    other.send(chunk)
+            before = perf_counter()
+            await anyio.sleep(0)
+            passes.append(perf_counter() - before)
+    finally:
+        for stream, other in zip(streams, others, strict=True):
+            stream.release()
+            other.close()
+        await some_passes()
+    counts = sorted(receiver.count for receiver in receivers)
+    # The few that another program has delayed do not count.
+    assert sorted(passes)[-6] < 4 * PASS_SECONDS, passes
+    if epoll:  # waiting tasks of trio's come in any order, so it takes longer until each has had its turn
+        assert counts[0] * 30 > counts[-1], "some get next to nothing"

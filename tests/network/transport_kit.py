@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import pytest
 from anyio.lowlevel import checkpoint
+from sniffio import current_async_library
 
 from waiting import until
 from websocketstream._network.loop import current_event_loop
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from websocketstream._network.transport import Transport
 
 MIB = 2**20
+KINDS = ["socket", "socket without epoll", "socket in tasks", "memory"]
 
 
 @asynccontextmanager
@@ -168,7 +172,15 @@ class MemoryPeer:
 
 @asynccontextmanager
 async def transport_and_peer(kind: str) -> AsyncIterator[tuple[Transport, Any]]:
-    """Give a transport of a kind, "socket", "socket in tasks" or "memory", and the other end."""
+    """Give a transport of one of the KINDS, and the other end."""
+    if kind == "socket without epoll":
+        if current_async_library() != "trio":
+            pytest.skip("only trio needs it")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delattr(select, "epoll", raising=False)
+            async with transport_and_peer("socket") as both:
+                yield both
+        return
     loop = current_event_loop()
     if kind == "memory":
         ours, theirs = memory_byte_stream_pair()

@@ -97,6 +97,9 @@ class EventLoop(ABC):
         over, also when it was cancelled before its first step. What it raises is logged.
         """
 
+    async def wait_ended(self) -> None:  # noqa: B027  (most have nothing to wait for)
+        """Wait for a task that serves connections, if it is about to end with the last of them."""
+
 
 def uninterrupted(function: Function) -> Function:
     """Let no Ctrl-C interrupt a function on trio, which raises KeyboardInterrupt in whatever it finds running.

@@ -121,6 +121,7 @@ class AnyStreamTransport(Transport):
         with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
             await self._gone.wait()
             await self._close()  # if its task was cancelled before the first step
+            await self._loop.wait_ended()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

@@ -98,10 +98,10 @@ class TrioLoop(EventLoop):
         self._wake_if_idle()
 
     async def wait_ended(self) -> None:
-        """Wait for the system task, if it is about to end."""
+        """See :class:`EventLoop`."""
         for _ in range(LAST_PASSES):
             if not self._running or self._sockets or self._timers or self._calls:
-                return
+                return  # tasks may be ending, too
             await cancel_shielded_checkpoint()
 
     @property
