@@ -73,20 +73,18 @@ class SendBuffer:
         When that is cancelled, or the connection ends, the message is taken back unless the writer has begun with it.
         """
         number = self._taken + len(self.queue)
+        waiter = self._loop.waiter()
+        self._held[number] = size, waiter
         self.refused()
         try:
-            while self.free <= 0 and self._end is None:
-                waiter = self._loop.waiter()
-                self._held[number] = size, waiter
+            if self._end is None:
                 await waiter.wait()
-                self._budget.waited()
         except BaseException:
             self._withdraw(number)
             self._wake_if_free()
             raise
-        if self._end is None:
-            self._held.pop(number, None)
-        else:
+        self._budget.waited()
+        if number in self._held:  # not let go because there was room
             self._withdraw(number)
             self.raise_if_ended()
 
@@ -95,19 +93,25 @@ class SendBuffer:
         self._paused.start(self._loop.stopwatch())
 
     def _withdraw(self, number: int) -> None:
+        """Forget a sender that is held, and take its message back."""
+        if number in self._held:
+            self._take_back(number)
+            del self._held[number]
+
+    def _take_back(self, number: int) -> None:
         """Take a held message back unless the writer has begun with it: then its frame will be completed."""
-        size, _ = self._held.pop(number, (0, None))
-        if size and number > self._taken:
-            self.queue[number - self._taken - 1] = None
+        place = number - self._taken - 1
+        if place >= 0 and self.queue[place] is not None:
+            self.queue[place] = None
             self._withdrawn += 1
-            self.free += size
+            self.free += self._held[number][0]
 
     # --- the connection's side
 
     @property
     def holds_senders(self) -> bool:
         """Whether a message is here that has not left far enough for its sender to go on."""
-        return self.free <= 0 and bool(self._held)
+        return self.free <= 0 and self._end is None and bool(self._held)
 
     def take_batch(self, most: int) -> list[Queued]:
         """Remove and return the messages to encode next: small ones up to about so many bytes, or one large one."""
@@ -153,9 +157,8 @@ class SendBuffer:
         self.credit = 0
         if self._end is None or isinstance(end, ClosedResourceError):
             self._end = end
-        held = list(self._held.items())
-        for number, (_, waiter) in held:
-            self._withdraw(number)
+        for number, (_, waiter) in self._held.items():
+            self._take_back(number)
             waiter.set()
         if drop:
             self._drop()
@@ -177,8 +180,11 @@ class SendBuffer:
     def _wake_if_free(self) -> None:
         if self.free > 0:
             self._paused.stop(self._loop.stopwatch())
-            for _, waiter in self._held.values():
-                waiter.set()
+            if self._held and self._end is None:
+                # All of them, for good: whoever looked again would find the room taken by the first that came.
+                held, self._held = self._held, {}
+                for _, waiter in held.values():
+                    waiter.set()
 
     def statistics(self) -> DirectionStatistics:
         """Return how much waits for the network, and for how long senders were held back."""
@@ -192,8 +198,8 @@ class SendBuffer:
 
 
 def size_of(item: Queued) -> int:
-    """Return the bytes for which a message is charged."""
-    return len(item.payload) if type(item) is Outgoing else len(item)  # type: ignore[arg-type]
+    """Return the bytes for which a message is charged; an empty one is not free, or there could be any number."""
+    return len(item.payload if type(item) is Outgoing else item) or 1  # type: ignore[arg-type]
 
 
 def prepare(message: Sendable, compress: bool) -> Queued:
