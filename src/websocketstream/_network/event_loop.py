@@ -97,6 +97,10 @@ class EventLoop(ABC):
         over, also when it was cancelled before its first step. What it raises is logged.
         """
 
+    @abstractmethod
+    async def wait_ended(self) -> None:
+        """Wait for what does all this, if it is about to end because nobody needs it any more."""
+
 
 def uninterrupted(function: Function) -> Function:
     """Let no Ctrl-C interrupt a function on trio, which raises KeyboardInterrupt in whatever it finds running.

@@ -121,6 +121,7 @@ class AnyStreamTransport(Transport):
         with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
             await self._gone.wait()
             await self._close()  # if its task was cancelled before the first step
+        await self._loop.wait_ended()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -234,7 +235,7 @@ class AnyStreamTransport(Transport):
     def _fail_to_write(self, error: Exception) -> None:
         self._write_error = error
         self._writing_over = True
-        if self._at_end:
+        if self._at_end or self._released:
             self._fail(error)
         else:
             self._last_words = self._loop.call_at(

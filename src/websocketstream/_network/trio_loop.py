@@ -98,7 +98,7 @@ class TrioLoop(EventLoop):
         self._wake_if_idle()
 
     async def wait_ended(self) -> None:
-        """Wait for the system task, if it is about to end."""
+        """See :class:`EventLoop`: that is the system task."""
         for _ in range(LAST_PASSES):
             if not self._running or self._sockets or self._timers or self._calls:
                 return
