@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -189,6 +191,38 @@ async def test_a_transport_that_is_released_before_its_tasks_begin_closes_the_st
     transport.release()
     await transport.wait_released()
     assert stream.calls.count("aclose") == 1
+
+
+async def test_a_send_that_fails_because_of_the_release_keeps_nothing_alive() -> None:
+    class Interrupted(Faulty):
+        async def send(self, item: bytes) -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise anyio.BrokenResourceError
+
+    transport = transport_of(Interrupted(), current_event_loop())
+    transport.attach(Recorder())
+    transport.write(b"x")
+    await some_passes()
+    transport.release()
+    await transport.wait_released()
+    kept = weakref.ref(transport)
+    del transport
+    await some_passes()
+    gc.collect()
+    assert kept() is None
+
+
+async def test_no_task_is_left_behind_a_given_stream() -> None:
+    before = {task.id for task in anyio.get_running_tasks()}
+    for _ in range(30):  # on trio the order of tasks is random
+        transport = transport_of(Faulty(), current_event_loop())
+        transport.attach(Recorder())
+        await some_passes()
+        transport.release()
+        await transport.wait_released()
+        assert {task.id for task in anyio.get_running_tasks()} == before
 
 
 @pytest.mark.parametrize("own", [True, False])

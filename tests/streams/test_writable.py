@@ -85,6 +85,34 @@ async def test_send_nowait_would_block_when_the_buffer_is_full() -> None:
         assert await peer.read_event() == b"z"
 
 
+async def test_held_senders_go_on_together_when_there_is_room_and_not_one_at_a_time() -> None:
+    async with connection_and_peer(write_buffer=1) as (conn, peer):
+        rounds = [0] * 10
+
+        async def send(sender: int) -> None:
+            for _ in range(20):
+                await conn.send(bytes([sender]))
+                rounds[sender] += 1
+                # A message that has left is not held back by those that others have sent since.
+                assert max(rounds) - min(rounds) <= 2
+
+        async with anyio.create_task_group() as tasks:
+            for sender in range(10):
+                tasks.start_soon(send, sender)
+            for _ in range(200):
+                await peer.read_event()
+
+
+@pytest.mark.parametrize("empty", ["", b""])
+async def test_empty_messages_are_not_free(empty: str | bytes) -> None:
+    async with connection_and_peer(capacity=10, write_buffer=1000, close_timeout=0) as (conn, _):
+        await conn.send(b"x" * 500)
+        with pytest.raises(anyio.WouldBlock):
+            for _ in range(2000):
+                conn.writable.send_nowait(empty)
+        assert 400 < conn.statistics().writable.buffered_messages < 1000
+
+
 @pytest.mark.parametrize("message", [None, 1, ["x"], object()])
 async def test_a_wrong_type_sends_nothing_and_keeps_the_connection_6_5(message: object) -> None:
     async with connection_and_peer() as (conn, peer):

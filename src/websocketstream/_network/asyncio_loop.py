@@ -69,6 +69,9 @@ class AsyncioLoop(EventLoop):
         self._tasks.add(task)
         task.add_done_callback(over)
 
+    async def wait_ended(self) -> None:
+        """See :class:`EventLoop`: here the program's own loop does it."""
+
     def _set_alarm(self, deadline: float) -> None:
         if self._alarm is not None:
             self._alarm.cancel()

@@ -18,11 +18,8 @@ from anyio import (
 from anyio.abc import AnyByteStream
 
 from .any_stream import half_close, receive_some, socket_below
-from .event_loop import EventLoop, Handle, Signal, Waiter, uninterrupted
+from .event_loop import EventLoop, Signal, Waiter, uninterrupted
 from .transport import RELEASE_SECONDS, Buffer, Receiver, Transport, lost
-
-# When writing has failed, how long (seconds) we still read: why the peer went may be waiting there.
-LAST_WORDS_SECONDS = 1.0
 
 
 def transport_of(stream: AnyByteStream, loop: EventLoop) -> Transport:
@@ -50,7 +47,6 @@ class AnyStreamTransport(Transport):
         self._sending_ended = False
         self._write_error: Exception | None = None
         self._writing_over = False
-        self._last_words: Handle | None = None  # the deadline for them, when writing has failed
         self._error: Exception | None = None
         self._released = False
         self._closed = False
@@ -108,8 +104,6 @@ class AnyStreamTransport(Transport):
         self._released = True
         self._receiver = None
         self._unsent = b""
-        if self._last_words is not None:
-            self._last_words.cancel()
         if self._socket is not None:
             self._socket.release()
         for scope in self._scopes:
@@ -229,18 +223,12 @@ class AnyStreamTransport(Transport):
         self._at_end = True
         if self._receiver is not None:
             self._receiver.eof_received()
-        if self._write_error is not None:
-            self._fail(self._write_error)
 
     def _fail_to_write(self, error: Exception) -> None:
         self._write_error = error
         self._writing_over = True
-        if self._at_end:
-            self._fail(error)
-        else:
-            self._last_words = self._loop.call_at(
-                self._loop.clock() + LAST_WORDS_SECONDS, partial(self._fail, error)
-            )
+        if self._receiver is not None:
+            self._receiver.write_failed(lost(error))
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:

@@ -53,8 +53,12 @@ class Receiver(Protocol):
         """Take note that all that was written has left: the transport is not congested any more."""
         ...
 
+    def write_failed(self, error: Exception) -> None:
+        """Take note that what was written could not leave in the background; reading goes on."""
+        ...
+
     def failed(self, error: Exception) -> None:
-        """Take note that the transport has failed, while reading or in the background; nothing follows."""
+        """Take note that the transport has failed; nothing follows."""
         ...
 
 

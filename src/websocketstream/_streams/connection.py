@@ -235,6 +235,10 @@ class Connection:
         if self._life.has_word:
             self.caught_up()
 
+    def write_failed(self, error: Exception) -> None:
+        """Take note that what was written did not leave; what the peer sent before may say why."""
+        self.writer.fail(error)
+
     def failed(self, error: Exception) -> None:
         """Take note that the transport is no more."""
         self._take_word()

@@ -217,8 +217,8 @@ class SendBuffer:
 
 
 def size_of(item: Queued) -> int:
-    """Return the bytes for which a message is charged."""
-    return len(item.payload) if type(item) is Outgoing else len(item)  # type: ignore[arg-type]
+    """Return the bytes for which a message is charged; an empty one is not free, or there could be any number."""
+    return len(item.payload if type(item) is Outgoing else item) or 1  # type: ignore[arg-type]
 
 
 def prepare(message: Sendable, compress: bool) -> Queued:

@@ -43,7 +43,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         if compress and (kind is bytes or (kind is str and item.isascii())):  # type: ignore[union-attr]
             if buffer.credit > 0 or buffer.renew_credit():
                 buffer.credit -= 1
-                size = len(item)
+                size = len(item) or 1  # as size_of()
                 buffer.queue.append(item)  # type: ignore[arg-type]
                 buffer.free -= size
                 if buffer.free <= 0:

@@ -161,7 +161,7 @@ class Writer:
                 elif not self._encode_next():
                     break
         except Exception as exc:  # noqa: BLE001  (the sender has done nothing wrong: it meets the end of the connection)
-            self._fail(exc)
+            self.fail(exc)
         self._wake()
 
     def flushed(self) -> None:
@@ -202,7 +202,7 @@ class Writer:
             self.written += len(frame)
             unsent = len(frame) - self._transport.write(frame)
         except Exception as exc:  # noqa: BLE001  (as above)
-            self._fail(exc)
+            self.fail(exc)
         self._unsent = self._in_transport = unsent
         self._buffer.passed_by(unsent)
 
@@ -219,7 +219,8 @@ class Writer:
             self._life.close_written(self._loop.clock())
             self._end()
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """Take note that the transport takes no more, or that there is a bug."""
         now = self._loop.clock()
         if isinstance(error, TRANSPORT_ERRORS):
             self._life.write_failed(error, now)
