@@ -1,12 +1,19 @@
-"""When to ping and when to give up, on a clock of the test's own."""
+"""When to ping and when to give up, on a clock of the test's own; and which pong answers what."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 
-from websocketstream._protocol.keepalive import Action, Keepalive
+from websocketstream._protocol.keepalive import (
+    SLOWEST_READER,
+    Action,
+    Keepalive,
+    Pings,
+    TcpReport,
+)
 
 
 @pytest.fixture
@@ -14,32 +21,44 @@ def keepalive() -> Keepalive:
     return Keepalive(20, 20, now=100)
 
 
+def tcp(*, waiting: bool = False, unanswered: bool = False, silent_for: float) -> Callable[[], TcpReport]:
+    return lambda: TcpReport(waiting, unanswered, silent_for)
+
+
 def test_a_silent_peer_is_given_up_after_exactly_interval_plus_timeout(keepalive: Keepalive) -> None:
     assert keepalive.deadline == 120
     assert keepalive.expired(119.9) is Action.WAIT
     assert keepalive.expired(120) is Action.PING
-    keepalive.wrote(120, ping=True)
+    assert keepalive.deadline == 140
+    assert keepalive.expired(139.9) is Action.WAIT
     assert keepalive.deadline == 140
     assert keepalive.expired(140) is Action.GIVE_UP
+    assert keepalive.verdict == "the peer did not answer a ping within ping_timeout=20 s"
+
+
+def test_being_asked_before_the_deadline_changes_nothing(keepalive: Keepalive) -> None:
+    keepalive.expired(119)
+    assert keepalive.deadline == 120
+    assert keepalive.expired(120) is Action.PING
 
 
 def test_any_inbound_byte_counts_as_life_not_only_a_pong(keepalive: Keepalive) -> None:
-    keepalive.expired(120)
-    keepalive.wrote(120, ping=True)
-    keepalive.heard(139.9)
-    assert keepalive.deadline == pytest.approx(159.9)
-    assert keepalive.expired(140) is Action.WAIT
-    assert keepalive.expired(160) is Action.PING
+    keepalive.heard(110)
+    assert keepalive.deadline == 130
+    keepalive.expired(130)
+    keepalive.heard(149.9)
+    assert keepalive.deadline == pytest.approx(169.9)
+    assert keepalive.expired(150) is Action.WAIT
+    assert keepalive.expired(170) is Action.PING
 
 
 def test_the_clock_stands_still_while_we_do_not_read(keepalive: Keepalive) -> None:
     keepalive.expired(120)
-    keepalive.wrote(120, ping=True)
     keepalive.pause(130)
-    assert keepalive.paused
+    keepalive.pause(139)
+    assert keepalive.deadline == math.inf
     assert keepalive.expired(10_000) is Action.WAIT
     keepalive.resume(10_000)
-    assert not keepalive.paused
     assert keepalive.deadline == 10_010
     assert keepalive.expired(10_010) is Action.GIVE_UP
 
@@ -48,6 +67,8 @@ def test_the_ping_is_due_later_by_the_time_we_did_not_read(keepalive: Keepalive)
     keepalive.pause(110)
     keepalive.resume(210)
     assert keepalive.deadline == 220
+    keepalive.resume(215)
+    assert keepalive.deadline == 220
 
 
 def test_resuming_without_a_pause_changes_nothing(keepalive: Keepalive) -> None:
@@ -55,44 +76,205 @@ def test_resuming_without_a_pause_changes_nothing(keepalive: Keepalive) -> None:
     assert keepalive.deadline == 120
 
 
-def test_a_ping_behind_our_own_data_waits_as_long_as_that_data_moves(keepalive: Keepalive) -> None:
-    keepalive.expired(120)
-    keepalive.wrote(135, ping=False)
-    assert keepalive.deadline == 155
-    keepalive.wrote(150, ping=True)
-    assert keepalive.deadline == 170
-    keepalive.wrote(165, ping=False)
-    assert keepalive.deadline == 170
+def test_after_a_pause_nobody_is_asked_later_than_after_an_interval() -> None:
+    keepalive = Keepalive(5, 60, now=0)
+    keepalive.expired(5)
+    keepalive.pause(6)
+    keepalive.resume(106)
+    assert keepalive.deadline == 111  # and not 165, when the time is up
+    assert keepalive.expired(111) is Action.WAIT
+    assert keepalive.expired(164) is Action.WAIT
+    assert keepalive.deadline == 165
+    assert keepalive.expired(165) is Action.GIVE_UP
 
 
-def test_writing_without_a_ping_under_way_changes_nothing(keepalive: Keepalive) -> None:
-    keepalive.wrote(110, ping=False)
-    assert keepalive.deadline == 120
+def test_a_timeout_longer_than_the_interval_is_waited_for_with_a_look_at_each_interval() -> None:
+    """A pong makes the next ping due before this one's time is up."""
+    keepalive = Keepalive(20, 50, now=0)
+    assert keepalive.expired(20) is Action.PING
+    for due in (40, 60):
+        assert keepalive.deadline == due
+        assert keepalive.expired(due) is Action.WAIT
+    assert keepalive.deadline == 70
+    assert keepalive.expired(70) is Action.GIVE_UP
+
+
+def test_a_timeout_shorter_than_the_interval_is_looked_at_when_it_is_up() -> None:
+    keepalive = Keepalive(20, 5, now=0)
+    assert keepalive.expired(20) is Action.PING
+    assert keepalive.deadline == 25
+    assert keepalive.expired(25) is Action.GIVE_UP
 
 
 def test_a_program_that_stood_still_looks_twice_before_it_gives_up(keepalive: Keepalive) -> None:
     keepalive.expired(120)
-    keepalive.wrote(120, ping=True)
     assert keepalive.expired(200) is Action.WAIT
     assert keepalive.deadline == 201
-    assert keepalive.expired(201) is Action.GIVE_UP
+    assert keepalive.expired(203) is Action.GIVE_UP  # late again, but that is no excuse any more
 
 
-def test_what_is_heard_at_the_second_look_counts(keepalive: Keepalive) -> None:
+@pytest.mark.parametrize(("late", "action"), [(0.5, Action.GIVE_UP), (0.51, Action.WAIT)])
+def test_to_be_a_little_late_is_no_standstill(keepalive: Keepalive, late: float, action: Action) -> None:
+    keepalive.expired(120)
+    assert keepalive.expired(140 + late) is action
+
+
+def test_what_is_heard_at_the_second_look_counts_and_so_does_the_next_standstill(
+    keepalive: Keepalive,
+) -> None:
     keepalive.expired(120)
     keepalive.expired(200)
     keepalive.heard(200.1)
     assert keepalive.deadline == pytest.approx(220.1)
+    assert keepalive.expired(220.1) is Action.PING
+    assert keepalive.expired(300) is Action.WAIT
+    assert keepalive.expired(301) is Action.GIVE_UP
 
 
 def test_a_clock_that_jumps_by_an_hour_leads_to_one_ping_and_one_decision(keepalive: Keepalive) -> None:
     assert keepalive.expired(3700) is Action.PING
     assert keepalive.expired(3700) is Action.WAIT
-    keepalive.wrote(3700, ping=True)
     assert keepalive.expired(3720) is Action.GIVE_UP
 
 
 def test_without_a_timeout_the_peer_is_never_given_up() -> None:
     keepalive = Keepalive(20, None, now=0)
     assert keepalive.expired(20) is Action.PING
-    assert keepalive.deadline == math.inf
+    for now in range(40, 10_000, 20):
+        assert keepalive.deadline == now
+        assert keepalive.expired(now, tcp=tcp(silent_for=10_000)) is Action.WAIT
+
+
+def test_while_bytes_of_ours_wait_in_our_own_buffers_and_nobody_can_be_asked_nothing_is_concluded(
+    keepalive: Keepalive,
+) -> None:
+    keepalive.expired(120)
+    assert keepalive.expired(140, unsent=True) is Action.WAIT
+    assert keepalive.deadline == 160
+    assert keepalive.expired(160, unsent=True) is Action.WAIT
+    assert keepalive.deadline == 180  # the patience with the peer begins when nothing waits any more
+    assert keepalive.expired(180) is Action.GIVE_UP
+
+
+def test_what_may_lie_unread_in_front_of_the_ping_is_given_the_time_of_a_slow_reader(
+    keepalive: Keepalive,
+) -> None:
+    keepalive.heard(100, 1000)
+    keepalive.expired(120, written=1000 + 5 * SLOWEST_READER)
+    assert keepalive.expired(140) is Action.WAIT
+    assert keepalive.deadline == 145
+    assert keepalive.expired(145) is Action.GIVE_UP
+
+
+def test_only_what_was_written_between_the_last_sign_of_life_and_the_ping_lies_in_front_of_it(
+    keepalive: Keepalive,
+) -> None:
+    keepalive.expired(120, written=5 * SLOWEST_READER)
+    keepalive.heard(121, 7 * SLOWEST_READER)
+    assert keepalive.expired(141, written=8 * SLOWEST_READER) is Action.PING
+    assert keepalive.expired(161, written=50 * SLOWEST_READER) is Action.WAIT
+    assert keepalive.deadline == 162
+    assert keepalive.expired(162) is Action.GIVE_UP
+
+
+def test_a_slow_readers_time_is_given_where_tcp_can_be_asked_as_well(keepalive: Keepalive) -> None:
+    keepalive.expired(120, written=5 * SLOWEST_READER)
+    assert keepalive.expired(140, tcp=tcp(silent_for=20)) is Action.WAIT
+    assert keepalive.deadline == 145
+    assert keepalive.expired(145, tcp=tcp(silent_for=25)) is Action.GIVE_UP
+    assert keepalive.verdict == "the peer did not answer a ping within ping_timeout=20 s"
+
+
+def test_a_host_that_acknowledges_is_not_gone_while_bytes_wait_for_it(keepalive: Keepalive) -> None:
+    keepalive.expired(120)
+    assert keepalive.expired(140, tcp=tcp(waiting=True, unanswered=True, silent_for=3)) is Action.WAIT
+    assert keepalive.deadline == 177
+    assert keepalive.expired(177, tcp=tcp(waiting=True, unanswered=True, silent_for=40)) is Action.GIVE_UP
+    assert keepalive.verdict == (
+        "the peer's host is gone: it has acknowledged nothing for 40.0 s (ping_interval=20 s, ping_timeout=20 s)"
+    )
+
+
+def test_what_waits_in_our_own_buffers_counts_as_waiting_in_the_systems(keepalive: Keepalive) -> None:
+    keepalive.expired(120)
+    assert keepalive.expired(140, unsent=True, tcp=tcp(silent_for=30)) is Action.WAIT
+    assert keepalive.deadline == 150
+    # Silence proves nothing before TCP has asked.
+    assert keepalive.expired(150, unsent=True, tcp=tcp(silent_for=40)) is Action.WAIT
+    assert keepalive.expired(151, unsent=True, tcp=tcp(unanswered=True, silent_for=41)) is Action.GIVE_UP
+    assert "acknowledged nothing for 41.0 s" in keepalive.verdict
+
+
+def test_tcp_is_asked_only_when_it_has_a_say(keepalive: Keepalive) -> None:
+    def ask() -> TcpReport:
+        raise AssertionError("a system call that nobody needs")
+
+    keepalive.expired(110, tcp=ask)
+    keepalive.expired(120, tcp=ask)
+    keepalive.expired(130, tcp=ask)
+    keepalive.expired(200, tcp=ask)
+
+
+class Waker:
+    """Counts how often it is called."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+
+
+def test_a_pong_tells_the_round_trip_time_of_its_ping() -> None:
+    pings = Pings()
+    assert pings.latency is None
+    ping = pings.start(10.0, woken := Waker())
+    assert ping.latency is None
+    pings.pong(ping.payload, 10.25)
+    assert (ping.latency, pings.latency, woken.calls) == (0.25, 0.25, 1)
+
+
+def test_a_pong_answers_every_earlier_ping_and_no_later_one() -> None:
+    pings = Pings()
+    early, answered, late = (pings.start(now, Waker()) for now in (1.0, 2.0, 3.0))
+    pings.pong(answered.payload, 5.0)
+    assert (early.latency, answered.latency, late.latency, pings.latency) == (4.0, 3.0, None, 3.0)
+    pings.pong(early.payload, 9.0)  # for which nobody waits any more
+    assert (early.latency, pings.latency) == (4.0, 3.0)
+    pings.pong(late.payload, 9.0)
+    assert late.latency == 6.0
+    assert [ping.wake.calls for ping in (early, answered, late)] == [1, 1, 1]  # type: ignore[union-attr]
+
+
+def test_a_pong_for_no_ping_or_for_one_that_was_forgotten_changes_nothing() -> None:
+    pings = Pings()
+    ping = pings.start(1.0, woken := Waker())
+    pings.pong(b"unsolicited", 2.0)
+    pings.forget(ping)
+    pings.forget(ping)
+    pings.pong(ping.payload, 2.0)
+    assert (ping.latency, pings.latency, woken.calls) == (None, None, 0)
+
+
+def test_a_ping_of_the_keepalive_wakes_nobody() -> None:
+    pings = Pings()
+    ping = pings.start(1.0)
+    pings.pong(ping.payload, 1.5)
+    assert pings.latency == 0.5
+    pings.start(2.0)
+    pings.give_up()
+
+
+def test_when_there_will_be_no_more_pongs_everybody_is_woken_without_one() -> None:
+    pings = Pings()
+    waiting = [pings.start(1.0, Waker()) for _ in range(3)]
+    pings.give_up()
+    pings.give_up()
+    assert [ping.wake.calls for ping in waiting] == [1, 1, 1]  # type: ignore[union-attr]
+    assert [ping.latency for ping in waiting] == [None] * 3
+
+
+def test_the_payloads_of_pings_cannot_be_guessed() -> None:
+    payloads = {Pings().start(0.0).payload for _ in range(100)}
+    assert len(payloads) == 100
+    assert {len(payload) for payload in payloads} == {8}

@@ -22,7 +22,7 @@ on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio", ("asyncio", {"
     [ValueError("mine"), ExceptionGroup("mine", [ValueError("a"), KeyError("b")]), anyio.EndOfStream()],
     ids=lambda error: type(error).__name__,
 )
-async def test_what_the_body_raises_comes_out_as_the_same_object_6_13(error: Exception) -> None:
+async def test_what_the_body_raises_comes_out_as_the_same_object(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         async with websocket_stream_pair() as (_, server):
             try:
@@ -79,7 +79,7 @@ async def test_a_cancelled_body_says_1001_within_the_grace() -> None:
 
 
 @on_asyncio
-async def test_a_natively_cancelled_body_says_1001_and_stays_cancelled_P13(anyio_backend: object) -> None:
+async def test_a_natively_cancelled_body_says_1001_and_stays_cancelled(anyio_backend: object) -> None:
     async with connection_and_peer(server=True) as (_, peer):
         ours, theirs = memory_byte_stream_pair()
         peer.stream = theirs
@@ -128,7 +128,7 @@ async def test_an_opening_that_fails_leaves_no_task_group() -> None:
             pass
 
 
-async def test_cancelling_aclose_drops_the_connection_and_stays_cancelled_P7() -> None:
+async def test_cancelling_aclose_drops_the_connection_and_stays_cancelled() -> None:
     async with connection_and_peer() as (conn, peer):
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:
@@ -140,7 +140,7 @@ async def test_cancelling_aclose_drops_the_connection_and_stays_cancelled_P7() -
         assert await peer.read_event() is None
 
 
-async def test_cancelling_the_goodbye_drops_the_connection_and_stays_cancelled_P9() -> None:
+async def test_cancelling_the_goodbye_drops_the_connection_and_stays_cancelled() -> None:
     ours, _theirs = memory_byte_stream_pair()
     left = False
     with anyio.CancelScope() as scope:
@@ -168,21 +168,21 @@ class TestWithAClockOfItsOwn:
 
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
-    async def test_a_peer_that_never_answers_holds_the_block_for_close_timeout_F9(self) -> None:
+    async def test_a_peer_that_never_answers_holds_the_block_for_close_timeout(self) -> None:
         ours, _theirs = memory_byte_stream_pair()
         async with over_stream(ours, server=False, close_timeout=7) as conn:
             start = anyio.current_time()
         assert anyio.current_time() - start == pytest.approx(7)
         assert conn.close_info == CloseInfo(1006, clean=False)
 
-    async def test_a_peer_that_does_not_read_holds_the_block_for_close_timeout_F12(self) -> None:
+    async def test_a_peer_that_does_not_read_holds_the_block_for_close_timeout(self) -> None:
         ours, _theirs = memory_byte_stream_pair(capacity=10)
         async with over_stream(ours, server=False, close_timeout=7) as conn:
             await conn.send(b"x" * 1000)
             start = anyio.current_time()
         assert anyio.current_time() - start == pytest.approx(7)
 
-    async def test_a_peer_that_drips_data_holds_the_block_for_close_timeout_F11(self) -> None:
+    async def test_a_peer_that_drips_data_holds_the_block_for_close_timeout(self) -> None:
         async with connection_and_peer() as (_, peer):
             ours, theirs = memory_byte_stream_pair()
             peer.stream = theirs
@@ -199,7 +199,7 @@ class TestWithAClockOfItsOwn:
                 assert anyio.current_time() - start == pytest.approx(7)
                 tasks.cancel_scope.cancel()
 
-    async def test_a_client_gives_the_server_a_second_to_end_the_transport_F7(self) -> None:
+    async def test_a_client_gives_the_server_a_second_to_end_the_transport(self) -> None:
         async with connection_and_peer() as (_, peer):
             ours, theirs = memory_byte_stream_pair()
             peer.stream = theirs
@@ -229,7 +229,7 @@ class TestWithAClockOfItsOwn:
                 await conn.send(b"x" * 1_000_000)
         assert anyio.current_time() - start == pytest.approx(5.5)
 
-    async def test_a_close_has_its_deadline_even_when_nobody_waits_for_it_6_2(self) -> None:
+    async def test_a_close_has_its_deadline_even_when_nobody_waits_for_it(self) -> None:
         ours, _theirs = memory_byte_stream_pair(capacity=10)
         async with over_stream(ours, server=False, close_timeout=7) as conn:
             await conn.send(b"x" * 1000)
@@ -239,7 +239,7 @@ class TestWithAClockOfItsOwn:
                 await conn.closed
             assert anyio.current_time() - start == pytest.approx(7)
 
-    async def test_a_silent_peer_is_given_up_with_1011_after_forty_seconds_E10(self) -> None:
+    async def test_a_silent_peer_is_given_up_with_1011_after_forty_seconds(self) -> None:
         async with connection_and_peer() as (conn, peer):
             start = anyio.current_time()
             with pytest.raises(ConnectionBroken, match="ping_timeout=20") as caught:
@@ -249,14 +249,14 @@ class TestWithAClockOfItsOwn:
             events = await peer.read_all()
             assert events[-1] == Close(1011, "ping timeout")
 
-    async def test_any_inbound_byte_keeps_a_connection_alive_without_pongs_E11(self) -> None:
+    async def test_any_inbound_byte_keeps_a_connection_alive_without_pongs(self) -> None:
         async with connection_and_peer() as (conn, peer):
             for _ in range(20):
                 await anyio.sleep(35)
                 await peer.stream.send(peer.codec.send_pong(b"not an answer"))
             assert conn.close_info is None
 
-    async def test_a_slow_application_never_looks_like_a_dead_peer_2_6(self) -> None:
+    async def test_a_slow_application_never_looks_like_a_dead_peer(self) -> None:
         async with connection_and_peer(read_buffer=100, capacity=100) as (conn, peer):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(peer.send, *["x" * 90] * 50)

@@ -19,7 +19,7 @@ def server(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-async def test_our_close_is_answered_and_closed_gives_the_peers_words_wC1_wD6(server: bool) -> None:
+async def test_our_close_is_answered_and_closed_gives_the_peers_words(server: bool) -> None:
     async with connection_and_peer(server=server) as (conn, peer):
         conn.close(3456, "pizza")
         assert await peer.read_event() == Close(3456, "pizza")
@@ -29,7 +29,7 @@ async def test_our_close_is_answered_and_closed_gives_the_peers_words_wC1_wD6(se
         assert conn.close_info == await conn.closed
 
 
-async def test_closing_twice_and_in_every_way_sends_one_close_frame_K1(server: bool) -> None:
+async def test_closing_twice_and_in_every_way_sends_one_close_frame(server: bool) -> None:
     async with connection_and_peer(server=server) as (conn, peer):
         conn.close(3000, "first")
         conn.close(4000, "second")
@@ -46,7 +46,7 @@ async def test_closing_twice_and_in_every_way_sends_one_close_frame_K1(server: b
         await conn.aclose()
 
 
-async def test_a_wrong_code_is_an_error_even_after_the_close_V5() -> None:
+async def test_a_wrong_code_is_an_error_even_after_the_close() -> None:
     async with connection_and_peer() as (conn, peer):
         with pytest.raises(ValueError, match="close code 999"):
             conn.close(999)
@@ -59,14 +59,14 @@ async def test_a_wrong_code_is_an_error_even_after_the_close_V5() -> None:
             await conn.aclose(1000, "x" * 124)
 
 
-async def test_a_server_may_say_what_a_client_may_not_6_14() -> None:
+async def test_a_server_may_say_what_a_client_may_not() -> None:
     async with connection_and_peer(server=True) as (conn, peer):
         conn.close(1012, "restart")
         assert await peer.answer_close() == Close(1012, "restart")
 
 
 @pytest.mark.parametrize(("code", "reason"), [(None, ""), (4000, "robot"), (1001, "")])
-async def test_the_answer_to_a_close_keeps_code_and_reason_and_empty_stays_empty_L3a(
+async def test_the_answer_to_a_close_keeps_code_and_reason_and_empty_stays_empty(
     server: bool, code: int | None, reason: str
 ) -> None:
     async with connection_and_peer(server=server) as (conn, peer):
@@ -76,7 +76,7 @@ async def test_the_answer_to_a_close_keeps_code_and_reason_and_empty_stays_empty
         assert await conn.closed == CloseInfo(code or 1005, reason)
 
 
-async def test_the_server_ends_the_transport_and_the_client_waits_for_that_L2_F8(server: bool) -> None:
+async def test_the_server_ends_the_transport_and_the_client_waits_for_that(server: bool) -> None:
     async with connection_and_peer(server=server) as (conn, peer):
         conn.close()
         assert await peer.read_event() == Close()
@@ -90,7 +90,7 @@ async def test_the_server_ends_the_transport_and_the_client_waits_for_that_L2_F8
         await conn.closed
 
 
-async def test_simultaneous_closes_are_clean_and_each_sees_the_others_code_F13_F14() -> None:
+async def test_simultaneous_closes_are_clean_and_each_sees_the_others_code() -> None:
     async with websocket_stream_pair() as (client, server):
         client.close(4001, "from the client")
         server.close(4002, "from the server")
@@ -98,7 +98,7 @@ async def test_simultaneous_closes_are_clean_and_each_sees_the_others_code_F13_F
         assert await server.closed == CloseInfo(4001, "from the client")
 
 
-async def test_a_transport_that_ends_without_a_close_frame_is_unclean_X4_wD7(server: bool) -> None:
+async def test_a_transport_that_ends_without_a_close_frame_is_unclean(server: bool) -> None:
     async with connection_and_peer(server=server) as (conn, peer):
         await peer.ping()
         await peer.stream.aclose()
@@ -112,7 +112,7 @@ async def test_a_transport_that_ends_without_a_close_frame_is_unclean_X4_wD7(ser
         assert conn.close_info == CloseInfo(1006, "", clean=False)
 
 
-async def test_a_transport_that_ends_after_our_close_is_unclean_wC15(server: bool) -> None:
+async def test_a_transport_that_ends_after_our_close_is_unclean(server: bool) -> None:
     async with connection_and_peer(server=server) as (conn, peer):
         conn.close(4000, "because")
         assert await peer.read_event() == Close(4000, "because")
@@ -122,7 +122,7 @@ async def test_a_transport_that_ends_after_our_close_is_unclean_wC15(server: boo
         assert caught.value.close_code == 1006
 
 
-async def test_a_reset_is_unclean_and_its_cause_is_kept_K1(server: bool) -> None:
+async def test_a_reset_is_unclean_and_its_cause_is_kept(server: bool) -> None:
     async with connection_and_peer(server=server) as (conn, peer):
         peer.stream.reset()
         with pytest.raises(ConnectionBroken) as caught:
@@ -130,7 +130,7 @@ async def test_a_reset_is_unclean_and_its_cause_is_kept_K1(server: bool) -> None
         assert isinstance(caught.value.__cause__, anyio.BrokenResourceError)
 
 
-async def test_a_reset_after_both_close_frames_is_clean_F16(server: bool) -> None:
+async def test_a_reset_after_both_close_frames_is_clean(server: bool) -> None:
     async with connection_and_peer(server=server) as (conn, peer):
         conn.close()
         await peer.read_event()
@@ -140,7 +140,7 @@ async def test_a_reset_after_both_close_frames_is_clean_F16(server: bool) -> Non
         assert await conn.closed == CloseInfo(1000)
 
 
-async def test_a_peer_that_sends_close_and_ends_at_once_is_clean_F15() -> None:
+async def test_a_peer_that_sends_close_and_ends_at_once_is_clean() -> None:
     async with connection_and_peer() as (conn, peer):
         await peer.close(1000)
         await peer.stream.send_eof()
@@ -148,7 +148,7 @@ async def test_a_peer_that_sends_close_and_ends_at_once_is_clean_F15() -> None:
         assert await peer.read_event() == Close(1000)
 
 
-async def test_a_reset_right_after_the_peers_close_keeps_its_code_L3b() -> None:
+async def test_a_reset_right_after_the_peers_close_keeps_its_code() -> None:
     async with connection_and_peer(capacity=100) as (conn, peer):
         await conn.send(b"x" * 1000)
         await peer.close(4321)
@@ -159,7 +159,7 @@ async def test_a_reset_right_after_the_peers_close_keeps_its_code_L3b() -> None:
         assert caught.value.close_code == 4321
 
 
-async def test_data_and_pings_after_our_close_are_ignored_R7_L3(server: bool) -> None:
+async def test_data_and_pings_after_our_close_are_ignored(server: bool) -> None:
     async with connection_and_peer(server=server) as (conn, peer):
         conn.close()
         await peer.read_event()
@@ -185,7 +185,7 @@ async def test_after_our_close_both_directions_say_closed_here() -> None:
             await conn.ping()
 
 
-async def test_a_receiver_that_waits_when_we_close_is_woken_F18() -> None:
+async def test_a_receiver_that_waits_when_we_close_is_woken() -> None:
     async with connection_and_peer() as (conn, _), anyio.create_task_group() as tasks:
 
         async def receive() -> None:
@@ -197,7 +197,7 @@ async def test_a_receiver_that_waits_when_we_close_is_woken_F18() -> None:
         conn.close()
 
 
-async def test_accepted_messages_go_out_before_the_close_frame_K3() -> None:
+async def test_accepted_messages_go_out_before_the_close_frame() -> None:
     async with connection_and_peer(capacity=50) as (conn, peer):
         for number in range(50):
             await conn.send(str(number))
@@ -207,7 +207,7 @@ async def test_accepted_messages_go_out_before_the_close_frame_K3() -> None:
         assert (await conn.closed).clean
 
 
-async def test_an_unread_backlog_never_blocks_the_peers_close_6_1() -> None:
+async def test_an_unread_backlog_never_blocks_the_peers_close() -> None:
     async with connection_and_peer(read_buffer=1000, capacity=1000) as (conn, peer):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(peer.send, *[b"x" * 900] * 1000)
@@ -219,7 +219,7 @@ async def test_an_unread_backlog_never_blocks_the_peers_close_6_1() -> None:
         assert await conn.closed == CloseInfo(1000)
 
 
-async def test_the_peers_close_behind_unread_messages_waits_for_the_reader_X7() -> None:
+async def test_the_peers_close_behind_unread_messages_waits_for_the_reader() -> None:
     async with connection_and_peer(read_buffer=1000, capacity=1000) as (conn, peer):
 
         async def send_and_close() -> None:
@@ -289,7 +289,7 @@ async def test_send_eof_stops_sending_and_goes_on_receiving() -> None:
     ids=repr,
 )
 @pytest.mark.parametrize("side", ["readable", "writable"])
-async def test_only_a_real_websocket_error_chooses_the_close_frame_S4(
+async def test_only_a_real_websocket_error_chooses_the_close_frame(
     side: str, error: Exception | None, said: Close
 ) -> None:
     async with connection_and_peer() as (conn, peer):
@@ -393,7 +393,7 @@ async def test_ping_measures_the_round_trip_and_a_late_pong_answers_earlier_ping
         assert conn.latency in latencies
 
 
-async def test_a_cancelled_ping_and_its_late_pong_do_no_harm_E7() -> None:
+async def test_a_cancelled_ping_and_its_late_pong_do_no_harm() -> None:
     async with connection_and_peer() as (conn, peer):
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""The send buffer: backpressure, and messages that leave whole or not at all."""
+"""Sending: backpressure, and messages that leave whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from streams.raw_peer import connection_and_peer
 from websocketstream import ConnectionBroken, ConnectionClosed
-from websocketstream._streams.budget import CHECKPOINT_EVERY
+from websocketstream._streams.budget import CHECKPOINT_EVERY, CHECKPOINT_NOT_BEFORE
 from websocketstream._streams.writer import MAX_QUEUED_PONGS, WRITE_BYTES, coalesce
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ async def test_send_returns_at_once_while_there_is_room() -> None:
         conn.writable.abort()
 
 
-async def test_one_large_message_holds_send_until_most_of_it_has_left_T6() -> None:
+async def test_one_large_message_holds_send_until_most_of_it_has_left() -> None:
     async with connection_and_peer(capacity=1000, write_buffer=65536) as (conn, peer):
         async with anyio.create_task_group() as tasks:
             returned = anyio.Event()
@@ -39,7 +39,7 @@ async def test_one_large_message_holds_send_until_most_of_it_has_left_T6() -> No
             await returned.wait()
 
 
-async def test_a_send_cancelled_before_its_first_byte_sends_nothing_P4() -> None:
+async def test_a_send_cancelled_before_its_first_byte_sends_nothing() -> None:
     async with connection_and_peer(capacity=1000) as (conn, peer):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(conn.send, BIG)
@@ -52,7 +52,7 @@ async def test_a_send_cancelled_before_its_first_byte_sends_nothing_P4() -> None
         assert await peer.read_event() == "hello"
 
 
-async def test_a_send_cancelled_after_its_first_byte_is_completed_P5() -> None:
+async def test_a_send_cancelled_after_its_first_byte_is_completed() -> None:
     async with connection_and_peer(capacity=1000) as (conn, peer):
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:
@@ -65,7 +65,7 @@ async def test_a_send_cancelled_after_its_first_byte_is_completed_P5() -> None:
             assert await peer.read_event() == "hello"
 
 
-async def test_concurrent_senders_do_not_interleave_Q2() -> None:
+async def test_concurrent_senders_do_not_interleave() -> None:
     async with connection_and_peer(capacity=100) as (conn, peer):
         payloads = [bytes([65 + number]) * 70_000 for number in range(5)]
         async with anyio.create_task_group() as tasks:
@@ -114,7 +114,7 @@ async def test_empty_messages_are_not_free(empty: str | bytes) -> None:
 
 
 @pytest.mark.parametrize("message", [None, 1, ["x"], object()])
-async def test_a_wrong_type_sends_nothing_and_keeps_the_connection_6_5(message: object) -> None:
+async def test_a_wrong_type_sends_nothing_and_keeps_the_connection(message: object) -> None:
     async with connection_and_peer() as (conn, peer):
         with pytest.raises(TypeError, match=f"not {type(message).__name__}; nothing was sent"):
             await conn.send(message)  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ async def test_a_wrong_type_sends_nothing_and_keeps_the_connection_6_5(message: 
         assert await peer.read_event() == "fine"
 
 
-async def test_a_lone_surrogate_sends_nothing_and_keeps_the_connection_G7() -> None:
+async def test_a_lone_surrogate_sends_nothing_and_keeps_the_connection() -> None:
     async with connection_and_peer() as (conn, peer):
         with pytest.raises(ValueError, match=r"index 2 is a lone surrogate \('\\ud800'\)"):
             await conn.send("ab\ud800")
@@ -132,11 +132,11 @@ async def test_a_lone_surrogate_sends_nothing_and_keeps_the_connection_G7() -> N
         assert await peer.read_event() == "fine"
 
 
-async def test_a_buffer_changed_after_send_does_not_change_what_is_sent_T2() -> None:
+async def test_a_buffer_changed_after_send_does_not_change_what_is_sent() -> None:
     async with connection_and_peer(capacity=10) as (conn, peer):
         buffer = bytearray(b"before")
-        await conn.send(buffer)  # type: ignore[arg-type]
-        await conn.send(memoryview(buffer)[2:4])  # type: ignore[arg-type]
+        await conn.send(buffer)
+        await conn.send(memoryview(buffer)[2:4])
         buffer[:] = b"after!"
         assert await peer.read_event() == b"before"
         assert await peer.read_event() == b"fo"
@@ -150,10 +150,10 @@ async def test_a_cancelled_scope_stops_a_tight_loop_of_sends_within_the_budget()
             while True:
                 await conn.send("x")
                 sent += 1
-        assert sent <= CHECKPOINT_EVERY
+        assert sent <= CHECKPOINT_EVERY + CHECKPOINT_NOT_BEFORE
 
 
-async def test_sending_after_the_peers_close_says_both_closed_and_broken_T9() -> None:
+async def test_sending_after_the_peers_close_says_both_closed_and_broken() -> None:
     async with connection_and_peer() as (conn, peer):
         await peer.close(4001, "enough")
         await anyio.wait_all_tasks_blocked()
@@ -166,7 +166,7 @@ async def test_sending_after_the_peers_close_says_both_closed_and_broken_T9() ->
         assert again.value is caught.value
 
 
-async def test_a_send_that_waits_when_the_peer_closes_makes_the_close_unclean_wD5() -> None:
+async def test_a_send_that_waits_when_the_peer_closes_makes_the_close_unclean() -> None:
     async with connection_and_peer(capacity=1000) as (conn, peer):
         async with anyio.create_task_group() as tasks:
 
@@ -214,7 +214,7 @@ async def test_a_send_that_waits_when_we_close_gets_a_closed_resource_error() ->
         assert (await conn.closed).clean
 
 
-async def test_abort_drops_what_is_queued_but_never_cuts_a_frame_S2() -> None:
+async def test_abort_drops_what_is_queued_but_never_cuts_a_frame() -> None:
     async with connection_and_peer(capacity=1000, write_buffer=2**20) as (conn, peer):
         await conn.send(BIG)
         await anyio.wait_all_tasks_blocked()
@@ -225,7 +225,7 @@ async def test_abort_drops_what_is_queued_but_never_cuts_a_frame_S2() -> None:
         assert (await conn.closed).clean
 
 
-async def test_ten_pings_get_ten_pongs_and_a_flood_gets_the_newest_E3() -> None:
+async def test_ten_pings_get_ten_pongs_and_a_flood_gets_the_newest() -> None:
     async with connection_and_peer(capacity=200_000) as (_, peer):
         await peer.stream.send(b"".join(peer.codec.send_ping(b"%d" % number) for number in range(10)))
         events = [await peer.read_event() for _ in range(10)]

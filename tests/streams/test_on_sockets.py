@@ -1,4 +1,4 @@
-"""The end of the transport on sockets: whose part it is, and when (RFC 6455 section 7.1.1)."""
+"""Connections over sockets: what leaves at once, and whose part the end of the transport is (RFC 6455 section 7.1.1)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import socket
 
 import anyio
 import pytest
+<<<<<<<< HEAD:tests/network/test_hanging_up.py
 from transport_kit import read_to_the_end, some_passes, stream_and_socket
+========
+>>>>>>>> tests1:tests/streams/test_on_sockets.py
 
+from network.transport_kit import drained, read_to_the_end, stream_and_socket
 from websocketstream import CloseInfo
 from websocketstream.testing import over_stream
 
@@ -84,3 +88,15 @@ async def test_a_cancelled_aclose_drops_the_connection_at_once(server: bool) -> 
         assert conn.close_info == CloseInfo(1006, "", False)
         frame = await read_to_the_end(other)
         assert frame == EMPTY_CLOSE if server else (frame[:2], len(frame)) == (b"\x88\x80", 6)
+
+
+@pytest.mark.parametrize("size", [1, 65535, 65536, 100_000])
+async def test_messages_that_the_system_takes_leave_without_a_pass_of_the_event_loop(size: int) -> None:
+    async with stream_and_socket() as (stream, other), over_stream(stream, server=True) as conn:
+        for _ in range(2):
+            with pytest.raises(StopIteration):  # the coroutine is done with its first step
+                conn.send(bytes(size)).send(None)
+            if size >= 65536:
+                assert not conn.statistics().writable.buffered_bytes
+        await drained(other, 2 * size)
+        other.sendall(MASKED_CLOSE)
