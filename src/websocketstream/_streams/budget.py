@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import perf_counter
 
 from anyio.lowlevel import checkpoint
 
-from .._network.turns import Turns
+from .._network.event_loop import EventLoop
 
 CHECKPOINT_EVERY = 128  # operations, at the most
 # And at the least: what was received after a wait can be answered before anything else happens.
@@ -23,10 +23,11 @@ class Budget:
     message yields after every second one. Waiting is a checkpoint, too; every checkpoint starts a new ``turn``.
     """
 
-    __slots__ = ("_allowed", "_seen", "_turns", "_until", "left", "turn")
+    __slots__ = ("_allowed", "_calls", "_seen", "_turns", "_until", "left", "turn")
 
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
+    def __init__(self, loop: EventLoop) -> None:
+        self._turns = loop.turns
+        self._calls = loop.calls
         self._seen = -1  # the pass in which we were last
         self._until = 0.0  # zero until the clock is looked at for the first time in this turn
         self._allowed = CHECKPOINT_EVERY
@@ -41,10 +42,10 @@ class Budget:
 
     def renew(self) -> bool:
         """Look at the clock, and allow a few operations more; false when a checkpoint is due."""
-        now = monotonic()
+        now = perf_counter()
         if not self._until:
             self._seen = self._turns.enter(self._seen, now)
-            self._until = min(now + CHECKPOINT_SECONDS, self._turns.until)
+            self._until = min(now + CHECKPOINT_SECONDS, self._turns.until, self._calls.until)
         if now >= self._until or self._allowed <= 0:
             return False
         self._allowed -= LOOK_EVERY
