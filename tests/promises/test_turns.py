@@ -93,7 +93,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
 @pytest.fixture(params=["compiled", "wsproto"])
 def slow_codecs(request: pytest.FixtureRequest, work: Work, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let each call that decodes something take a millisecond; return the engine's name."""
+    """Let each call that decodes or encodes something take a millisecond; return the engine's name."""
     engine: str = request.param
     if engine == "compiled":
         pytest.importorskip("websocketstream._protocol._compiled")
@@ -114,6 +114,10 @@ class SlowCodec:
     def receive_data(self, data: Any) -> Any:
         self._work.do(0.001)
         return self._codec.receive_data(data)
+
+    def send_messages(self, messages: Any) -> Any:
+        self._work.do(0.001)
+        return self._codec.send_messages(messages)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._codec, name)
@@ -173,6 +177,20 @@ async def test_what_is_put_off_is_the_last_word_of_a_peer_that_has_gone(slow_cod
             assert [message async for message in conn] == messages
             assert conn.close_info is not None
             assert conn.close_info.reason == "bye"
+
+
+async def test_hundreds_of_senders_have_one_pass_together(slow_codecs: str, work: Work) -> None:
+    message = bytes(2**16)
+    frame_size = 4 + 4 + 6 + 2**16  # one frame, with a mask
+    async with work.counted(), connections_with_sockets(CONNECTIONS) as pairs:
+        async with anyio.create_task_group() as group:
+            for conn, _ in pairs:
+                group.start_soon(conn.send, message)
+        for _, theirs in pairs:
+            arrived = await anyio.to_thread.run_sync(theirs.recv, frame_size, socket.MSG_WAITALL)
+            assert len(arrived) == frame_size
+    assert work.done >= CONNECTIONS
+    assert work.longest_pass <= PASS_SECONDS + PORTION_SECONDS + 0.002
 
 
 # --- the calls of a pass, one by one
