@@ -59,6 +59,7 @@ ORDER: dict[str, list[str]] = {
     "_network": [
         # what an event loop offers
         "turns",
+        "calls",
         "timers",
         "event_loop",
         "asyncio_loop",

@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute
 from namespaces import FarHost, in_a_namespace
 
 from websocketstream._network.tcp import ask_tcp, probe_often
-from websocketstream._protocol.liveness import TcpReport, patience_left, seconds_between_questions
+from websocketstream._protocol.keepalive import TcpReport, patience_left, seconds_between_questions
 from wire import Wire
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
+from .calls import Calls
 from .event_loop import EventLoop, Handle, Waiter, call, logger
 from .timers import Timers
 from .turns import ReadTurns, Turns
@@ -24,6 +25,7 @@ class AsyncioLoop(EventLoop):
         self.clock = loop.time
         self.stopwatch = time.monotonic  # uvloop's own clock has whole milliseconds
         self.turns = Turns()
+        self.calls = Calls(call, lambda: loop.call_soon(self.calls.call_some))
         self.read_turns: ReadTurns = ReadTurns()
         self.last_reader: int | None = None  # the id of who has done the last large read
         # libuv reads on as long as a read fills its buffer, up to 32 times in one pass.
@@ -37,10 +39,6 @@ class AsyncioLoop(EventLoop):
     def waiter(self) -> Waiter:
         """See :class:`EventLoop`."""
         return _FutureWaiter(self._loop)
-
-    def call_soon(self, callback: Callable[[], object]) -> Handle:
-        """See :class:`EventLoop`."""
-        return self._loop.call_soon(call, callback)
 
     def call_at(self, deadline: float, callback: Callable[[], object]) -> Handle:
         """See :class:`EventLoop`."""

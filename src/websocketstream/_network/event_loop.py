@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from anyio import Event
 
+from .calls import Calls
 from .turns import Turns
 
 logger = logging.getLogger("websocketstream")
@@ -68,16 +69,18 @@ class EventLoop(ABC):
     clock: Callable[[], float]
     # A time (seconds) in full resolution, for durations.
     stopwatch: Callable[[], float]
-    # The passes in which tasks take messages, by time.monotonic().
+    # The passes in which tasks take messages, by time.perf_counter().
     turns: Turns
+    # The calls to come, and how long the present pass may take.
+    calls: Calls
 
     @abstractmethod
     def waiter(self) -> Waiter:
         """Make something for one task to wait for."""
 
-    @abstractmethod
     def call_soon(self, callback: Callable[[], object]) -> Handle:
-        """Call back in the event loop's next pass."""
+        """Call back in the event loop's next pass, or as soon after it as the others that wait let it."""
+        return self.calls.add(callback)
 
     @abstractmethod
     def call_at(self, deadline: float, callback: Callable[[], object]) -> Handle:

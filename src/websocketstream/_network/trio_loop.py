@@ -13,6 +13,7 @@ from typing import Any
 import trio
 from trio.lowlevel import RunVar, cancel_shielded_checkpoint, enable_ki_protection, spawn_system_task
 
+from .calls import Calls
 from .event_loop import UNINTERRUPTED, EventLoop, Handle, Waiter, call, logger, uninterrupted
 from .timers import Timers
 from .trio_readiness import EpollReadiness, Readiness, TaskReadiness, Watched
@@ -30,9 +31,11 @@ class TrioLoop(EventLoop):
         self.clock = self.stopwatch = trio.current_time
         self.turns = Turns()
         self._timers = Timers(trio.current_time, call, on_empty=self._wake_if_idle)
-        self._calls: list[_Call] = []
+        self.calls = Calls(call, self._wake)
         self._sockets: Readiness = (
-            EpollReadiness(self._wake) if hasattr(select, "epoll") else TaskReadiness(self._start_wait)
+            EpollReadiness(self._wake, self.calls)
+            if hasattr(select, "epoll")
+            else TaskReadiness(self._start_wait)
         )
         self._tasks: set[trio.CancelScope] = set()  # those of the background tasks
         self._running = False  # whether the system task is
@@ -46,9 +49,7 @@ class TrioLoop(EventLoop):
     @uninterrupted
     def call_soon(self, callback: Callable[[], object]) -> Handle:
         """See :class:`EventLoop`."""
-        self._calls.append(handle := _Call(callback))
-        self._wake()
-        return handle
+        return super().call_soon(callback)
 
     @uninterrupted
     def call_at(self, deadline: float, callback: Callable[[], object]) -> Handle:
@@ -100,13 +101,13 @@ class TrioLoop(EventLoop):
     async def wait_ended(self) -> None:
         """See :class:`EventLoop`."""
         for _ in range(LAST_PASSES):
-            if not self._running or self._sockets or self._timers or self._calls:
+            if not self._running or self._sockets or self._timers or self.calls:
                 return  # tasks may be ending, too
             await cancel_shielded_checkpoint()
 
     @property
     def _is_idle(self) -> bool:
-        return not (self._sockets or self._timers or self._calls or self._tasks)
+        return not (self._sockets or self._timers or self.calls or self._tasks)
 
     def _wake(self) -> None:
         if self._sleep is not None:
@@ -139,39 +140,21 @@ class TrioLoop(EventLoop):
             self._sleep = None
             self._sockets.close(OSError("this run of trio is over"))
             for _ in range(LAST_PASSES):
-                self._call_soon_enough()
+                self.calls.call_some()
             self._timers.clear()
             self._running = False
 
     async def _serve(self) -> None:
         while not self._is_idle:
             with trio.CancelScope(deadline=self._timers.earliest) as self._sleep:
-                while not self._calls:
+                while not self.calls:
                     await self._sockets.wait()
                     self._sockets.call_ready()
                 await trio.lowlevel.checkpoint()
             self._sleep = None
-            self._call_soon_enough()
+            self.calls.call_some()
             self._timers.call_due()
             self._sockets.call_ready()  # whatever else there always is to do
-
-    def _call_soon_enough(self) -> None:
-        calls, self._calls = self._calls, []
-        for each in calls:
-            if each.callback is not None:
-                call(each.callback)
-
-
-class _Call:
-    """A call in the next pass."""
-
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback: Callable[[], object] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
 
 
 def _spawn(function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:

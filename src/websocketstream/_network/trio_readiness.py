@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
 
+from .calls import Calls
 from .event_loop import call, logger
 from .turns import PASS_SECONDS, Turns
 
@@ -74,10 +75,12 @@ class EpollReadiness(Readiness):
     """One descriptor to wait for, however many the sockets.
 
     :param on_open: called when :meth:`wait` has something new to wait for
+    :param calls: knows how long the present pass may take
     """
 
-    def __init__(self, on_open: Callable[[], object]) -> None:
+    def __init__(self, on_open: Callable[[], object], calls: Calls) -> None:
         self._on_open = on_open
+        self._calls = calls
         self._epoll: select.epoll | None = None
         self._watches: dict[int, Watched] = {}
         self._ready: deque[tuple[int, int]] = deque()
@@ -140,7 +143,7 @@ class EpollReadiness(Readiness):
                     watch.on_writable()
             except Exception:  # noqa: BLE001  (others have to be called, too)
                 logger.exception("internal error in %r", watch.on_readable)
-            if ready and perf_counter() > enough:
+            if ready and perf_counter() > min(enough, self._calls.until):
                 return
 
     def _remove(self, watch: Watched) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import perf_counter
 
 from anyio.lowlevel import checkpoint
 
-from .._network.turns import Turns
+from .._network.event_loop import EventLoop
 
 # And at the least: what was received after a wait can be answered before anything else happens.
 CHECKPOINT_NOT_BEFORE = 2
@@ -20,19 +20,18 @@ class Budget:
     """Says how many operations, which need not wait, may pass until the next checkpoint.
 
     Checkpoints yield to the event loop and notice a cancellation. As many operations are allowed as fit into half a
-    millisecond, and into what is left of the loop's pass, but never more than about a thousand. Waiting is a checkpoint, too;
-    every checkpoint starts a new ``turn``.
+    millisecond, and into what is left of the loop's pass, but never more than about a thousand. Waiting is a
+    checkpoint, too; every checkpoint starts a new ``turn``.
     """
 
-    __slots__ = ("_seen", "_turns", "left", "rest", "turn", "until")
+    __slots__ = ("_calls", "_seen", "_turns", "left", "rest", "turn", "until")
 
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
+    def __init__(self, loop: EventLoop) -> None:
+        self._turns = loop.turns
+        self._calls = loop.calls
         self._seen = -1  # the pass in which we were last
         self.turn: int = 0
-        self.until: float = (
-            0.0  # when the next checkpoint is due; zero until the clock is looked at in this turn
-        )
+        self.until: float = 0.0  # when the next checkpoint is due; zero until the first look in this turn
         self.rest: int = LOOKS  # how often the clock may be looked at until then
         self.left: int = CHECKPOINT_NOT_BEFORE  # operations until the next look
 
@@ -44,10 +43,10 @@ class Budget:
         return False
 
     def _look(self) -> bool:
-        now = monotonic()
+        now = perf_counter()
         if not self.until:
             self._seen = self._turns.enter(self._seen, now)
-            self.until = min(now + CHECKPOINT_SECONDS, self._turns.until)
+            self.until = min(now + CHECKPOINT_SECONDS, self._turns.until, self._calls.until)
         if now >= self.until or not self.rest:
             return False
         self.rest -= 1

@@ -34,6 +34,8 @@ from .writer import Writer
 logger = logging.getLogger("websocketstream")
 
 CANCEL_GRACE = 0.5  # a cancelled block says goodbye, but not for longer than this (seconds)
+MANY = 8  # messages or so, of one read: they take a good part of the event loop's pass
+BUSY_BYTES = 2**16  # of one read: likewise
 FEW = 4  # messages of one full read: they are large, and larger reads are better
 
 
@@ -63,7 +65,7 @@ class Connection:
             close_timeout=options.close_timeout,
             may_hang_up=self._transport.keeps_last_words,
         )
-        budget = Budget(loop.turns)
+        budget = Budget(loop)
         self.budget: Budget = budget
         self.inbox: ReceiveBuffer = ReceiveBuffer(options.read_buffer, budget, loop)
         self.outbox: SendBuffer = SendBuffer(options.write_buffer, budget, loop)
@@ -81,6 +83,7 @@ class Connection:
         self._timer: Handle | None = None
         self._timer_at = math.inf
         self._decoding: Handle | None = None  # the turn in which the codec goes on with what it was given
+        self._put_off: Buffer = b""  # what arrived when the pass had taken long enough
         self._settled = Signal()
         self._released = Signal()
 
@@ -221,7 +224,13 @@ class Connection:
         """Decode what arrived and deliver it."""
         if self._keepalive is not None:
             self._keepalive.heard(self.loop.clock(), self.writer.written)
-        self._decode(data)
+        if self.loop.calls.is_late:
+            # Hundreds of peers together must not hold the event loop, either.
+            self._put_off = bytes(data)
+            self._transport.pause()
+            self._read_on()
+        else:
+            self._decode(data)
 
     def eof_received(self) -> None:
         """Take note that nothing more arrives."""
@@ -241,6 +250,8 @@ class Connection:
 
     def failed(self, error: Exception) -> None:
         """Take note that the transport is no more."""
+        if self._put_off:
+            self._go_on_decoding()
         self._take_word()
         self._life.ended("the transport failed", self.loop.clock(), error.__cause__ or error)
         self._carry_out()
@@ -254,6 +265,8 @@ class Connection:
         except Exception as exc:  # noqa: BLE001  (a bug of ours)
             self._broke_down(exc)
             return
+        if codec.pending or len(events) > MANY or len(data) > BUSY_BYTES:
+            self.loop.calls.took_much()
         if len(data) >= READ_BYTES:
             self._transport.large_reads = len(events) <= FEW
         if codec.only_messages:
@@ -295,7 +308,7 @@ class Connection:
             return
         if self._keepalive is not None:
             self._keepalive.resume(self.loop.clock())
-        if self._codec.pending:
+        if self._codec.pending or self._put_off:
             # One peer must not hold the event loop: the codec works in portions.
             if self._decoding is None:
                 self._decoding = self.loop.call_soon(self._go_on_decoding)
@@ -304,8 +317,9 @@ class Connection:
 
     def _go_on_decoding(self) -> None:
         self._decoding = None
-        if self._codec.pending:
-            self._decode(b"")
+        if self._codec.pending or self._put_off:
+            data, self._put_off = self._put_off, b""
+            self._decode(data)
         self._read_on()
 
     # --- called by the receive buffer

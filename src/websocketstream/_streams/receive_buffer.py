@@ -7,7 +7,7 @@ hand-over and the wake-up loses it. Here the item stays in the buffer until the 
 from __future__ import annotations
 
 from sys import getsizeof
-from time import monotonic
+from time import perf_counter
 from typing import Protocol
 
 from anyio import BusyResourceError, WouldBlock
@@ -83,7 +83,7 @@ class ReceiveBuffer:
         """Return the next message when none is ready; None when that needs a wait, a checkpoint, or an error."""
         batch = self._batch
         budget = self._budget
-        if len(batch) > LOOK_EVERY and monotonic() < budget.until and budget.rest and not self._receiving:
+        if len(batch) > LOOK_EVERY and perf_counter() < budget.until and budget.rest and not self._receiving:
             budget.rest -= 1  # the budget's own words for it, for the sake of speed
             ready = self.ready
             ready += batch[-LOOK_EVERY:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import perf_counter
 from typing import TypeAlias
 
 from anyio import ClosedResourceError
@@ -81,7 +81,7 @@ class SendBuffer:
     def renew_credit(self) -> bool:
         """Give credit for a few messages more, if the budget allows it and the writer will come for them."""
         budget = self._budget
-        if self.is_fetched and monotonic() < budget.until and budget.rest:
+        if self.is_fetched and perf_counter() < budget.until and budget.rest:
             budget.rest -= 1
             self.credit = LOOK_EVERY
             return True

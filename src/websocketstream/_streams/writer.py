@@ -23,6 +23,7 @@ BATCH_BYTES = 65536  # how much payload of small messages is encoded and written
 # One write: between two of them senders, and the keepalive, learn how much is left.
 WRITE_BYTES = 2**18
 DIRECT_WRITE_BYTES = 2**19  # a fifth less CPU time for 1 MiB; without waiting, senders learn it soon enough
+BUSY_BYTES = 2**15  # who writes so many in one go takes a good part of the event loop's pass
 TURN_BYTES = 2**20  # so much is written in one go, if the system takes it, before it is the turn of others
 
 
@@ -113,7 +114,7 @@ class Writer:
         """
         size = size_of(item)
         buffer = self._buffer
-        at_once = self._turn != self._budget.turn
+        at_once = self._turn != self._budget.turn and not self._loop.calls.is_late
         self._turn = self._budget.turn
         if at_once and size < self._batch_bytes and self._changed is not None and not self.has_unsent:
             self._write_alone(item)
@@ -148,7 +149,16 @@ class Writer:
     # --- writing
 
     def flush(self) -> None:
-        """Write what there is, as far as that is possible without waiting; the rest follows by itself."""
+        """Write what there is, as far as that is possible without waiting; the rest follows by itself.
+
+        When the event loop's pass has taken long enough, all of it follows.
+        """
+        if self._loop.calls.is_late:
+            self._wake()
+        else:
+            self._write_on()
+
+    def _write_on(self) -> None:
         if self._changed is None:
             return
         handed = 0
@@ -162,6 +172,8 @@ class Writer:
                     break
         except Exception as exc:  # noqa: BLE001  (the sender has done nothing wrong: it meets the end of the connection)
             self.fail(exc)
+        if handed >= BUSY_BYTES:
+            self._loop.calls.took_much()
         self._wake()
 
     def flushed(self) -> None:
@@ -193,7 +205,7 @@ class Writer:
 
     def _take_turn(self) -> None:
         self._call = None
-        self.flush()
+        self._write_on()
 
     def _write_alone(self, item: Queued) -> None:
         unsent = 0

@@ -1,0 +1,85 @@
+"""Calls in the event loop's next pass: as many as it has time for, the others in the passes that follow."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+
+from .turns import PASS_SECONDS
+
+PORTION_SECONDS = 0.004  # what the calls of one pass may take together, but for the last of them
+
+
+class Call:
+    """A call to come."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        """Prevent it, and let go of the callback."""
+        self.callback = None
+
+
+class Calls:
+    """The calls that many want from the event loop, in the order in which they asked.
+
+    It also knows how long the present pass may take, once somebody has said that he took much of it.
+
+    :param call: calls a callback, and sees to what it raises
+    :param wake: sees to it that :meth:`call_some` is called in the next pass
+    """
+
+    __slots__ = ("_call", "_due", "_queue", "_wake", "until")
+
+    def __init__(self, call: Callable[[Callable[[], object]], object], wake: Callable[[], object]) -> None:
+        self._call = call
+        self._wake = wake
+        self._queue: deque[Call] = deque()
+        self._due = False  # whether the next pass has been asked for
+        self.until: float = (
+            math.inf
+        )  # of time.perf_counter(): the present pass should take no longer than that
+
+    def __bool__(self) -> bool:
+        return self._due
+
+    def add(self, callback: Callable[[], object]) -> Call:
+        """Call back in one of the next passes."""
+        self._queue.append(entry := Call(callback))
+        self._ask()
+        return entry
+
+    def call_some(self) -> None:
+        """Call those who have waited, for the time of a portion: a new pass has begun."""
+        self._due = False
+        self.until = math.inf
+        enough = perf_counter() + PORTION_SECONDS
+        for _ in range(len(self._queue)):
+            callback = self._queue.popleft().callback
+            if callback is not None:
+                self._call(callback)
+                if perf_counter() >= enough:
+                    break
+        if self._queue:
+            self._ask()
+
+    def took_much(self) -> None:
+        """Take note that the present pass is one with a lot of work: its time is limited from now on."""
+        if self.until == math.inf:
+            self.until = perf_counter() + PASS_SECONDS
+            self._ask()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the present pass has taken as long as it may."""
+        return self.until != math.inf and perf_counter() > self.until
+
+    def _ask(self) -> None:
+        if not self._due:
+            self._due = True
+            self._wake()

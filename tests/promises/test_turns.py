@@ -1,0 +1,263 @@
+"""No pass of the event loop takes long, however much there is to do: what a pass does is counted, not timed.
+
+The time by which passes are limited is a clock of the test's own, which advances with the work that is counted.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+import sniffio
+from anyio.lowlevel import checkpoint
+
+import websocketstream.testing
+from waiting import until
+from websocketstream._network.calls import PORTION_SECONDS, Calls
+from websocketstream._network.sockets import wrap_socket
+from websocketstream._network.turns import PASS_SECONDS
+from websocketstream._protocol.engine import choose_engine
+from websocketstream.testing import over_stream
+from wire import Frame, Opcode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from websocketstream import WebSocketStream
+
+pytestmark = pytest.mark.anyio
+
+WHO_LOOKS_AT_THE_CLOCK = [
+    "websocketstream._network.asyncio_transport",
+    "websocketstream._network.calls",
+    "websocketstream._network.timers",
+    "websocketstream._network.trio_readiness",
+    "websocketstream._streams.budget",
+]
+
+
+class Work:
+    """A clock that stands still but for the work, in seconds; and how much of that each pass has done."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.done = 0  # pieces of work
+        self.passes: list[float] = []  # seconds of work in each
+
+    def __call__(self) -> float:
+        return self.now
+
+    def do(self, seconds: float) -> None:
+        self.now += seconds
+        self.done += 1
+
+    @asynccontextmanager
+    async def counted(self) -> AsyncIterator[None]:
+        """Take note of each pass."""
+        began = self.now
+
+        async def tick() -> None:
+            nonlocal began
+            while True:
+                began = note()
+                await checkpoint()
+
+        def note() -> float:
+            self.passes.append(self.now - began)
+            return self.now
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(tick)
+            yield
+            group.cancel_scope.cancel()
+
+    @property
+    def longest_pass(self) -> float:
+        # trio shuffles the tasks of a pass: the ticker may come first in one and last in the next.
+        passes = self.passes
+        if sniffio.current_async_library() == "trio":
+            return max(passes) / 2
+        return max(passes)
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    clock = Work()
+    for module in WHO_LOOKS_AT_THE_CLOCK:
+        monkeypatch.setattr(f"{module}.perf_counter", clock)
+    return clock
+
+
+@pytest.fixture(params=["compiled", "wsproto"])
+def slow_codecs(request: pytest.FixtureRequest, work: Work, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let each call that decodes or encodes something take a millisecond; return the engine's name."""
+    engine: str = request.param
+    if engine == "compiled":
+        pytest.importorskip("websocketstream._protocol._compiled")
+    _, make_codec = choose_engine(engine)
+
+    def make(**options: Any) -> Any:
+        return SlowCodec(make_codec(**options), work)
+
+    monkeypatch.setattr(websocketstream.testing, "make_codec", make)
+    return engine
+
+
+class SlowCodec:
+    def __init__(self, codec: Any, work: Work) -> None:
+        self._codec = codec
+        self._work = work
+
+    def receive_data(self, data: Any) -> Any:
+        self._work.do(0.001)
+        return self._codec.receive_data(data)
+
+    def send_messages(self, messages: Any) -> Any:
+        self._work.do(0.001)
+        return self._codec.send_messages(messages)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codec, name)
+
+
+@asynccontextmanager
+async def connections_with_sockets(
+    count: int, **options: Any
+) -> AsyncIterator[list[tuple[WebSocketStream, socket.socket]]]:
+    """Give connections in the client's role, and the bare sockets at their other ends; nothing was read yet."""
+    async with AsyncExitStack() as stack:
+        pairs = []
+        blocks = []
+        for _ in range(count):
+            ours, theirs = socket.socketpair()
+            stack.callback(theirs.close)
+            blocks.append(over_stream(await wrap_socket(ours), server=False, **options))
+            pairs.append((theirs, blocks[-1]))
+        yield [(await stack.enter_async_context(block), theirs) for theirs, block in pairs]
+        for theirs, _ in pairs:
+            theirs.close()  # so that nobody waits for a goodbye
+
+
+CONNECTIONS = 60  # each of which takes a tenth of a pass
+
+
+async def test_hundreds_of_flooding_peers_have_one_pass_together(slow_codecs: str, work: Work) -> None:
+    count = 8200 if slow_codecs == "compiled" else 260  # messages for three calls of the codec
+    flood = Frame(Opcode.BINARY).encode() * count
+    received = [0] * CONNECTIONS
+
+    async def consume(number: int, conn: WebSocketStream) -> None:
+        async for _message in conn:
+            received[number] += 1
+
+    async with work.counted(), connections_with_sockets(CONNECTIONS) as pairs:
+        async with anyio.create_task_group() as group:
+            for number, (conn, _) in enumerate(pairs):
+                group.start_soon(consume, number, conn)
+            for _, theirs in pairs:
+                theirs.sendall(flood)
+            await until(lambda: received == [count] * CONNECTIONS)
+            group.cancel_scope.cancel()
+    assert work.done >= 3 * CONNECTIONS
+    # A pass, and what began before its end: at most a portion.
+    assert work.longest_pass <= PASS_SECONDS + PORTION_SECONDS + 0.002
+
+
+async def test_what_is_put_off_is_the_last_word_of_a_peer_that_has_gone(slow_codecs: str, work: Work) -> None:
+    messages = [bytes([number]) for number in range(20)]
+    flood = b"".join(Frame(Opcode.BINARY, message).encode() for message in messages)
+    async with connections_with_sockets(CONNECTIONS) as pairs:
+        for _, theirs in pairs:
+            theirs.sendall(flood + Frame(Opcode.CLOSE, b"\x03\xe8bye").encode())
+            theirs.shutdown(socket.SHUT_WR)
+        for conn, _ in pairs:
+            assert [message async for message in conn] == messages
+            assert conn.close_info is not None
+            assert conn.close_info.reason == "bye"
+
+
+async def test_hundreds_of_senders_have_one_pass_together(slow_codecs: str, work: Work) -> None:
+    message = bytes(2**16)
+    frame_size = 4 + 4 + 6 + 2**16  # one frame, with a mask
+    async with work.counted(), connections_with_sockets(CONNECTIONS) as pairs:
+        async with anyio.create_task_group() as group:
+            for conn, _ in pairs:
+                group.start_soon(conn.send, message)
+        for _, theirs in pairs:
+            arrived = await anyio.to_thread.run_sync(theirs.recv, frame_size, socket.MSG_WAITALL)
+            assert len(arrived) == frame_size
+    assert work.done >= CONNECTIONS
+    assert work.longest_pass <= PASS_SECONDS + PORTION_SECONDS + 0.002
+
+
+# --- the calls of a pass, one by one
+
+
+class Calling:
+    def __init__(self, work: Work) -> None:
+        self.asked = 0
+        self.calls = Calls(lambda callback: callback(), self.ask)
+        self.work = work
+
+    def ask(self) -> None:
+        self.asked += 1
+
+    def add(self, number: int, seconds: float, log: list[int]) -> Any:
+        def callback() -> None:
+            log.append(number)
+            self.work.do(seconds)
+
+        return self.calls.add(callback)
+
+
+def test_calls_that_take_long_are_spread_over_passes_in_their_order(work: Work) -> None:
+    calling = Calling(work)
+    log: list[int] = []
+    for number in range(10):
+        calling.add(number, 0.001, log)
+    assert calling.asked == 1
+    done = []
+    while calling.calls:
+        calling.calls.call_some()
+        done.append(len(log))
+    assert log == list(range(10))
+    assert done == [4, 8, 10]
+
+
+def test_a_call_that_asks_for_another_has_it_in_the_next_pass(work: Work) -> None:
+    calling = Calling(work)
+    log: list[int] = []
+    calling.calls.add(lambda: calling.add(1, 0, log))
+    calling.calls.call_some()
+    assert log == []
+    calling.calls.call_some()
+    assert log == [1]
+    assert not calling.calls
+
+
+def test_a_cancelled_call_is_left_out(work: Work) -> None:
+    calling = Calling(work)
+    log: list[int] = []
+    calling.add(1, 0, log).cancel()
+    calling.add(2, 0, log)
+    calling.calls.call_some()
+    assert log == [2]
+
+
+def test_a_pass_is_late_only_if_somebody_took_much_of_it(work: Work) -> None:
+    calls = Calling(work).calls
+    work.do(60)
+    assert not calls.is_late
+    calls.took_much()
+    work.do(PASS_SECONDS / 2)
+    calls.took_much()  # the limit stays
+    assert not calls.is_late
+    work.do(PASS_SECONDS)
+    assert calls.is_late
+    assert calls  # the next pass was asked for: it has its own time
+    calls.call_some()
+    assert not calls.is_late
+    assert not calls
