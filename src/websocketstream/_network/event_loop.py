@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from anyio import Event
@@ -50,7 +51,8 @@ class Signal:
         """Wake all who wait; further calls change nothing."""
         self.is_set = True
         if self._event is not None:
-            self._event.set()
+            with suppress(RuntimeError):  # their event loop was closed before they were through
+                self._event.set()
 
     async def wait(self) -> None:
         """Wait for :meth:`set`; a checkpoint in any case."""
@@ -62,7 +64,10 @@ class Signal:
 
 
 class EventLoop(ABC):
-    """The event loop that is running: its clocks, its timers, and what is called or runs in the background."""
+    """The event loop that is running: its clocks, its timers, and what is called or runs in the background.
+
+    One that has ended raises OSError where it should call or start something.
+    """
 
     # The time (seconds) that deadlines are compared with; it may be virtual, or have whole milliseconds only.
     clock: Callable[[], float]
@@ -70,6 +75,14 @@ class EventLoop(ABC):
     stopwatch: Callable[[], float]
     # The passes in which tasks take messages, by time.monotonic().
     turns: Turns
+
+    @abstractmethod
+    def is_running(self) -> bool:
+        """Tell whether it runs now, so that a task can wait for something of it."""
+
+    @abstractmethod
+    def has_ended(self) -> bool:
+        """Tell whether it is over, so that nobody is called any more."""
 
     @abstractmethod
     def waiter(self) -> Waiter:

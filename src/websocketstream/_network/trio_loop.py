@@ -39,6 +39,14 @@ class TrioLoop(EventLoop):
         self._sleep: trio.CancelScope | None = None  # what it sleeps in
         self._end = math.inf  # when background tasks are cancelled
 
+    def is_running(self) -> bool:
+        """See :class:`EventLoop`."""
+        return trio.lowlevel.in_trio_run() and _loop.get() is self
+
+    def has_ended(self) -> bool:
+        """See :class:`EventLoop`."""
+        return self._end < math.inf and not self._running
+
     def waiter(self) -> Waiter:
         """See :class:`EventLoop`."""
         return trio.Event()
