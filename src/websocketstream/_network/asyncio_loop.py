@@ -38,6 +38,9 @@ class AsyncioLoop(EventLoop):
         """See :class:`EventLoop`."""
         return self._loop.is_running()
 
+    async def wait_idle(self) -> None:
+        """See :class:`EventLoop`: there is none."""
+
     def has_ended(self) -> bool:
         """See :class:`EventLoop`."""
         return self._loop.is_closed()

@@ -81,6 +81,10 @@ class EventLoop(ABC):
         """Tell whether it runs now, so that a task can wait for something of it."""
 
     @abstractmethod
+    async def wait_idle(self) -> None:
+        """Wait for a task of its own, if there is one and it is about to end."""
+
+    @abstractmethod
     def has_ended(self) -> bool:
         """Tell whether it is over, so that nobody is called any more."""
 

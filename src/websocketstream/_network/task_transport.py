@@ -124,6 +124,7 @@ class AnyStreamTransport(Transport):
         with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
             await self._gone.wait()
             await self._close()  # if its task was cancelled before the first step
+            await self._loop.wait_idle()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -239,7 +240,7 @@ class AnyStreamTransport(Transport):
         self._writing_over = True
         if self._at_end:
             self._fail(error)
-        else:
+        elif self._receiver is not None:  # and not, after the release, a timer that nobody waits for
             self._last_words = self._loop.call_at(
                 self._loop.clock() + LAST_WORDS_SECONDS, partial(self._fail, error)
             )

@@ -105,10 +105,10 @@ class TrioLoop(EventLoop):
         self._sockets.update(watch)
         self._wake_if_idle()
 
-    async def wait_ended(self) -> None:
-        """Wait for the system task, if it is about to end."""
+    async def wait_idle(self) -> None:
+        """See :class:`EventLoop`."""
         for _ in range(LAST_PASSES):
-            if not self._running or self._sockets or self._timers or self._calls:
+            if not (self._running and self._is_idle):
                 return
             await cancel_shielded_checkpoint()
 
