@@ -317,3 +317,26 @@ async def test_a_stream_that_is_no_transport_yet_is_dropped_without_a_fuss() -> 
         await release(stream)
         await release(stream)
         assert other.recv(1) == b""
+
+
+async def test_a_write_that_fails_after_the_release_leaves_no_timer_behind() -> None:
+    class Closing(Faulty):
+        """Its send() says that it was closed, when it is cancelled."""
+
+        async def send(self, item: bytes) -> None:
+            self.calls.append("send")
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise anyio.ClosedResourceError
+
+    stream = Closing()
+    loop = current_event_loop()
+    transport = transport_of(stream, loop)
+    transport.attach(Recorder())
+    transport.write(b"x")
+    await until(lambda: "send" in stream.calls)
+    transport.release()
+    await transport.wait_released()
+    await some_passes()
+    assert not loop._timers  # type: ignore[attr-defined]

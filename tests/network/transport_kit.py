@@ -81,6 +81,7 @@ class Recorder:
         self.data = bytearray()
         self.calls: list[str] = []
         self.error: Exception | None = None
+        self.write_error: Exception | None = None
         self._reactions = reactions
 
     def data_received(self, data: Any) -> None:
@@ -92,6 +93,10 @@ class Recorder:
 
     def flushed(self) -> None:
         self._note("flushed")
+
+    def write_failed(self, error: Exception) -> None:
+        self.write_error = error
+        self._note("write_failed")
 
     def failed(self, error: Exception) -> None:
         assert self.error is None

@@ -6,12 +6,8 @@ import socket
 
 import anyio
 import pytest
-<<<<<<<< HEAD:tests/network/test_hanging_up.py
-from transport_kit import read_to_the_end, some_passes, stream_and_socket
-========
->>>>>>>> tests1:tests/streams/test_on_sockets.py
 
-from network.transport_kit import drained, read_to_the_end, stream_and_socket
+from network.transport_kit import drained, read_to_the_end, some_passes, stream_and_socket
 from websocketstream import CloseInfo
 from websocketstream.testing import over_stream
 

@@ -25,7 +25,7 @@ class AsyncioLoop(EventLoop):
         self.clock = loop.time
         self.stopwatch = time.monotonic  # uvloop's own clock has whole milliseconds
         self.turns = Turns()
-        self.calls = Calls(call, lambda: loop.call_soon(self.calls.call_some))
+        self.calls = Calls(call, self._ask_for_pass)
         self.read_turns: ReadTurns = ReadTurns()
         self.last_reader: int | None = None  # the id of who has done the last large read
         # libuv reads on as long as a read fills its buffer, up to 32 times in one pass.
@@ -36,12 +36,24 @@ class AsyncioLoop(EventLoop):
         self._alarm_at = math.inf
         self._tasks: set[asyncio.Task[object]] = set()  # asyncio itself keeps only weak references
 
+    def is_running(self) -> bool:
+        """See :class:`EventLoop`."""
+        return self._loop.is_running()
+
+    async def wait_idle(self) -> None:
+        """See :class:`EventLoop`: there is none."""
+
+    def has_ended(self) -> bool:
+        """See :class:`EventLoop`."""
+        return self._loop.is_closed()
+
     def waiter(self) -> Waiter:
         """See :class:`EventLoop`."""
         return _FutureWaiter(self._loop)
 
     def call_at(self, deadline: float, callback: Callable[[], object]) -> Handle:
         """See :class:`EventLoop`."""
+        self._check()
         timer = self._timers.add(deadline, callback)
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
@@ -62,13 +74,19 @@ class AsyncioLoop(EventLoop):
                 logger.error("internal error in %r", task, exc_info=task.exception())
             call(on_end)
 
+        self._check()
         # Not by the loop's factory: an eager task would take its first step here, in the middle of a callback of ours.
         task = asyncio.Task(function(), loop=self._loop, name=f"websocketstream {name}")
         self._tasks.add(task)
         task.add_done_callback(over)
 
-    async def wait_ended(self) -> None:
-        """See :class:`EventLoop`: here the program's own loop does it."""
+    def _ask_for_pass(self) -> None:
+        self._check()
+        self._loop.call_soon(self.calls.call_some)
+
+    def _check(self) -> None:
+        if self.has_ended():
+            raise OSError("this event loop was closed")
 
     def _set_alarm(self, deadline: float) -> None:
         if self._alarm is not None:
@@ -96,7 +114,11 @@ class _FutureWaiter:
 
     def set(self) -> None:
         if not self._future.done():
-            self._future.set_result(None)
+            try:
+                self._future.set_result(None)
+            except RuntimeError:
+                if not self._future.get_loop().is_closed():  # nobody waits in one that is
+                    raise
 
     def wait(self) -> Awaitable[None]:
         return self._future

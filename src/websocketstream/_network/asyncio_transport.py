@@ -225,6 +225,8 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._deliver = discard
         self._arrived()
         self._call(self._transport.abort)
+        if self._loop_is_closed():  # nobody will tell us
+            self._gone.set()
 
     def _call(self, method: Callable[[], object]) -> None:
         """Call the transport, but not from within a call of its own: it does not expect to end there."""

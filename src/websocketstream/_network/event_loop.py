@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from anyio import Event
@@ -51,7 +52,8 @@ class Signal:
         """Wake all who wait; further calls change nothing."""
         self.is_set = True
         if self._event is not None:
-            self._event.set()
+            with suppress(RuntimeError):  # their event loop was closed before they were through
+                self._event.set()
 
     async def wait(self) -> None:
         """Wait for :meth:`set`; a checkpoint in any case."""
@@ -63,7 +65,10 @@ class Signal:
 
 
 class EventLoop(ABC):
-    """The event loop that is running: its clocks, its timers, and what is called or runs in the background."""
+    """The event loop that is running: its clocks, its timers, and what is called or runs in the background.
+
+    One that has ended raises OSError where it should call or start something.
+    """
 
     # The time (seconds) that deadlines are compared with; it may be virtual, or have whole milliseconds only.
     clock: Callable[[], float]
@@ -73,6 +78,18 @@ class EventLoop(ABC):
     turns: Turns
     # The calls to come, and how long the present pass may take.
     calls: Calls
+
+    @abstractmethod
+    def is_running(self) -> bool:
+        """Tell whether it runs now, so that a task can wait for something of it."""
+
+    @abstractmethod
+    async def wait_idle(self) -> None:
+        """Wait for a task of its own, if there is one and it is about to end."""
+
+    @abstractmethod
+    def has_ended(self) -> bool:
+        """Tell whether it is over, so that nobody is called any more."""
 
     @abstractmethod
     def waiter(self) -> Waiter:
@@ -99,9 +116,6 @@ class EventLoop(ABC):
         It belongs to the event loop's run: no cancel scope of the caller's reaches it. ``on_end`` is called when it is
         over, also when it was cancelled before its first step. What it raises is logged.
         """
-
-    async def wait_ended(self) -> None:  # noqa: B027  (most have nothing to wait for)
-        """Wait for a task that serves connections, if it is about to end with the last of them."""
 
 
 def uninterrupted(function: Function) -> Function:

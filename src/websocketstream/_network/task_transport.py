@@ -78,6 +78,8 @@ class AnyStreamTransport(Transport):
         if self._released:
             raise ClosedResourceError
         error = self._error or self._write_error
+        if self._loop.has_ended():
+            error = OSError("the event loop has ended")
         if error is not None:
             raise lost(error)
         self._unsent = data
@@ -107,7 +109,8 @@ class AnyStreamTransport(Transport):
         if self._socket is not None:
             self._socket.release()
         for scope in self._scopes:
-            scope.cancel()
+            with suppress(RuntimeError):  # the event loop was closed
+                scope.cancel()
         self._start_closing()
 
     async def wait_released(self) -> None:
@@ -115,7 +118,7 @@ class AnyStreamTransport(Transport):
         with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
             await self._gone.wait()
             await self._close()  # if its task was cancelled before the first step
-            await self._loop.wait_ended()
+            await self._loop.wait_idle()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -132,7 +135,7 @@ class AnyStreamTransport(Transport):
         try:
             self._start("closer", self._close)
         except OSError:  # the event loop is over: if anybody can close it, it is who waits for that
-            self._task_ended()
+            self._gone.set()
 
     def _task_ended(self, name: str = "") -> None:
         if name:

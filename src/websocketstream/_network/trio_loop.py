@@ -42,6 +42,14 @@ class TrioLoop(EventLoop):
         self._sleep: trio.CancelScope | None = None  # what it sleeps in
         self._end = math.inf  # when background tasks are cancelled
 
+    def is_running(self) -> bool:
+        """See :class:`EventLoop`."""
+        return trio.lowlevel.in_trio_run() and _loop.get() is self
+
+    def has_ended(self) -> bool:
+        """See :class:`EventLoop`."""
+        return self._end < math.inf and not self._running
+
     def waiter(self) -> Waiter:
         """See :class:`EventLoop`."""
         return trio.Event()
@@ -98,7 +106,7 @@ class TrioLoop(EventLoop):
         self._sockets.update(watch)
         self._wake_if_idle()
 
-    async def wait_ended(self) -> None:
+    async def wait_idle(self) -> None:
         """See :class:`EventLoop`."""
         for _ in range(LAST_PASSES):
             if not self._running or self._sockets or self._timers or self.calls:

@@ -169,7 +169,7 @@ class TrioStream(DirectStream):  # and Watched
 
     async def wait_released(self) -> None:
         """See :class:`Transport`."""
-        await self._loop.wait_ended()
+        await self._loop.wait_idle()
 
     def _fail(self, error: Exception) -> None:
         self._unwatch()

@@ -188,16 +188,19 @@ class Connection:
 
     async def leave(self, code: int | None, *, cancelled: bool) -> None:
         """Say goodbye at the end of the owner's block: bounded by ``close_timeout``, by a short grace if cancelled."""
-        grace_ends = self.loop.clock() + CANCEL_GRACE
-        self.start_close(code, "")
         try:
-            if not cancelled:
+            grace_ends = self.loop.clock() + CANCEL_GRACE
+            self.start_close(code, "")
+            if not self.loop.is_running():
+                pass  # this is another loop, or none: the coroutine is being closed
+            elif not cancelled:
                 await self._released_or_cancelled(grace_ends)
             else:
                 await self._last_grace(grace_ends)
         finally:
             self.drop()
-            await self._transport.wait_released()
+            if self.loop.is_running():
+                await self._transport.wait_released()
 
     async def _released_or_cancelled(self, grace_ends: float) -> None:
         if self._released.is_set:
@@ -360,7 +363,11 @@ class Connection:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = due
-            self._timer = self.loop.call_at(due, self._time_has_come)
+            try:
+                self._timer = self.loop.call_at(due, self._time_has_come)
+            except OSError as exc:  # it is over: whatever we wait for will not come
+                self._life.ended("the event loop has ended", self.loop.clock(), exc)
+                self._carry_out()
 
     def _time_has_come(self) -> None:
         self._timer, self._timer_at = None, math.inf

@@ -123,8 +123,10 @@ class Writer:
         if at_once or buffer.free <= 0:
             self.flush()
         elif self._changed is not None:
-            self._wake()
             buffer.is_fetched = True
+            self._wake()
+        if self._changed is None:
+            buffer.raise_if_ended()
         return size
 
     def continue_burst(self) -> None:
@@ -201,7 +203,10 @@ class Writer:
     def _wake(self) -> None:
         """See to it that somebody comes for what there is to write: the transport when it can, or we in the next pass."""
         if self._call is None and not self._transport.congested and self.has_work:
-            self._call = self._loop.call_soon(self._take_turn)
+            try:
+                self._call = self._loop.call_soon(self._take_turn)
+            except OSError as exc:  # the event loop has ended
+                self.fail(exc)
 
     def _take_turn(self) -> None:
         self._call = None
@@ -215,6 +220,7 @@ class Writer:
             unsent = len(frame) - self._transport.write(frame)
         except Exception as exc:  # noqa: BLE001  (as above)
             self.fail(exc)
+            self._buffer.raise_if_ended()
         self._unsent = self._in_transport = unsent
         self._buffer.passed_by(unsent)
 
