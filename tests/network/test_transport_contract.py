@@ -186,8 +186,9 @@ async def test_a_paused_receiver_learns_that_the_background_write_has_failed(kin
         transport.write(bytes(16 * MIB))
         await some_passes()
         await peer.reset()
-        await receiver.was_told("failed")
-        assert receiver.calls == ["failed"]
+        # A byte stream that is not ours may still have the peer's last words to read.
+        await until(lambda: "failed" in receiver or "write_failed" in receiver)
+        assert receiver.calls in (["failed"], ["write_failed"])
 
 
 @pytest.mark.parametrize("congested", [True, False])
