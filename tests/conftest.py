@@ -14,8 +14,12 @@ import pytest
 import sniffio
 import trustme
 
+import absences
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+absences.simulate()  # pytest imports this module before any other of the tests
 
 FD_DIRECTORY = Path("/proc/self/fd")
 FD_PATIENCE = 2.0  # seconds for server threads and helper processes of the test itself to let go
@@ -26,6 +30,10 @@ BACKENDS: list[Any] = [
 ]
 if sys.platform != "win32" and sys.implementation.name == "cpython":
     BACKENDS.insert(1, pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
+
+
+def pytest_report_header() -> str:
+    return f"without: {', '.join(absences.simulated()) or 'nothing'}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -36,7 +36,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
-    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "_compiled.c", "_inbox.c", "*.egg-info")
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "_compiled.c", "*.egg-info")
     shutil.copytree(ROOT / "src", tree / "src", ignore=ignored)
     return tree
 

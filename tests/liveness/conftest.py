@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import namespaces
 import pytest
 
+import absences
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,6 +24,8 @@ def certificates(tmp_path: Path, certificate_authority: trustme.CA) -> Path:
     """A directory with the certificates of the hosts, or skip: there are no hosts here."""
     if (reason := namespaces.why_not()) is not None:
         pytest.skip(reason)
+    if "tcp-info" in absences.simulated():
+        pytest.skip("TCP cannot be asked in this run")
     certificate_authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     addresses = [f"198.18.{number}.{end}" for number in range(NUMBER_OF_HOSTS) for end in (1, 2)]
     certificate = certificate_authority.issue_cert(*addresses)

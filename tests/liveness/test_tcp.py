@@ -15,13 +15,14 @@ from anyio.streams.stapled import StapledByteStream
 from anyio.streams.tls import TLSStream
 
 from waiting import until
+from websocketstream._network import tcp
 from websocketstream._network.tcp import ask_tcp, probe_often, read_tcp_info
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.anyio
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux's TCP can be asked")
+on_linux = pytest.mark.skipif(tcp.sys.platform != "linux", reason="only Linux's TCP can be asked")
 families = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 
 TCP_RTO_MAX_MS = 44

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import select
 import socket
 import time
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from anyio.abc import SocketAttribute
 from transport_kit import MIB, Recorder, drained, reset, some_passes, stream_and_socket
 from trio.lowlevel import currently_ki_protected
 
+from websocketstream._network import trio_loop
 from websocketstream._network.loop import current_event_loop
 from websocketstream._network.sockets import wrap_socket
 from websocketstream._network.trio_loop import FAREWELL_SECONDS, current_trio_loop
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["trio"])]
 
-has_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="this system has no epoll")
+has_epoll = pytest.mark.skipif(not hasattr(trio_loop.select, "epoll"), reason="this system has no epoll")
 
 
 @contextmanager
@@ -212,7 +212,7 @@ async def test_many_connections_share_one_task_that_ends_with_the_last() -> None
         for stream in (one, two):
             stream.attach(Recorder())
         await some_passes()
-        if hasattr(select, "epoll"):
+        if hasattr(trio_loop.select, "epoll"):
             assert len({task.id for task in anyio.get_running_tasks()} - before) == 1
     assert {task.id for task in anyio.get_running_tasks()} == before
 

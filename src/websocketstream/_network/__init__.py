@@ -1,1 +1,1 @@
-"""Byte streams: how bytes get in and out, on each event loop; dialing, accepting, TLS, proxies, memory."""
+"""The network: how bytes get in and out, on each event loop; dialing, proxies, TLS."""

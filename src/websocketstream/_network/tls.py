@@ -1,4 +1,4 @@
-"""What both edges do with a byte stream before it is a connection."""
+"""TLS for both edges, and the last words to a peer that gets no connection."""
 
 from __future__ import annotations
 

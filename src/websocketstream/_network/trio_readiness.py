@@ -194,20 +194,28 @@ class TaskReadiness(Readiness):
     def __init__(self, start_task: Callable[[Callable[[], Coroutine[Any, Any, None]]], object]) -> None:
         self._start_task = start_task
         self._turns = Turns()
-        self._waits: dict[tuple[Watched, bool], _Wait] = {}
+        self._waits: dict[tuple[int, bool], _Wait] = {}  # by descriptor, and whether it is for writing
 
     def __bool__(self) -> bool:
         return bool(self._waits)
 
     def update(self, watch: Watched) -> None:
         """See :class:`Readiness`."""
-        for key, wanted in (((watch, False), watch.reading), ((watch, True), watch.writing)):
-            if not wanted:
-                if key in self._waits:
-                    self._waits.pop(key).stop()
-            elif key not in self._waits:
-                self._waits[key] = wait = _Wait(*key, self._turns)
+        for writing, wanted in ((False, watch.reading), (True, watch.writing)):
+            known = self._waits.get((watch.descriptor, writing))
+            if known is not None and known.watch is not watch:
+                if not wanted:
+                    continue
+                # Somebody has closed its socket, or we could not have got this number. trio has one wait for a number.
+                known.stop()
+                known.watch.on_unwatched(OSError("the socket was closed by somebody else"))
+                known = None
+            if known is None and wanted:
+                self._waits[watch.descriptor, writing] = wait = _Wait(watch, writing, self._turns)
                 self._start_task(wait.run)
+            elif known is not None and not wanted:
+                del self._waits[watch.descriptor, writing]
+                known.stop()
 
     async def wait(self) -> None:
         """See :class:`Readiness`: the tasks do it."""
@@ -218,7 +226,7 @@ class TaskReadiness(Readiness):
 
     def close(self, error: Exception) -> None:
         """See :class:`Readiness`."""
-        watches = {watch for watch, _ in self._waits}
+        watches = {wait.watch for wait in self._waits.values()}
         for wait in self._waits.values():
             wait.stop()
         self._waits.clear()
@@ -230,7 +238,7 @@ class _Wait:
     """What one task waits for."""
 
     def __init__(self, watch: Watched, writing: bool, turns: Turns) -> None:
-        self._watch = watch
+        self.watch: Watched = watch
         self._turns = turns
         self._seen = -1
         self._until = wait_writable if writing else wait_readable
@@ -241,10 +249,14 @@ class _Wait:
         with self._scope:
             while not self._scope.cancel_called:
                 try:
-                    await self._until(self._watch)
+                    if (
+                        self.watch.fileno() != self.watch.descriptor
+                    ):  # trio would never let go of a negative number
+                        raise OSError("the socket was closed by somebody else")
+                    await self._until(self.watch)
                     await self._wait_for_time()
                 except (OSError, ValueError, trio.ClosedResourceError, trio.BusyResourceError) as exc:
-                    self._watch.on_unwatched(exc)
+                    self.watch.on_unwatched(exc)
                     return
                 call(self._callback)
 

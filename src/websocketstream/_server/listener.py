@@ -1,4 +1,4 @@
-"""A running server as its owner sees it, and what is needed of listeners of any kind."""
+"""What the owner of a running server holds, and what the server asks of listeners that users give."""
 
 from __future__ import annotations
 

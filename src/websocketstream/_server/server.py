@@ -1,4 +1,4 @@
-"""The server edge: from a listening socket to handlers with an open :class:`WebSocketStream`."""
+"""The server edge: it listens, and runs a visit for each client until it is shut down or cancelled."""
 
 from __future__ import annotations
 

@@ -85,6 +85,8 @@ class Visit:
             if self._stream is not None:
                 with suppress(Exception):
                     await release(self._stream)
+            # The request knows us: without the garbage collector neither it nor the connection would go.
+            self._request = self._connection = None
 
     async def _receive_and_handle(self) -> None:
         stream = await self._open_stream()

@@ -1,1 +1,1 @@
-"""The streams: two bounded in-memory object streams, and the connection whose task group moves bytes between them."""
+"""The streams: two bounded buffers, and the connection that moves messages between them and a transport."""

@@ -13,6 +13,8 @@ from .._protocol.errors import ConnectFailed
 from .connection import Connection
 from .stream import WebSocketStream
 
+CANCEL_GRACE = 0.5  # a cancelled block says goodbye, but not for longer than this (seconds)
+
 
 class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
     """The ``async with`` block that owns a connection: it opens it, and leaving it closes it.
@@ -46,7 +48,7 @@ class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
             raise RuntimeError("this block has not been entered, or has been left before")
         cancelled = exc is not None and not isinstance(exc, Exception)
         try:
-            await connection.leave(_farewell_code(exc), cancelled=cancelled)
+            await connection.leave(_farewell_code(exc), cancelled=cancelled, grace=CANCEL_GRACE)
         except get_cancelled_exc_class():
             # The exit was cancelled. What the body raised says more, and a task group keeps it as well: the cancellation
             # is not lost by that, its scope goes on being cancelled.

@@ -33,7 +33,6 @@ from .writer import Writer
 
 logger = logging.getLogger("websocketstream")
 
-CANCEL_GRACE = 0.5  # a cancelled block says goodbye, but not for longer than this (seconds)
 MANY = 8  # messages or so, of one read: they take a good part of the event loop's pass
 BUSY_BYTES = 2**16  # of one read: likewise
 FEW = 4  # messages of one full read: they are large, and larger reads are better
@@ -186,10 +185,10 @@ class Connection:
             self._read_on()
         self._carry_out()
 
-    async def leave(self, code: int | None, *, cancelled: bool) -> None:
-        """Say goodbye at the end of the owner's block: bounded by ``close_timeout``, by a short grace if cancelled."""
+    async def leave(self, code: int | None, *, cancelled: bool, grace: float) -> None:
+        """Say goodbye at the end of the owner's block: bounded by ``close_timeout``, by the grace if cancelled."""
         try:
-            grace_ends = self.loop.clock() + CANCEL_GRACE
+            grace_ends = self.loop.clock() + grace
             self.start_close(code, "")
             if not self.loop.is_running():
                 pass  # this is another loop, or none: the coroutine is being closed
