@@ -19,6 +19,7 @@ from anyio.abc import AnyByteStream
 
 from .any_stream import half_close, receive_some, socket_below
 from .event_loop import EventLoop, Handle, Signal, Waiter, uninterrupted
+from .loop import current_event_loop
 from .transport import RELEASE_SECONDS, Buffer, Receiver, Transport, lost
 
 # When writing has failed, how long (seconds) we still read: why the peer went may be waiting there.
@@ -28,6 +29,13 @@ LAST_WORDS_SECONDS = 1.0
 def transport_of(stream: AnyByteStream, loop: EventLoop) -> Transport:
     """Return the transport that a byte stream is, or make one of it."""
     return stream if isinstance(stream, Transport) else AnyStreamTransport(stream, loop)
+
+
+async def release(stream: AnyByteStream) -> None:
+    """Drop a byte stream that is no transport yet; this cannot fail, and takes a second at the most."""
+    transport = transport_of(stream, current_event_loop())
+    transport.release()
+    await transport.wait_released()
 
 
 class AnyStreamTransport(Transport):
@@ -54,7 +62,6 @@ class AnyStreamTransport(Transport):
         self._error: Exception | None = None
         self._released = False
         self._closed = False
-        self._second_closer = False
         self._gone = Signal()
 
     # --- what the connection does
@@ -123,7 +130,6 @@ class AnyStreamTransport(Transport):
         """See :class:`Transport`."""
         with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
             await self._gone.wait()
-            await self._close()  # if its task was cancelled before the first step
             await self._loop.wait_idle()
 
     @property
@@ -140,7 +146,7 @@ class AnyStreamTransport(Transport):
     def _start_closing(self) -> None:
         try:
             self._start("closer", self._close)
-        except OSError:  # the event loop is over: if anybody can close it, it is who waits for that
+        except OSError:  # the event loop is over, and so is whatever could be waited for
             self._gone.set()
 
     def _task_ended(self, name: str = "") -> None:
@@ -149,9 +155,8 @@ class AnyStreamTransport(Transport):
         if not self._released:
             if not (self._at_end if name == "reader" else self._writing_over):
                 self._fail(RuntimeError("a background task was cancelled"))
-        elif name == "closer" and not self._closed and not self._second_closer:
+        elif name == "closer" and not self._closed:
             # asyncio's final cancel-all has found it before its first step; it does not look twice.
-            self._second_closer = True
             self._start_closing()
         elif not self._tasks:
             self._gone.set()
