@@ -13,10 +13,11 @@ from anyio import EndOfStream, move_on_after
 from anyio.abc import AnyByteStream, ByteStream, ObjectStream
 from anyio.streams.tls import TLSAttribute
 
-from ._network.any_stream import TRANSPORT_ERRORS, receive_some, release, send_all
+from ._network.any_stream import TRANSPORT_ERRORS, receive_some, send_all
 from ._network.dial import dial
 from ._network.failures import connect_failed
 from ._network.proxy import check_proxy, connect_through
+from ._network.task_transport import release
 from ._network.tls import NotTLS, end_forgiving, wrap_tls
 from ._protocol.client_handshake import NO_ANSWER, ClientHandshake
 from ._protocol.deflate import Compression

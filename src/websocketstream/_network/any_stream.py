@@ -9,13 +9,10 @@ from anyio import (
     BrokenResourceError,
     BusyResourceError,
     ClosedResourceError,
-    aclose_forcefully,
-    move_on_after,
 )
 from anyio.abc import AnyByteStream, ByteReceiveStream
 
 from .direct_stream import BelowAttribute, DirectStream
-from .transport import RELEASE_SECONDS
 
 READ_BYTES = 65536
 # After the last byte of ours, how long (seconds) the peer may take to end the transport before we do. RFC 6455
@@ -41,19 +38,6 @@ async def send_all(stream: AnyByteStream, data: bytes) -> None:
         await stream.send_all(data)
     else:
         await stream.send(data)
-
-
-async def release(stream: AnyByteStream) -> None:
-    """Drop a byte stream that is no transport yet; this cannot fail, and takes a second at the most."""
-    if isinstance(stream, DirectStream):
-        stream.release()
-        await stream.wait_released()
-    else:
-        inner = socket_below(stream)
-        if inner is not None:
-            inner.release()
-        with move_on_after(RELEASE_SECONDS, shield=True), suppress(Exception):
-            await aclose_forcefully(stream)
 
 
 async def half_close(stream: AnyByteStream) -> None:

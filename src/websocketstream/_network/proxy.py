@@ -11,9 +11,10 @@ from .._protocol.connect import ConnectHandshake, ProxyRefused
 from .._protocol.errors import ConnectFailed
 from .._protocol.http import quoted
 from .._protocol.url import ProxyURL, parse_proxy_url
-from .any_stream import TRANSPORT_ERRORS, receive_some, release, send_all
+from .any_stream import TRANSPORT_ERRORS, receive_some, send_all
 from .dial import dial
 from .failures import connect_failed
+from .task_transport import release
 
 
 def check_proxy(proxy: str, stream: AnyByteStream | None) -> ProxyURL:

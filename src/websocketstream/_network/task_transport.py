@@ -19,12 +19,20 @@ from anyio.abc import AnyByteStream
 
 from .any_stream import half_close, receive_some, socket_below
 from .event_loop import EventLoop, Signal, Waiter, uninterrupted
+from .loop import current_event_loop
 from .transport import RELEASE_SECONDS, Buffer, Receiver, Transport, lost
 
 
 def transport_of(stream: AnyByteStream, loop: EventLoop) -> Transport:
     """Return the transport that a byte stream is, or make one of it."""
     return stream if isinstance(stream, Transport) else AnyStreamTransport(stream, loop)
+
+
+async def release(stream: AnyByteStream) -> None:
+    """Drop a byte stream that is no transport yet; this cannot fail, and takes a second at the most."""
+    transport = transport_of(stream, current_event_loop())
+    transport.release()
+    await transport.wait_released()
 
 
 class AnyStreamTransport(Transport):
@@ -50,7 +58,6 @@ class AnyStreamTransport(Transport):
         self._error: Exception | None = None
         self._released = False
         self._closed = False
-        self._second_closer = False
         self._gone = Signal()
 
     # --- what the connection does
@@ -117,7 +124,6 @@ class AnyStreamTransport(Transport):
         """See :class:`Transport`."""
         with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
             await self._gone.wait()
-            await self._close()  # if its task was cancelled before the first step
             await self._loop.wait_idle()
 
     @property
@@ -134,7 +140,7 @@ class AnyStreamTransport(Transport):
     def _start_closing(self) -> None:
         try:
             self._start("closer", self._close)
-        except OSError:  # the event loop is over: if anybody can close it, it is who waits for that
+        except OSError:  # the event loop is over, and so is whatever could be waited for
             self._gone.set()
 
     def _task_ended(self, name: str = "") -> None:
@@ -143,9 +149,8 @@ class AnyStreamTransport(Transport):
         if not self._released:
             if not (self._at_end if name == "reader" else self._writing_over):
                 self._fail(RuntimeError("a background task was cancelled"))
-        elif name == "closer" and not self._closed and not self._second_closer:
+        elif name == "closer" and not self._closed:
             # asyncio's final cancel-all has found it before its first step; it does not look twice.
-            self._second_closer = True
             self._start_closing()
         elif not self._tasks:
             self._gone.set()

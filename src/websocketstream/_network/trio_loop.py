@@ -85,7 +85,9 @@ class TrioLoop(EventLoop):
             try:
                 with scope:
                     await function()
-            except Exception:  # noqa: BLE001  (trio would end the whole program for it)
+            except trio.Cancelled:
+                raise
+            except BaseException:  # noqa: BLE001  (trio would end the whole program for it)
                 logger.exception("internal error in a background task: %s", name)
             finally:
                 self._tasks.discard(scope)

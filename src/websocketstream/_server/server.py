@@ -20,7 +20,7 @@ from anyio import (
 )
 from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, TaskGroup, TaskStatus
 
-from .._network.any_stream import release
+from .._network.task_transport import release
 from .._protocol.deflate import Compression
 from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
 from .._streams.options import StreamOptions, check_compression

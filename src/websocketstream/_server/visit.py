@@ -11,8 +11,9 @@ from contextlib import suppress
 from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time, get_cancelled_exc_class
 from anyio.abc import AnyByteStream
 
-from .._network.any_stream import TRANSPORT_ERRORS, receive_some, release
+from .._network.any_stream import TRANSPORT_ERRORS, receive_some
 from .._network.sockets import wrap_socket
+from .._network.task_transport import release
 from .._network.tls import say_and_drain, wrap_tls
 from .._protocol.close import CloseCode
 from .._protocol.http import Request
