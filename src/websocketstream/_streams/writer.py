@@ -149,11 +149,9 @@ class Writer:
 
     def flush(self) -> None:
         """Write what there is, as far as that is possible without waiting; the rest follows by itself."""
-        if self._changed is None:
-            return
         handed = 0
         try:
-            while not self._transport.congested and handed < TURN_BYTES:
+            while self._changed is not None and not self._transport.congested and handed < TURN_BYTES:
                 chunk = next(self._chunks, None)
                 if chunk is not None:
                     handed += len(chunk)
