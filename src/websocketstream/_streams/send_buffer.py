@@ -73,32 +73,32 @@ class SendBuffer:
         When that is cancelled, or the connection ends, the message is taken back unless the writer has begun with it.
         """
         number = self._taken + len(self.queue)
+        if self._end is not None:  # it came while the message was queued
+            self._take_back(number, size)
+            self.raise_if_ended()
         self.refused()
+        waiter = self._loop.waiter()
+        self._held[number] = size, waiter
         try:
-            while self.free <= 0 and self._end is None:
-                waiter = self._loop.waiter()
-                self._held[number] = size, waiter
-                await waiter.wait()
-                self._budget.waited()
+            await waiter.wait()
+            self._budget.waited()
         except BaseException:
-            self._withdraw(number)
-            self._wake_if_free()
+            if self._held.pop(number, None) is not None:
+                self._take_back(number, size)
+                self._wake_if_free()
             raise
-        if self._end is None:
-            self._held.pop(number, None)
-        else:
-            self._withdraw(number)
+        if self._held.pop(number, None) is not None:
             self.raise_if_ended()
 
     def refused(self) -> None:
         """Take note that a sender was turned away or held: backpressure is felt from now until there is room."""
         self._paused.start(self._loop.stopwatch())
 
-    def _withdraw(self, number: int) -> None:
-        """Take a held message back unless the writer has begun with it: then its frame will be completed."""
-        size, _ = self._held.pop(number, (0, None))
-        if size and number > self._taken:
-            self.queue[number - self._taken - 1] = None
+    def _take_back(self, number: int, size: int) -> None:
+        """Take a message back unless the writer has begun with it: then its frame will be completed."""
+        place = number - self._taken - 1
+        if place >= 0 and self.queue[place] is not None:
+            self.queue[place] = None
             self._withdrawn += 1
             self.free += size
 
@@ -107,7 +107,7 @@ class SendBuffer:
     @property
     def holds_senders(self) -> bool:
         """Whether a message is here that has not left far enough for its sender to go on."""
-        return self.free <= 0 and bool(self._held)
+        return self._end is None and bool(self._held)
 
     def take_batch(self, most: int) -> list[Queued]:
         """Remove and return the messages to encode next: small ones up to about so many bytes, or one large one."""
@@ -153,13 +153,12 @@ class SendBuffer:
         self.credit = 0
         if self._end is None or isinstance(end, ClosedResourceError):
             self._end = end
-        held = list(self._held.items())
-        for number, (_, waiter) in held:
-            self._withdraw(number)
+        for number, (size, waiter) in self._held.items():
+            self._take_back(number, size)
             waiter.set()
         if drop:
             self._drop()
-        self._wake_if_free()
+        self._paused.stop(self._loop.stopwatch())
 
     def _drop(self) -> None:
         dropped = sum(item is not None for item in self.queue)
@@ -175,10 +174,13 @@ class SendBuffer:
         self.left_to_send(0)
 
     def _wake_if_free(self) -> None:
+        """Let go of all who are held, if there is room: whatever happens next, their messages are accepted."""
         if self.free > 0:
             self._paused.stop(self._loop.stopwatch())
-            for _, waiter in self._held.values():
-                waiter.set()
+            if self._held and self._end is None:
+                for _, waiter in self._held.values():
+                    waiter.set()
+                self._held.clear()
 
     def statistics(self) -> DirectionStatistics:
         """Return how much waits for the network, and for how long senders were held back."""
