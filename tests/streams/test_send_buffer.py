@@ -282,6 +282,28 @@ def test_dropping_takes_back_all_that_has_not_begun(buffer: SendBuffer) -> None:
     assert (buffer.queue, buffer.free, figures(buffer)) == ([], 95, (1, 5, 1))
 
 
+def test_a_message_that_the_writer_drops_before_its_first_byte_was_never_sent(buffer: SendBuffer) -> None:
+    put(buffer, b"small", b"large" * 10)
+    buffer.take_batch(50)
+    buffer.left_to_send(50)
+    buffer.dropped(50)
+    assert (buffer.free, figures(buffer)) == (100, (0, 0, 1))
+    put(buffer, b"small", b"large" * 10)
+    buffer.take_batch(50)
+    buffer.dropped(50)
+    assert (buffer.free, figures(buffer)) == (95, (1, 5, 2))
+
+
+def test_what_is_lost_was_never_sent(buffer: SendBuffer) -> None:
+    put(buffer, b"1", b"2")
+    buffer.take_batch(50)
+    buffer.lost()
+    put(buffer, b"3")
+    assert figures(buffer)[::2] == (1, 1)
+    buffer.left_to_send(0)
+    assert figures(buffer) == (1, 1, 1)
+
+
 def test_when_nothing_leaves_any_more_only_what_has_left_counts(buffer: SendBuffer) -> None:
     put(buffer, b"left")
     buffer.take_batch(50)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import anyio
 import pytest
 
 from streams.connection_kit import (
@@ -304,6 +305,71 @@ def test_the_close_frame_leaves_behind_all_that_was_accepted(loop: LockstepLoop)
         transport.take(100_000)
     assert payloads(transport) == messages
     assert sent(transport)[-1] == ("C", b"1000")
+
+
+def test_an_abort_drops_a_message_that_is_encoded_in_portions_and_does_not_count_it(
+    loop: LockstepLoop,
+) -> None:
+    transport = LockstepTransport()
+    conn, _ = connect(transport, codec=LockstepCodec(portion=1000), write_buffer=1000)
+    send(loop, conn, b"left")
+    (task,) = send(loop, conn, bytes(5000))
+    conn.writable.abort()
+    loop.run()
+    with pytest.raises(anyio.ClosedResourceError):
+        task.result()
+    assert sent(transport) == [("M", b"left"), ("C", b"")]
+    statistics = conn.statistics().writable
+    assert (statistics.messages, statistics.buffered_messages, statistics.buffered_bytes) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("size", [10, 5000])
+def test_a_bug_while_encoding_closes_the_connection_once_and_counts_nothing(
+    loop: LockstepLoop, size: int
+) -> None:
+    transport = LockstepTransport()
+    codec = LockstepCodec(portion=1000)
+    conn, connection = connect(transport, codec=codec, write_buffer=1000)
+    send(loop, conn, b"left")
+    (task,) = send(loop, conn, bytes(size))
+    codec.bug = MemoryError("no room")
+    loop.run()
+    assert task.done
+    assert sent(transport) == [("M", b"left"), ("C", b"1011")]
+    assert messages_of(connection) == 1
+    assert not connection.writer.has_work
+    with pytest.raises(anyio.BrokenResourceError, match=r"internal error: MemoryError\('no room'\)"):
+        loop.start(conn.send(b"late")).result()
+
+
+def test_a_bug_in_the_senders_own_turn_is_an_error_of_the_connection(loop: LockstepLoop) -> None:
+    transport = LockstepTransport()
+    codec = LockstepCodec()
+    conn, connection = connect(transport, codec=codec)
+    codec.bug = MemoryError("no room")
+    send(loop, conn, b"x")
+    assert sent(transport) == [("C", b"1011")]
+    assert messages_of(connection) == 0
+    assert connection.outbox.free == 2**16
+
+
+@pytest.mark.parametrize("size", [10, BATCH_BYTES, 3 * MIB])
+def test_a_message_whose_write_fails_does_not_count_and_its_sender_is_let_go(
+    loop: LockstepLoop, size: int
+) -> None:
+    transport = LockstepTransport()
+    conn, connection = connect(transport)
+    send(loop, conn, b"left")
+    transport.error = reset()
+    connection.budget.waited()
+    (task,) = send(loop, conn, bytes(size))
+    assert not connection.writer.has_work
+    loop.wait(2)
+    assert task.done
+    assert conn.close_info is not None
+    assert not conn.close_info.clean
+    assert messages_of(connection) == 1
+    assert payloads(transport) == [b"left"]
 
 
 def test_a_failed_write_is_told_once_and_nothing_more_is_written(loop: LockstepLoop) -> None:

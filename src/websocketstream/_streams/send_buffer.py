@@ -148,6 +148,17 @@ class SendBuffer:
             self._unsent_messages = 0
         self._wake_if_free()
 
+    def dropped(self, size: int) -> None:
+        """Count a message of so many bytes that the writer has taken, and dropped, as never sent."""
+        self._withdrawn += 1
+        self._unsent_messages -= 1
+        self.left_to_send(self._unsent_bytes - size)
+
+    def lost(self) -> None:
+        """Count what the writer has taken, and what has not left, as never sent."""
+        self._withdrawn += self._unsent_messages
+        self._unsent_messages = 0
+
     def finish(self, end: Exception, *, drop: bool = False) -> None:
         """Let senders meet ``end``; messages whose sender is held are taken back, ``drop`` takes back all."""
         self.credit = 0
@@ -170,7 +181,7 @@ class SendBuffer:
     def stop(self) -> None:
         """Nothing leaves any more: what has not left counts as never sent."""
         self._drop()
-        self._withdrawn += self._unsent_messages
+        self.lost()
         self.left_to_send(0)
 
     def _wake_if_free(self) -> None:
