@@ -16,7 +16,7 @@ from transport_kit import Recorder, some_passes, stream_and_socket
 from waiting import until
 from websocketstream._network.loop import current_event_loop
 from websocketstream._network.sockets import wrap_socket
-from websocketstream._network.task_transport import LAST_WORDS_SECONDS, release, transport_of
+from websocketstream._network.task_transport import release, transport_of
 from websocketstream._network.tls import wrap_tls
 from websocketstream._network.transport import RELEASE_SECONDS
 from websocketstream.testing import memory_byte_stream_pair

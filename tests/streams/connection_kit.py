@@ -104,7 +104,7 @@ class LockstepLoop(EventLoop):
     def __init__(self) -> None:
         self.now = 1000.0
         self.turns = Turns()
-        self.tasks: list[Task] = []
+        self._tasks: list[Task] = []
         self._calls: list[Call] = []
         self._timers: list[tuple[float, int, Call]] = []
         self._order = count()
@@ -136,8 +136,14 @@ class LockstepLoop(EventLoop):
         """Run a coroutine up to its first wait."""
         task = Task(work)
         if not task.done:
-            self.tasks.append(task)
+            self._tasks.append(task)
         return task
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Those that are not done."""
+        self._tasks = [task for task in self._tasks if not task.done]
+        return self._tasks
 
     @property
     def calls_soon(self) -> bool:
@@ -155,7 +161,6 @@ class LockstepLoop(EventLoop):
         """Let the tasks go on that can, each once."""
         for task in [task for task in self.tasks if task.is_ready]:
             task.go_on()
-        self.tasks = [task for task in self.tasks if not task.done]
 
     def run(self) -> None:
         """Do all that there is to do now."""

@@ -113,8 +113,8 @@ class Connection:
 
     def abort(self, error: BaseException | None) -> None:
         """Drop what is queued, and close."""
-        self.writer.drop_portions()
         self.outbox.finish(_closed_here(), drop=True)
+        self.writer.drop_portions()
         self.start_close(*self._words_of(error))
 
     async def aclose(self, code: int | None = None, reason: str = "") -> None:

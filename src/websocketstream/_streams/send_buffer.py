@@ -97,9 +97,11 @@ class SendBuffer:
 
         When that is cancelled, or the connection ends, the message is taken back unless the writer has begun with it.
         """
-        self.raise_if_ended()
         number = self._taken + len(self.queue)
         held = self._held[number] = _Held(size, self._loop.waiter())
+        if self._end is not None:  # it came while the message was queued
+            self._take_back(number)
+            self.raise_if_ended()
         self.refused()
         try:
             await held.waiter.wait()
@@ -118,10 +120,11 @@ class SendBuffer:
         self._paused.start(self._loop.stopwatch())
 
     def _take_back(self, number: int) -> None:
-        """Take a held message back unless the writer has begun with it: then its frame will be completed."""
+        """Let go of a held sender, and take its message back unless the writer has begun with it."""
         size = self._held.pop(number).size
-        if number > self._taken:
-            self.queue[number - self._taken - 1] = None
+        place = number - self._taken - 1
+        if place >= 0 and self.queue[place] is not None:
+            self.queue[place] = None
             self._withdrawn += 1
             self.free += size
 
@@ -171,6 +174,17 @@ class SendBuffer:
             self._unsent_messages = 0
         self._wake_if_free()
 
+    def dropped(self, size: int) -> None:
+        """Count a message of so many bytes that the writer has taken, and dropped, as never sent."""
+        self._withdrawn += 1
+        self._unsent_messages -= 1
+        self.left_to_send(self._unsent_bytes - size)
+
+    def lost(self) -> None:
+        """Count what the writer has taken, and what has not left, as never sent."""
+        self._withdrawn += self._unsent_messages
+        self._unsent_messages = 0
+
     def finish(self, end: Exception, *, drop: bool = False) -> None:
         """Let senders meet ``end``; messages whose sender is held are taken back, ``drop`` takes back all."""
         self.credit, self.is_fetched = 0, False
@@ -181,7 +195,8 @@ class SendBuffer:
             held.waiter.set()
         if drop:
             self._drop()
-        self._wake_if_free()
+        self._is_felt = False
+        self._paused.stop(self._loop.stopwatch())
 
     def _drop(self) -> None:
         dropped = sum(item is not None for item in self.queue)
@@ -193,10 +208,11 @@ class SendBuffer:
     def stop(self) -> None:
         """Nothing leaves any more: what has not left counts as never sent."""
         self._drop()
-        self._withdrawn += self._unsent_messages
+        self.lost()
         self.left_to_send(0)
 
     def _wake_if_free(self) -> None:
+        """Let go of all who are held, if there is room: whatever happens next, their messages are accepted."""
         if self._is_felt and self.free > 0:
             self._is_felt = False
             self._paused.stop(self._loop.stopwatch())

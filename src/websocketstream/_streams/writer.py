@@ -161,11 +161,9 @@ class Writer:
             self._write_on()
 
     def _write_on(self) -> None:
-        if self._changed is None:
-            return
         handed = 0
         try:
-            while not self._transport.congested and handed < TURN_BYTES:
+            while self._changed is not None and not self._transport.congested and handed < TURN_BYTES:
                 chunk = next(self._chunks, None)
                 if chunk is not None:
                     handed += len(chunk)
@@ -187,7 +185,9 @@ class Writer:
 
     def drop_portions(self) -> None:
         """Forget the message that is being encoded, of which no byte has left."""
-        self._portions, self._in_portions = None, 0
+        if self._portions is not None:
+            size, self._portions, self._in_portions = self._in_portions, None, 0
+            self._buffer.dropped(size)
 
     def stop(self) -> None:
         """Write nothing more: the transport has been let go."""
@@ -213,7 +213,6 @@ class Writer:
         self._write_on()
 
     def _write_alone(self, item: Queued) -> None:
-        unsent = 0
         try:
             (frame,) = self._codec.send_messages((item,))
             self.written += len(frame)
@@ -221,8 +220,9 @@ class Writer:
         except Exception as exc:  # noqa: BLE001  (as above)
             self.fail(exc)
             self._buffer.raise_if_ended()
-        self._unsent = self._in_transport = unsent
-        self._buffer.passed_by(unsent)
+        else:
+            self._unsent = self._in_transport = unsent
+            self._buffer.passed_by(unsent)
 
     def _write(self, chunk: Buffer) -> None:
         sent = self._transport.write(chunk)
@@ -244,6 +244,8 @@ class Writer:
             self._life.write_failed(error, now)
             self._end()
         else:
+            self._portions, self._in_portions = None, 0
+            self._buffer.lost()
             self._life.broke_down(error, now)
             if self._changed is not None:
                 self._changed()
@@ -265,7 +267,7 @@ class Writer:
         if self._portions is not None and not buffers:
             buffers += next(self._portions)
             if buffers:
-                self.drop_portions()
+                self._portions, self._in_portions = None, 0
         elif self._portions is None and not self._buffer.queue and self._life.farewell is not None:
             buffers.append(self._codec.send_close(*self._life.farewell))
             self._life.close_begun()

@@ -1,0 +1,395 @@
+"""The send buffer: what is charged, who is held and let go, and what counts as sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from streams.connection_kit import Cancelled, LockstepLoop, Task
+from websocketstream._network.turns import Turns
+from websocketstream._protocol.codec import Outgoing
+from websocketstream._streams.budget import Budget
+from websocketstream._streams.send_buffer import SendBuffer, prepare, size_of
+
+
+class Closed(Exception):
+    """The end of these connections."""
+
+
+@pytest.fixture
+def loop() -> LockstepLoop:
+    return LockstepLoop()
+
+
+@pytest.fixture
+def budget() -> Budget:
+    return Budget(Turns())
+
+
+@pytest.fixture
+def buffer(loop: LockstepLoop, budget: Budget) -> SendBuffer:
+    return SendBuffer(100, budget, loop)
+
+
+def put(buffer: SendBuffer, *items: bytes) -> None:
+    for item in items:
+        buffer.append(item, len(item))
+
+
+def held(buffer: SendBuffer, item: bytes) -> Task:
+    """Queue a message, and wait for room."""
+    put(buffer, item)
+    return Task(buffer.hold(len(item)))
+
+
+def figures(buffer: SendBuffer) -> Sequence[int]:
+    """What waits (messages, bytes), and the messages ever."""
+    statistics = buffer.statistics()
+    return statistics.buffered_messages, statistics.buffered_bytes, statistics.messages
+
+
+def test_small_messages_are_taken_together_and_in_order(buffer: SendBuffer) -> None:
+    put(buffer, b"1", b"22", b"333")
+    assert figures(buffer) == (3, 6, 3)
+    assert buffer.take_batch(1000) == [b"1", b"22", b"333"]
+    assert buffer.queue == []
+    assert figures(buffer) == (3, 6, 3)  # they count as before until they have left
+    assert buffer.free == 94
+    buffer.left_to_send(0)
+    assert figures(buffer) == (0, 0, 3)
+    assert buffer.free == 100
+
+
+def test_a_batch_is_as_large_as_asked_for_and_at_most_one_message_larger(buffer: SendBuffer) -> None:
+    put(buffer, b"1" * 30, b"2" * 30, b"3" * 30, b"4")
+    assert buffer.take_batch(60) == [b"1" * 30, b"2" * 30]
+    assert buffer.take_batch(31) == [b"3" * 30, b"4"]
+    put(buffer, b"5", b"6" * 500, b"7")
+    assert buffer.take_batch(60) == [b"5", b"6" * 500]
+    assert buffer.take_batch(60) == [b"7"]
+    assert buffer.take_batch(60) == []
+
+
+def test_a_large_message_is_never_in_the_midst_of_a_batch(buffer: SendBuffer) -> None:
+    """Also when the network has not taken all of the last batch."""
+    put(buffer, b"1" * 40)
+    buffer.take_batch(60)
+    put(buffer, b"2" * 60, b"3")
+    assert buffer.take_batch(60) == [b"2" * 60]
+
+
+def test_what_was_taken_back_is_in_no_batch(buffer: SendBuffer) -> None:
+    put(buffer, b"1" * 99)
+    task = held(buffer, b"2" * 10)
+    put(buffer, b"3")
+    task.cancel()
+    assert figures(buffer) == (2, 100, 2)
+    assert buffer.take_batch(60) == [b"1" * 99]
+    assert buffer.take_batch(60) == [b"3"]
+    assert figures(buffer) == (2, 100, 2)
+
+
+def test_taking_a_batch_ends_the_credit(buffer: SendBuffer) -> None:
+    """Whoever queues the next message has to wake the writer again."""
+    buffer.credit = 4
+    buffer.take_batch(60)
+    assert buffer.credit == 0
+
+
+def test_encoded_bytes_are_charged_as_they_are(buffer: SendBuffer) -> None:
+    put(buffer, b"x" * 50)
+    buffer.take_batch(60)
+    buffer.left_to_send(54)  # with its header
+    assert (buffer.free, figures(buffer)) == (46, (1, 54, 1))
+    buffer.left_to_send(10)
+    assert (buffer.free, figures(buffer)) == (90, (1, 10, 1))
+    put(buffer, b"next")
+    assert (buffer.free, figures(buffer)) == (86, (2, 14, 2))
+
+
+def test_a_message_that_goes_past_the_queue_counts_while_it_has_not_left(buffer: SendBuffer) -> None:
+    buffer.passed_by(0)
+    assert (buffer.free, figures(buffer)) == (100, (0, 0, 1))
+    buffer.passed_by(30)
+    assert (buffer.free, figures(buffer)) == (70, (1, 30, 2))
+    buffer.left_to_send(0)
+    assert (buffer.free, figures(buffer)) == (100, (0, 0, 2))
+
+
+def test_a_sender_is_held_until_there_is_room(buffer: SendBuffer, budget: Budget) -> None:
+    task = held(buffer, b"x" * 100)
+    turn = budget.turn
+    assert buffer.holds_senders
+    buffer.take_batch(60)
+    buffer.left_to_send(100)
+    assert not task.is_ready
+    buffer.left_to_send(99)
+    assert task.is_ready
+    assert not buffer.holds_senders
+    task.go_on()
+    assert task.result() is None
+    assert budget.turn == turn + 1  # waiting is a checkpoint
+
+
+def test_all_who_are_held_are_let_go_at_once_and_none_of_them_waits_for_what_others_queue_then(
+    buffer: SendBuffer,
+) -> None:
+    tasks = [held(buffer, b"x" * 100) for _ in range(3)]
+    buffer.take_batch(1000)
+    buffer.left_to_send(50)
+    put(buffer, b"y" * 1000)
+    for task in tasks:
+        assert task.is_ready
+        task.go_on()
+        assert task.result() is None
+
+
+def test_cancelling_a_held_sender_takes_its_message_back_and_makes_room_for_others(
+    buffer: SendBuffer,
+) -> None:
+    small = held(buffer, b"x" * 100)
+    large = held(buffer, b"y" * 10_000)
+    put(buffer, b"z")
+    buffer.take_batch(100)
+    buffer.left_to_send(50)
+    assert not small.is_ready
+    large.cancel()
+    assert isinstance(large.error, Cancelled)
+    assert figures(buffer) == (2, 51, 2)
+    assert small.is_ready
+    small.go_on()
+    assert small.result() is None
+    assert buffer.take_batch(100) == [b"z"]
+
+
+def test_cancelling_a_held_sender_whose_message_has_begun_takes_nothing_back(buffer: SendBuffer) -> None:
+    task = held(buffer, b"x" * 100)
+    put(buffer, b"next")
+    buffer.take_batch(100)
+    buffer.left_to_send(100)
+    task.cancel()
+    assert isinstance(task.error, Cancelled)
+    assert figures(buffer) == (2, 104, 2)
+    buffer.left_to_send(0)
+    assert buffer.take_batch(100) == [b"next"]
+
+
+def test_a_sender_that_is_cancelled_as_it_is_let_go_has_sent_its_message(buffer: SendBuffer) -> None:
+    task = held(buffer, b"x" * 100)
+    queued = held(buffer, b"y" * 10)
+    buffer.take_batch(100)
+    buffer.left_to_send(10)
+    for one in (task, queued):
+        assert one.is_ready
+        one.cancel()
+        assert isinstance(one.error, Cancelled)
+    assert figures(buffer) == (2, 20, 2)
+    assert buffer.take_batch(100) == [b"y" * 10]
+
+
+def test_of_two_equal_messages_the_right_one_is_taken_back(buffer: SendBuffer) -> None:
+    put(buffer, b"x" * 100, b"same")
+    task = held(buffer, b"same")
+    put(buffer, b"other")
+    task.cancel()
+    assert buffer.queue == [b"x" * 100, b"same", None, b"other"]
+
+
+def test_the_end_is_met_by_who_is_held_and_takes_their_messages_back(buffer: SendBuffer) -> None:
+    begun = held(buffer, b"x" * 100)
+    buffer.take_batch(100)
+    buffer.left_to_send(100)
+    queued = held(buffer, b"y" * 50)
+    buffer.credit = 3
+    buffer.finish(Closed("over"))
+    assert buffer.credit == 0
+    assert not buffer.holds_senders
+    for task in (begun, queued):
+        task.go_on()
+        with pytest.raises(Closed, match="over"):
+            task.result()
+    assert figures(buffer) == (1, 100, 1)
+    assert buffer.take_batch(100) == []
+    buffer.left_to_send(0)
+    assert (buffer.free, figures(buffer)) == (100, (0, 0, 1))
+
+
+def test_messages_that_were_accepted_before_the_end_are_still_sent(buffer: SendBuffer) -> None:
+    put(buffer, b"1", b"2")
+    buffer.finish(Closed("over"))
+    assert figures(buffer) == (2, 2, 2)
+    assert buffer.take_batch(100) == [b"1", b"2"]
+
+
+def test_a_sender_that_was_let_go_does_not_meet_an_end_that_comes_before_its_turn(buffer: SendBuffer) -> None:
+    """The peer has received the message, and answers with its Close frame."""
+    task = held(buffer, b"x" * 100)
+    buffer.take_batch(100)
+    buffer.left_to_send(0)
+    buffer.finish(Closed("by the peer"))
+    task.go_on()
+    assert task.result() is None
+    assert figures(buffer) == (0, 0, 1)
+
+
+def test_a_sender_that_is_held_when_the_end_has_come_meets_it_at_once(buffer: SendBuffer) -> None:
+    put(buffer, b"x" * 100)
+    buffer.finish(Closed("over"))
+    put(buffer, b"first")
+    task = held(buffer, b"late")
+    with pytest.raises(Closed, match="over"):
+        task.result()
+    assert buffer.queue == [b"x" * 100, b"first", None]
+    assert figures(buffer) == (2, 105, 2)
+    assert buffer.statistics().paused_seconds == 0
+
+
+def test_an_end_that_is_met_twice_takes_back_only_once(buffer: SendBuffer) -> None:
+    put(buffer, b"x" * 60)
+    task = held(buffer, b"y" * 50)
+    buffer.finish(Closed("by the peer"))
+    buffer.finish(anyio.ClosedResourceError("here"))
+    assert figures(buffer) == (1, 60, 1)
+    task.cancel()
+    assert figures(buffer) == (1, 60, 1)
+
+
+def test_the_first_end_stays_unless_we_close_ourselves(buffer: SendBuffer) -> None:
+    buffer.raise_if_ended()
+    buffer.finish(Closed("first"))
+    buffer.finish(Closed("second"))
+    with pytest.raises(Closed, match="first"):
+        buffer.raise_if_ended()
+    buffer.finish(anyio.ClosedResourceError("here"))
+    with pytest.raises(anyio.ClosedResourceError, match="here"):
+        buffer.raise_if_ended()
+    buffer.finish(Closed("third"))
+    with pytest.raises(anyio.ClosedResourceError, match="here"):
+        buffer.raise_if_ended()
+
+
+def test_dropping_takes_back_all_that_has_not_begun(buffer: SendBuffer) -> None:
+    put(buffer, b"begun")
+    buffer.take_batch(100)
+    put(buffer, b"queued", b"queued")
+    task = held(buffer, b"x" * 100)
+    put(buffer, b"queued")
+    buffer.finish(Closed("aborted"), drop=True)
+    task.go_on()
+    assert isinstance(task.error, Closed)
+    assert (buffer.queue, buffer.free, figures(buffer)) == ([], 95, (1, 5, 1))
+
+
+def test_a_message_that_the_writer_drops_before_its_first_byte_was_never_sent(buffer: SendBuffer) -> None:
+    put(buffer, b"small", b"large" * 10)
+    buffer.take_batch(50)
+    buffer.left_to_send(50)
+    buffer.dropped(50)
+    assert (buffer.free, figures(buffer)) == (100, (0, 0, 1))
+    put(buffer, b"small", b"large" * 10)
+    buffer.take_batch(50)
+    buffer.dropped(50)
+    assert (buffer.free, figures(buffer)) == (95, (1, 5, 2))
+
+
+def test_what_is_lost_was_never_sent(buffer: SendBuffer) -> None:
+    put(buffer, b"1", b"2")
+    buffer.take_batch(50)
+    buffer.lost()
+    put(buffer, b"3")
+    assert figures(buffer)[::2] == (1, 1)
+    buffer.left_to_send(0)
+    assert figures(buffer) == (1, 1, 1)
+
+
+def test_when_nothing_leaves_any_more_only_what_has_left_counts(buffer: SendBuffer) -> None:
+    put(buffer, b"left")
+    buffer.take_batch(50)
+    buffer.left_to_send(0)
+    put(buffer, b"begun")
+    buffer.take_batch(50)
+    buffer.left_to_send(3)
+    put(buffer, b"queued")
+    buffer.stop()
+    assert (buffer.free, figures(buffer)) == (100, (0, 0, 1))
+    buffer.stop()
+    assert (buffer.free, figures(buffer)) == (100, (0, 0, 1))
+
+
+def test_statistics_tell_for_how_long_senders_were_held_or_turned_away(
+    buffer: SendBuffer, loop: LockstepLoop
+) -> None:
+    put(buffer, b"x" * 100)
+    loop.wait(1)
+    assert buffer.statistics().paused_seconds == 0  # nobody has felt it
+    buffer.refused()
+    loop.wait(2)
+    tasks = [held(buffer, b"y")]
+    loop.wait(3)
+    assert buffer.statistics().paused_seconds == 5
+    buffer.take_batch(1000)
+    buffer.left_to_send(0)
+    loop.wait(4)
+    assert buffer.statistics().paused_seconds == 5
+    tasks.append(held(buffer, b"z" * 100))
+    loop.wait(1)
+    buffer.finish(Closed("over"))
+    loop.wait(4)
+    assert buffer.statistics().paused_seconds == 6  # from then on nobody is held
+
+
+class Text(str):
+    """Not exactly a str, so nobody knows what its methods do."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_text_is_validated_and_sized_in_bytes(compress: bool) -> None:
+    for text in ("ascii", "ロボット", Text("ascii")):
+        queued = prepare(text, compress)
+        assert size_of(queued) == len(text.encode())
+        if type(queued) is str:
+            assert compress
+            assert (queued, text) == ("ascii", "ascii")
+        else:
+            assert isinstance(queued, Outgoing)
+            assert (queued.payload, queued.text, queued.compress) == (text.encode(), True, compress)
+
+
+def test_only_exact_ascii_and_bytes_go_as_they_are() -> None:
+    assert prepare("ascii", True) == "ascii"
+    assert prepare(b"bytes", True) == b"bytes"
+    for message in ("é", Text("ascii"), bytearray(b"x"), memoryview(b"x")):
+        assert isinstance(prepare(message, True), Outgoing)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("compress", [True, False])
+def test_binary_of_any_kind_is_copied_unless_it_cannot_change(kind: type, compress: bool) -> None:
+    source = bytearray(b"before")
+    queued = prepare(kind(source), compress)
+    source[:] = b"after!"
+    if isinstance(queued, Outgoing):
+        assert (queued.payload, queued.text, queued.compress) == (b"before", False, compress)
+    else:
+        assert (queued, kind, compress) == (b"before", bytes, True)
+    assert size_of(queued) == 6
+
+
+def test_a_subclass_of_bytes_is_sent_as_bytes() -> None:
+    class Payload(bytes):
+        pass
+
+    queued = prepare(Payload(b"x"), True)
+    assert isinstance(queued, Outgoing)
+    assert (type(queued.payload), queued.payload, queued.compress) == (bytes, b"x", True)
+
+
+def test_what_cannot_be_sent_is_named() -> None:
+    with pytest.raises(TypeError, match="bytes, bytearray or memoryview, not int; nothing was sent"):
+        prepare(1, True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"index 2 is a lone surrogate \('\\ud800'\)"):
+        prepare("ab\ud800", True)
