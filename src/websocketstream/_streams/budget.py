@@ -13,6 +13,7 @@ CHECKPOINT_EVERY = 128  # operations, at the most
 CHECKPOINT_NOT_BEFORE = 2
 CHECKPOINT_SECONDS = 0.0005  # what the operations between two checkpoints should take, at the most
 LOOK_EVERY = 4  # operations until the next look at the clock: a consumer that turns slow is noticed at once
+_IN_LOOKS = CHECKPOINT_EVERY - LOOK_EVERY  # with those before the first look: 128 in all, or less
 
 
 class Budget:
@@ -30,7 +31,7 @@ class Budget:
         self._calls = loop.calls
         self._seen = -1  # the pass in which we were last
         self._until = 0.0  # zero until the clock is looked at for the first time in this turn
-        self._allowed = CHECKPOINT_EVERY
+        self._allowed = _IN_LOOKS
         self.left: int = CHECKPOINT_NOT_BEFORE
         self.turn: int = 0
 
@@ -62,4 +63,4 @@ class Budget:
         self.turn += 1
         self.left = CHECKPOINT_NOT_BEFORE
         self._until = 0.0
-        self._allowed = CHECKPOINT_EVERY
+        self._allowed = _IN_LOOKS
