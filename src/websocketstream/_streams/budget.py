@@ -24,13 +24,14 @@ class Budget:
     message yields after every second one. Waiting is a checkpoint, too; every checkpoint starts a new ``turn``.
     """
 
-    __slots__ = ("_allowed", "_calls", "_seen", "_turns", "_until", "left", "turn")
+    __slots__ = ("_allowed", "_began", "_calls", "_seen", "_turns", "_until", "left", "turn")
 
     def __init__(self, loop: EventLoop) -> None:
         self._turns = loop.turns
         self._calls = loop.calls
         self._seen = -1  # the pass in which we were last
-        self._until = 0.0  # zero until the clock is looked at for the first time in this turn
+        self._began = 0.0  # when this turn did
+        self._until = 0.0  # when it should end; zero until that is asked for the first time
         self._allowed = _IN_LOOKS
         self.left: int = CHECKPOINT_NOT_BEFORE
         self.turn: int = 0
@@ -46,7 +47,7 @@ class Budget:
         now = perf_counter()
         if not self._until:
             self._seen = self._turns.enter(self._seen, now)
-            self._until = min(now + CHECKPOINT_SECONDS, self._turns.until, self._calls.until)
+            self._until = min(self._began + CHECKPOINT_SECONDS, self._turns.until, self._calls.until)
         if now >= self._until or self._allowed <= 0:
             return False
         self._allowed -= LOOK_EVERY
@@ -61,6 +62,7 @@ class Budget:
     def waited(self) -> None:
         """Start a new turn: the task has waited."""
         self.turn += 1
+        self._began = perf_counter()
         self.left = CHECKPOINT_NOT_BEFORE
         self._until = 0.0
         self._allowed = _IN_LOOKS
