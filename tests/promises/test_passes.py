@@ -6,7 +6,7 @@ The time by which passes are limited is a clock of the test's own, which advance
 from __future__ import annotations
 
 import socket
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -191,6 +191,94 @@ async def test_hundreds_of_senders_have_one_pass_together(slow_codecs: str, work
             assert len(arrived) == frame_size
     assert work.done >= CONNECTIONS
     assert work.longest_pass <= PASS_SECONDS + PORTION_SECONDS + 0.002
+
+
+# --- one task that takes long for each message
+
+
+FEW = 6  # messages: four until the next look at the clock, two after the checkpoint in which the deadline passes
+SLOW = 0.020  # seconds for each
+
+
+async def take_by_receive(conn: WebSocketStream) -> AsyncIterator[None]:
+    while True:
+        await conn.receive()
+        yield
+
+
+async def take_by_readable(conn: WebSocketStream) -> AsyncIterator[None]:
+    while True:
+        await conn.readable.receive()
+        yield
+
+
+async def take_by_iteration(conn: WebSocketStream) -> AsyncIterator[None]:
+    async for _message in conn:
+        yield
+
+
+async def take_by_iteration_of_readable(conn: WebSocketStream) -> AsyncIterator[None]:
+    async for _message in conn.readable:
+        yield
+
+
+async def send_text(conn: WebSocketStream) -> AsyncIterator[None]:
+    while True:
+        await conn.send("x")
+        yield
+
+
+async def send_bytes(conn: WebSocketStream) -> AsyncIterator[None]:
+    while True:
+        await conn.writable.send(b"x")
+        yield
+
+
+WAYS = [
+    take_by_receive,
+    take_by_readable,
+    take_by_iteration,
+    take_by_iteration_of_readable,
+    send_text,
+    send_bytes,
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fast", [0, 1, 2, 3, 4, 5, 6, 7, 125, 126, 127, 128, 129, 130, 333])
+async def test_a_task_that_turns_slow_is_cancelled_after_a_few_messages(
+    way: Any, fast: int, work: Work
+) -> None:
+    async with connections_with_sockets(1) as [(conn, theirs)]:
+        theirs.sendall(Frame(Opcode.BINARY, b"x").encode() * 1000)
+        await conn.receive()
+        slow = 0
+        with anyio.CancelScope() as scope:
+            async with aclosing(way(conn)) as messages:
+                async for _ in messages:
+                    fast -= 1
+                    if fast < 0:
+                        scope.cancel()
+                        slow += 1
+                        work.do(SLOW)
+        assert scope.cancelled_caught
+        assert slow <= FEW
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_slow_task_lets_others_have_a_turn_after_every_second_message(way: Any, work: Work) -> None:
+    async with work.counted(), connections_with_sockets(1) as [(conn, theirs)]:
+        theirs.sendall(Frame(Opcode.BINARY, b"x").encode() * 1000)
+        await conn.receive()
+        async with aclosing(way(conn)) as messages:
+            for _ in range(8):
+                await anext(messages)
+                work.do(SLOW)
+            work.passes.clear()
+            for _ in range(100):
+                await anext(messages)
+                work.do(SLOW)
+    assert work.longest_pass <= 2 * SLOW + 1e-9
 
 
 # --- the calls of a pass, one by one

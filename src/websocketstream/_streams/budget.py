@@ -24,12 +24,13 @@ class Budget:
     checkpoint, too; every checkpoint starts a new ``turn``.
     """
 
-    __slots__ = ("_calls", "_seen", "_turns", "left", "rest", "turn", "until")
+    __slots__ = ("_began", "_calls", "_seen", "_turns", "left", "rest", "turn", "until")
 
     def __init__(self, loop: EventLoop) -> None:
         self._turns = loop.turns
         self._calls = loop.calls
         self._seen = -1  # the pass in which we were last
+        self._began = 0.0  # when this turn did
         self.turn: int = 0
         self.until: float = 0.0  # when the next checkpoint is due; zero until the first look in this turn
         self.rest: int = LOOKS  # how often the clock may be looked at until then
@@ -46,7 +47,7 @@ class Budget:
         now = perf_counter()
         if not self.until:
             self._seen = self._turns.enter(self._seen, now)
-            self.until = min(now + CHECKPOINT_SECONDS, self._turns.until, self._calls.until)
+            self.until = min(self._began + CHECKPOINT_SECONDS, self._turns.until, self._calls.until)
         if now >= self.until or not self.rest:
             return False
         self.rest -= 1
@@ -61,6 +62,7 @@ class Budget:
     def waited(self) -> None:
         """Start a new turn: the task has waited."""
         self.turn += 1
+        self._began = perf_counter()
         self.until = 0.0
         self.rest = LOOKS
         self.left = CHECKPOINT_NOT_BEFORE
