@@ -30,7 +30,7 @@ class Budget:
         self._turns = loop.turns
         self._calls = loop.calls
         self._seen = -1  # the pass in which we were last
-        self._began = 0.0  # when this turn did
+        self._began = perf_counter()  # when this turn did
         self.turn: int = 0
         self.until: float = 0.0  # when the next checkpoint is due; zero until the first look in this turn
         self.rest: int = LOOKS  # how often the clock may be looked at until then
