@@ -117,6 +117,7 @@ class AnyStreamTransport(Transport):
         self._released = True
         self._receiver = None
         self._unsent = b""
+        self._error = self._write_error = None  # whose tracebacks hold us
         if self._last_words is not None:
             self._last_words.cancel()
         if self._socket is not None:
@@ -241,17 +242,19 @@ class AnyStreamTransport(Transport):
             self._fail(self._write_error)
 
     def _fail_to_write(self, error: Exception) -> None:
-        self._write_error = error
         self._writing_over = True
+        if self._released:
+            return  # nobody waits any more
+        self._write_error = error
         if self._at_end:
             self._fail(error)
-        elif self._receiver is not None:  # and not, after the release, a timer that nobody waits for
+        elif self._error is None:
             self._last_words = self._loop.call_at(
                 self._loop.clock() + LAST_WORDS_SECONDS, partial(self._fail, error)
             )
 
     def _fail(self, error: Exception) -> None:
-        if self._error is None:
+        if self._error is None and not self._released:
             self._error = error
             receiver, self._receiver = self._receiver, None
             if receiver is not None:

@@ -14,6 +14,7 @@ from anyio import BusyResourceError, WouldBlock
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message
 from .budget import LOOK_EVERY, Budget
+from .errors import EndError
 from .statistics import DirectionStatistics, Stopwatch
 
 # A buffered message is charged with its memory in bytes, so that tiny messages are not free.
@@ -73,7 +74,7 @@ class ReceiveBuffer:
         self._count = 0  # messages ever
         self._receiving = False
         self._arrival: Waiter | None = None
-        self._end: Exception | None = None
+        self._end: EndError | None = None
         self._paused = Stopwatch()
 
     # --- the application's side
@@ -147,7 +148,7 @@ class ReceiveBuffer:
 
     def _raise_if_ended(self) -> None:
         if self._end is not None:
-            raise self._end.with_traceback(None)
+            raise self._end.to_raise()
 
     # --- the connection's side
 
@@ -174,13 +175,13 @@ class ReceiveBuffer:
         """Whether nothing waits for the application."""
         return not self.items
 
-    def finish(self, end: Exception) -> None:
+    def finish(self, end: EndError) -> None:
         """Let receivers meet ``end`` behind what is buffered; the first end stays."""
         if self._end is None:
             self._end = end
             self._wake()
 
-    def close(self, end: Exception) -> None:
+    def close(self, end: EndError) -> None:
         """Drop everything, and let receivers meet ``end`` from now on (rule R7)."""
         self.items, self._ready, self._arrived = [], [], []
         self._bytes = self._size = self.credit = 0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from anyio import ClosedResourceError
-
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message, Outgoing
 from .budget import Budget
+from .errors import ClosedHere, EndError
 from .statistics import DirectionStatistics, Stopwatch
 
 # What may be sent: text, or binary of any kind.
@@ -52,7 +51,7 @@ class SendBuffer:
         self._unsent_bytes = 0  # encoded, and not yet taken by the network
         self._unsent_messages = 0  # of them
         self._held: dict[int, tuple[int, Waiter]] = {}  # number -> bytes, and what wakes the sender
-        self._end: Exception | None = None
+        self._end: EndError | None = None
         self._paused = Stopwatch()
 
     # --- the application's side
@@ -60,7 +59,7 @@ class SendBuffer:
     def raise_if_ended(self) -> None:
         """Raise what senders meet, if nothing can be sent any more."""
         if self._end is not None:
-            raise self._end.with_traceback(None)
+            raise self._end.to_raise()
 
     def append(self, item: Queued, size: int) -> None:
         """Queue a message, room or not."""
@@ -148,10 +147,10 @@ class SendBuffer:
             self._unsent_messages = 0
         self._wake_if_free()
 
-    def finish(self, end: Exception, *, drop: bool = False) -> None:
+    def finish(self, end: EndError, *, drop: bool = False) -> None:
         """Let senders meet ``end``; messages whose sender is held are taken back, ``drop`` takes back all."""
         self.credit = 0
-        if self._end is None or isinstance(end, ClosedResourceError):
+        if self._end is None or isinstance(end, ClosedHere):
             self._end = end
         held = list(self._held.items())
         for number, (_, waiter) in held:

@@ -228,7 +228,7 @@ class Writer:
     def _fail(self, error: Exception) -> None:
         now = self._loop.clock()
         if isinstance(error, TRANSPORT_ERRORS):
-            self._life.write_failed(error, now)
+            self._life.write_failed(error.with_traceback(None), now)  # which would hold us, as we hold it
             self._end()
         else:
             self._life.broke_down(error, now)
