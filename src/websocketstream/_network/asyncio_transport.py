@@ -35,7 +35,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._passes = current_asyncio_loop()
         self._loop_is_closed = self._loop.is_closed
         self._transport: asyncio.Transport
-        self._deliver: Callable[[Buffer], None] = self._keep
+        self._deliver: Callable[[Buffer], None]
         self._backlog = bytearray()  # what arrived before there was a receiver
         self._reading = True  # so is the transport, that is
         self._arrival: Signal | None = None  # for who waits in `receive`
@@ -49,6 +49,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._deliver = self._keep
         # "Writable" shall mean that all has left: what waits belongs into the send buffer, where it is counted.
         self._transport.set_write_buffer_limits(0)
         self._descriptor: int = transport.get_extra_info("socket").fileno()

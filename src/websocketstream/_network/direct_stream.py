@@ -92,7 +92,7 @@ class DirectStream(Transport, ByteStream):
         """See :class:`Transport`."""
         if not self._released:
             self._released = True
-            self._receiver = None
+            self._receiver = self._error = None  # whose traceback holds us
             self._flushed.set()
             with suppress(Exception):
                 self._drop()

@@ -113,6 +113,7 @@ class AnyStreamTransport(Transport):
         self._released = True
         self._receiver = None
         self._unsent = b""
+        self._error = self._write_error = None  # whose tracebacks hold us
         if self._socket is not None:
             self._socket.release()
         for scope in self._scopes:
@@ -233,13 +234,15 @@ class AnyStreamTransport(Transport):
             self._receiver.eof_received()
 
     def _fail_to_write(self, error: Exception) -> None:
-        self._write_error = error
         self._writing_over = True
+        if self._released:
+            return  # nobody waits any more
+        self._write_error = error
         if self._receiver is not None:
             self._receiver.write_failed(lost(error))
 
     def _fail(self, error: Exception) -> None:
-        if self._error is None:
+        if self._error is None and not self._released:
             self._error = error
             receiver, self._receiver = self._receiver, None
             if receiver is not None:

@@ -83,6 +83,7 @@ class Visit:
             logger.debug("connection lost during the opening handshake: %r", exc)
         finally:
             self.abandon()
+            self._request = self._answer = self._connection = None  # they know us, as we know them
             if self._stream is not None:
                 with suppress(Exception):
                     await release(self._stream)

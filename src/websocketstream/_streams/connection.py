@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import suppress
+from functools import partial
 
-from anyio import CancelScope, ClosedResourceError
+from anyio import CancelScope
 from anyio.abc import AnyByteStream
 
 from .._network.loop import EventLoop, Handle, Signal, current_event_loop
@@ -25,7 +26,7 @@ from .._protocol.keepalive import Action, Keepalive, Pings, TcpReport, seconds_b
 from .._protocol.life import End, Life, Step
 from .._protocol.state import State
 from .budget import Budget
-from .errors import ConnectionBroken, ConnectionClosed, SendAfterClose
+from .errors import ClosedHere, ConnectionBroken, ConnectionClosed, EndError, SendAfterClose, closed_here
 from .options import StreamOptions
 from .receive_buffer import ReceiveBuffer
 from .send_buffer import SendBuffer
@@ -77,7 +78,7 @@ class Connection:
             loop=loop,
             changed=self._carry_out,
         )
-        self._error: ConnectionBroken | None = None
+        self._error: EndError | None = None
         self._keepalive: Keepalive | None = None
         self._timer: Handle | None = None
         self._timer_at = math.inf
@@ -113,7 +114,7 @@ class Connection:
 
     def abort(self, error: BaseException | None) -> None:
         """Drop what is queued, and close."""
-        self.outbox.finish(_closed_here(), drop=True)
+        self.outbox.finish(ClosedHere(), drop=True)
         self.writer.drop_portions()
         self.start_close(*self._words_of(error))
 
@@ -135,7 +136,7 @@ class Connection:
         """Wait for the end; return the peer's words or raise the one error of an unclean end."""
         await self._settled.wait()
         if self._error is not None:
-            raise self._error.with_traceback(None)
+            raise self._error.to_raise()
         info = self._life.result
         assert info is not None
         return info
@@ -154,7 +155,7 @@ class Connection:
                 self.writer.take_back_ping(ping.payload)
         if ping.latency is None:
             self.outbox.raise_if_ended()
-            raise _closed_here()
+            raise closed_here()
         return ping.latency
 
     # --- life: started by the owner's block, ended by its end
@@ -427,28 +428,28 @@ class Connection:
 
     def _tell_application(self, life: Life) -> None:
         if self._error is None and life.reason is not None:
-            self._error = ConnectionBroken(life.reason.message, life.peer_close)
-            self._error.__cause__ = life.reason.cause
+            self._error = EndError(partial(_broken, life, life.peer_close))
         if life.receive_end is End.CLOSED_HERE:
             self._codec.discard_data()
-            self.inbox.close(_closed_here())
+            self.inbox.close(ClosedHere())
         elif life.receive_end is not None:
             self.inbox.finish(self._error_for(life.receive_end, ConnectionClosed))
         if life.send_end is End.CLOSED_HERE:
-            self.outbox.finish(_closed_here())
+            self.outbox.finish(ClosedHere())
         elif life.send_end is not None:
             self.outbox.finish(self._error_for(life.send_end, SendAfterClose))
 
-    def _error_for(self, end: End, closed: type[ConnectionClosed]) -> Exception:
+    def _error_for(self, end: End, closed: type[ConnectionClosed]) -> EndError:
         info = self._life.peer_close
         if end is End.CLOSED_BY_PEER and info is not None:
-            return closed(info)
+            return EndError(partial(closed, info))
         assert self._error is not None
         return self._error
 
     def _settle(self, life: Life) -> None:
-        if self._error is not None:
-            self._error.sent_code = life.sent_code
+        error = None if self._error is None else self._error.alive
+        if isinstance(error, ConnectionBroken):
+            error.sent_code = life.sent_code
         if not self._settled.is_set:
             self._settled.set()
             self.pings.give_up()
@@ -477,5 +478,10 @@ class Connection:
         return None, ""
 
 
-def _closed_here() -> ClosedResourceError:
-    return ClosedResourceError("the connection was closed on this side")
+def _broken(life: Life, info: CloseInfo | None) -> ConnectionBroken:
+    """Make the one error of an unclean end."""
+    reason = life.reason
+    assert reason is not None
+    error = ConnectionBroken(reason.message, info, sent_code=None if life.result is None else life.sent_code)
+    error.__cause__ = reason.cause
+    return error

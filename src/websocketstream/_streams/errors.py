@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from anyio import BrokenResourceError, EndOfStream
+from collections.abc import Callable
+from weakref import ref
+
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 
 from .._protocol.close import CloseCode, CloseInfo, describe
 from .._protocol.errors import WebSocketError
@@ -43,3 +46,48 @@ class ConnectionBroken(WebSocketError, BrokenResourceError):
         self.close_code: int | None = CloseCode.ABNORMAL_CLOSURE if info is None else info.code
         self.reason: str = "" if info is None else info.reason
         self.sent_code = sent_code
+
+
+class EndError:
+    """The error of an end, whoever meets it: the same object for as long as anybody holds it.
+
+    The connection does not. What was raised holds the frames that it has passed, and these hold the connection: with
+    that it would be a cycle, which only the garbage collector finds.
+    """
+
+    __slots__ = ("_alive", "_make")
+
+    def __init__(self, make: Callable[[], Exception]) -> None:
+        self._make = make
+        self._alive: Callable[[], Exception | None] = _nobody
+
+    @property
+    def alive(self) -> Exception | None:
+        """The error, if anybody holds it."""
+        return self._alive()
+
+    def to_raise(self) -> Exception:
+        """Return the error as it was before it was raised."""
+        error = self._alive()
+        if error is None:
+            error = self._make()
+            self._alive = ref(error)
+        return error.with_traceback(None)
+
+
+class ClosedHere(EndError):
+    """The end that we have made ourselves."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(closed_here)
+
+
+def closed_here() -> ClosedResourceError:
+    """Make the error of who goes on using a connection that was closed on this side."""
+    return ClosedResourceError("the connection was closed on this side")
+
+
+def _nobody() -> None:
+    return None

@@ -15,6 +15,7 @@ from anyio import BusyResourceError, WouldBlock
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message
 from .budget import LOOK_EVERY, Budget
+from .errors import EndError
 from .statistics import DirectionStatistics, Stopwatch
 
 # A buffered message is charged with its memory in bytes, so that tiny messages are not free.
@@ -74,7 +75,7 @@ class ReceiveBuffer:
         self._count = 0  # messages ever
         self._receiving = False
         self._arrival: Waiter | None = None
-        self._end: Exception | None = None
+        self._end: EndError | None = None
         self._paused = Stopwatch()
 
     # --- the application's side
@@ -125,7 +126,7 @@ class ReceiveBuffer:
         if self._end is None and self.filler is not None:
             self.filler.caught_up()
         if self._end is not None:
-            raise self._end.with_traceback(None)
+            raise self._end.to_raise()
 
     def _pop(self) -> Message:
         """Hand the next message out, and with the last one of a batch give its room back."""
@@ -173,13 +174,13 @@ class ReceiveBuffer:
         """Whether nothing waits for the application."""
         return not self._batch
 
-    def finish(self, end: Exception) -> None:
+    def finish(self, end: EndError) -> None:
         """Let receivers meet ``end`` behind what is buffered; the first end stays."""
         if self._end is None:
             self._end = end
             self._wake()
 
-    def close(self, end: Exception) -> None:
+    def close(self, end: EndError) -> None:
         """Drop everything, and let receivers meet ``end`` from now on (rule R7)."""
         self.ready.clear()
         self._batch, self._following, self._arrived = [], [], []

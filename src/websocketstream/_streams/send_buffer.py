@@ -5,11 +5,10 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TypeAlias
 
-from anyio import ClosedResourceError
-
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message, Outgoing
 from .budget import LOOK_EVERY, Budget
+from .errors import ClosedHere, EndError
 from .statistics import DirectionStatistics, Stopwatch
 
 # What may be sent: text, or binary of any kind.
@@ -67,7 +66,7 @@ class SendBuffer:
         self._unsent_bytes = 0  # encoded, and not yet taken by the network
         self._unsent_messages = 0  # of them
         self._held: dict[int, _Held] = {}  # senders that wait, by the number of their message
-        self._end: Exception | None = None
+        self._end: EndError | None = None
         self._is_felt = False  # somebody waits for room, or was refused
         self._paused = Stopwatch()
 
@@ -76,7 +75,7 @@ class SendBuffer:
     def raise_if_ended(self) -> None:
         """Raise what senders meet, if nothing can be sent any more."""
         if self._end is not None:
-            raise self._end.with_traceback(None)
+            raise self._end.to_raise()
 
     def renew_credit(self) -> bool:
         """Give credit for a few messages more, if the budget allows it and the writer will come for them."""
@@ -185,10 +184,10 @@ class SendBuffer:
         self._withdrawn += self._unsent_messages
         self._unsent_messages = 0
 
-    def finish(self, end: Exception, *, drop: bool = False) -> None:
+    def finish(self, end: EndError, *, drop: bool = False) -> None:
         """Let senders meet ``end``; messages whose sender is held are taken back, ``drop`` takes back all."""
         self.credit, self.is_fetched = 0, False
-        if self._end is None or isinstance(end, ClosedResourceError):
+        if self._end is None or isinstance(end, ClosedHere):
             self._end = end
         for number, held in list(self._held.items()):
             self._take_back(number)

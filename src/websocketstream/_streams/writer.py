@@ -241,7 +241,7 @@ class Writer:
         """Take note that the transport takes no more, or that there is a bug."""
         now = self._loop.clock()
         if isinstance(error, TRANSPORT_ERRORS):
-            self._life.write_failed(error, now)
+            self._life.write_failed(error.with_traceback(None), now)  # which would hold us, as we hold it
             self._end()
         else:
             self._portions, self._in_portions = None, 0
