@@ -201,10 +201,10 @@ class ReceiveBuffer:
 
     def statistics(self) -> DirectionStatistics:
         """Return how much waits ahead of the reader, and for how long the peer was held back."""
-        batches = [self.items, *(batch for batch, _ in self._ready + self._arrived)]
+        whole = self._ready + self._arrived
         return DirectionStatistics(
-            buffered_messages=sum(map(len, batches)),
-            buffered_bytes=sum(sum(map(memory_of, batch)) for batch in batches),
+            buffered_messages=len(self.items) + sum(len(batch) for batch, _ in whole),
+            buffered_bytes=sum(map(memory_of, self.items)) + sum(size for _, size in whole),
             messages=self._count,
             paused_seconds=self._paused.read(self._loop.stopwatch()),
         )

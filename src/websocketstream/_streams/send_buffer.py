@@ -6,10 +6,12 @@ from typing import TypeAlias
 
 from anyio import ClosedResourceError
 
-from .._network.loop import EventLoop, Waiter
+from .._network.loop import EventLoop, Handle, Waiter
 from .._protocol.codec import Message, Outgoing
 from .budget import Budget
 from .statistics import DirectionStatistics, Stopwatch
+
+WAKE_AT_ONCE = 128  # senders that go on in one pass of the event loop: more of them would take too much of it
 
 # What may be sent: text, or binary of any kind.
 Sendable: TypeAlias = str | bytes | bytearray | memoryview
@@ -34,6 +36,7 @@ class SendBuffer:
         "_taken",
         "_unsent_bytes",
         "_unsent_messages",
+        "_waking",
         "_withdrawn",
         "credit",
         "free",
@@ -51,7 +54,9 @@ class SendBuffer:
         self._withdrawn = 0  # messages ever that were taken back, or dropped
         self._unsent_bytes = 0  # encoded, and not yet taken by the network
         self._unsent_messages = 0  # of them
-        self._held: dict[int, tuple[int, Waiter]] = {}  # number -> bytes, and what wakes the sender
+        # Number -> bytes, and what wakes the sender, None when it was woken and has not had its turn yet.
+        self._held: dict[int, tuple[int, Waiter | None]] = {}
+        self._waking: Handle | None = None  # the turn in which more of them go on
         self._end: Exception | None = None
         self._paused = Stopwatch()
 
@@ -156,7 +161,8 @@ class SendBuffer:
         held = list(self._held.items())
         for number, (_, waiter) in held:
             self._withdraw(number)
-            waiter.set()
+            if waiter is not None:
+                waiter.set()
         if drop:
             self._drop()
         self._wake_if_free()
@@ -177,8 +183,23 @@ class SendBuffer:
     def _wake_if_free(self) -> None:
         if self.free > 0:
             self._paused.stop(self._loop.stopwatch())
-            for _, waiter in self._held.values():
+            if self._held and self._waking is None:
+                self._wake_some()
+
+    def _wake_some(self) -> None:
+        woken = 0
+        for number, (size, waiter) in self._held.items():
+            if waiter is not None:
+                if woken == WAKE_AT_ONCE:
+                    self._waking = self._loop.call_soon(self._wake_more)
+                    break
+                self._held[number] = size, None
                 waiter.set()
+                woken += 1
+
+    def _wake_more(self) -> None:
+        self._waking = None
+        self._wake_if_free()
 
     def statistics(self) -> DirectionStatistics:
         """Return how much waits for the network, and for how long senders were held back."""
