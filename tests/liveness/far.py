@@ -23,6 +23,10 @@ from namespaces import LINK, enter_new_namespace, ip
 from wire import Opcode, PeerClosed, Wire
 
 RECEIVE_BUFFER = 2**16  # small, so that what the reader lets wait waits at the sender
+LARGE_RECEIVE_BUFFER = (
+    2**22
+)  # for who is not to be waited for: what he has not read was acknowledged all the same
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h: beyond the limit, for who may make namespaces
 KEY_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -71,6 +75,19 @@ def reads_slowly(wire: Wire, rate: float, seconds: float) -> None:
     digest_of_everything(wire)
 
 
+def talks_and_reads_slowly(wire: Wire, rate: float, seconds: float) -> None:
+    """Say something, when all that comes has come, and read it slowly."""
+    time.sleep(0.5)
+    wire.send_message("hello")
+    reads_slowly(wire, rate, seconds)
+
+
+def never_reads_but_writes(wire: Wire) -> None:
+    """Write as much as the other end takes, and read nothing at all."""
+    while True:
+        wire.send_message(bytes(2**16))
+
+
 def listens(wire: Wire) -> None:
     """Read whatever comes, and answer pings."""
     while True:
@@ -89,8 +106,10 @@ def never_reads(wire: Wire) -> None:
 BEHAVIOURS: dict[str, Callable[..., None]] = {
     "/pauses": pauses,
     "/reads-slowly": reads_slowly,
+    "/talks-and-reads-slowly": talks_and_reads_slowly,
     "/listens": listens,
     "/never-reads": never_reads,
+    "/never-reads-but-writes": never_reads_but_writes,
 }
 
 
@@ -113,12 +132,18 @@ class Far:
         ip("link", "set", LINK.far, "up")
         ip("address", "add", f"{address}/24", "dev", LINK.far)
 
-    def serve(self, *, tls: bool) -> int:
+    def serve(self, *, tls: bool, large_buffer: bool = False) -> int:
         """Accept connections; return the port."""
         listener = socket.create_server((self._address, 0))
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        self._set_receive_buffer(listener, large=large_buffer)
         threading.Thread(target=self._accept, args=(listener, tls), daemon=True).start()
         return int(listener.getsockname()[1])
+
+    def _set_receive_buffer(self, sock: socket.socket, *, large: bool) -> None:
+        if large:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, LARGE_RECEIVE_BUFFER)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
     def _accept(self, listener: socket.socket, tls: bool) -> None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -137,13 +162,14 @@ class Far:
         assert headers["upgrade"] == "websocket"
         behave(wire, head[0].split()[1])
 
-    def connect(self, host: str, port: int, path: str, *, tls: bool) -> None:
+    def connect(self, host: str, port: int, path: str, *, tls: bool, large_buffer: bool = False) -> None:
         """Open a connection as a client."""
-        threading.Thread(target=self._connect, args=(host, port, path, tls), daemon=True).start()
+        work = threading.Thread(target=self._connect, args=(host, port, path, tls, large_buffer), daemon=True)
+        work.start()
 
-    def _connect(self, host: str, port: int, path: str, tls: bool) -> None:
+    def _connect(self, host: str, port: int, path: str, tls: bool, large_buffer: bool) -> None:
         sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        self._set_receive_buffer(sock, large=large_buffer)
         sock.connect((host, port))
         if tls:
             context = ssl.create_default_context(cafile=f"{self._directory}/ca.pem")

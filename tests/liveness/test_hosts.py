@@ -43,8 +43,11 @@ MESSAGES = 96  # 6 MiB: more than the buffers of both hosts take
 
 PAUSES = f"/pauses?seconds={UNHEARD}"
 READS_SLOWLY = f"/reads-slowly?rate=100000&seconds={UNHEARD}"
+TALKS_AND_READS_SLOWLY = f"/talks-and-reads-slowly?rate=100000&seconds={UNHEARD}"
 LISTENS = "/listens"
 NEVER_READS = "/never-reads"
+NEVER_READS_BUT_WRITES = "/never-reads-but-writes"
+BURST = 16  # messages, 1 MiB: what a system takes, though its application needs ten seconds to read it
 
 BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "asyncio": ("asyncio", {}),
@@ -109,6 +112,24 @@ async def send_everything(conn: WebSocketStream, story: Story) -> None:
     story.answer = await conn.receive()
 
 
+async def send_burst(conn: WebSocketStream, story: Story) -> None:
+    """Send what the other host takes at once, and be silent."""
+    for _ in range(BURST):
+        await conn.send(MESSAGE)
+    await conn.send("end")
+    assert await conn.receive() == "hello"
+    story.answer = await conn.receive()
+
+
+async def echo(conn: WebSocketStream, story: Story) -> None:
+    """Answer messages; where nobody reads the answers, we soon read nothing any more."""
+    try:
+        async for message in conn:
+            await conn.send(message)
+    finally:
+        story.failed_at = time.monotonic()
+
+
 async def send_forever(conn: WebSocketStream, story: Story) -> None:
     """Send until that fails."""
     try:
@@ -130,8 +151,10 @@ async def wait_for_messages(conn: WebSocketStream, story: Story) -> None:
 WHAT_WE_DO = {
     PAUSES: send_everything,
     READS_SLOWLY: send_everything,
+    TALKS_AND_READS_SLOWLY: send_burst,
     LISTENS: wait_for_messages,
     NEVER_READS: send_forever,
+    NEVER_READS_BUT_WRITES: echo,
 }
 
 
@@ -148,13 +171,15 @@ class Cast:
             context.load_cert_chain(self.certificates / "cert.pem")
         return context
 
-    async def play(self, host: FarHost, paths: list[str], group: anyio.abc.TaskGroup) -> None:
+    async def play(
+        self, host: FarHost, paths: list[str], group: anyio.abc.TaskGroup, *, large_buffer: bool = False
+    ) -> None:
         """Start a connection of each kind for each path."""
         for tls in (False, True):
             scheme = "wss" if tls else "ws"
             client = self.context(ssl.Purpose.SERVER_AUTH) if tls else None
             server = self.context(ssl.Purpose.CLIENT_AUTH) if tls else None
-            far_port = host.tell("serve", tls=tls)
+            far_port = host.tell("serve", tls=tls, large_buffer=large_buffer)
             serve = partial(
                 serve_websocket_streams,
                 partial(self.as_server, host, scheme),
@@ -168,7 +193,14 @@ class Cast:
             for path in paths:
                 url = f"{scheme}://{host.address}:{far_port}{path}"
                 group.start_soon(partial(self.as_client, host, url, path, client))
-                host.tell("connect", host=host.near_address, port=listener.port, path=path, tls=tls)
+                host.tell(
+                    "connect",
+                    host=host.near_address,
+                    port=listener.port,
+                    path=path,
+                    tls=tls,
+                    large_buffer=large_buffer,
+                )
 
     async def as_client(self, host: FarHost, url: str, path: str, context: ssl.SSLContext | None) -> None:
         with self.stories.tell(f"client of {url}", host.address) as story:
@@ -212,16 +244,39 @@ def test_a_peer_that_pauses_or_reads_slowly_lives_and_gets_everything(run: Any, 
     assert max(story.sent_before_the_end_of_the_pause for story in stories) < MESSAGES - 1
 
 
+def test_a_peer_that_talks_while_it_reads_a_backlog_slowly_lives_and_gets_everything(
+    run: Any, certificates: Path
+) -> None:
+    """What its system has acknowledged is not read yet: its pong has to wait, although nothing of ours waits."""
+
+    async def main(host: FarHost) -> list[Story]:
+        cast = Cast(certificates)
+        async with anyio.create_task_group() as group:
+            await cast.play(host, [TALKS_AND_READS_SLOWLY], group, large_buffer=True)
+            await until_all_ended(cast.stories, count=4, within=UNHEARD + 10)
+            group.cancel_scope.cancel()
+        return cast.stories.told
+
+    stories = in_a_namespace(partial(run, main), certificates, hosts=1)
+    digest = hashlib.sha256(MESSAGE * BURST).hexdigest()
+    assert {story.name: story.error for story in stories if story.error} == {}
+    assert {story.name: story.answer for story in stories if story.answer != digest} == {}
+    assert len(stories) == 4
+
+
 def test_a_host_that_vanished_is_found_in_interval_and_timeout(run: Any, certificates: Path) -> None:
-    """With nothing on its way, and with full buffers; in silence, and with a link that is seen to go down."""
+    """With nothing on its way, and with full buffers, also where we cannot read on before we have written.
+
+    In silence, and with a link that is seen to go down.
+    """
 
     async def main(*hosts: FarHost) -> dict[str, tuple[Story, float]]:
         cast = Cast(certificates)
         async with anyio.create_task_group() as group:
             for host in hosts:
-                await cast.play(host, [LISTENS, NEVER_READS], group)
+                await cast.play(host, [LISTENS, NEVER_READS, NEVER_READS_BUT_WRITES], group)
             await anyio.sleep(UNHEARD)  # they live so long without reading
-            assert len(cast.stories.told) == 8 * len(hosts)
+            assert len(cast.stories.told) == 12 * len(hosts)
             early = {story.name: story.error for story in cast.stories.told if story.failed_at}
             vanished_at = {}
             for host, how in zip(hosts, ["in silence", "link down"], strict=True):

@@ -16,6 +16,7 @@ from anyio.streams.tls import TLSStream
 
 from waiting import until
 from websocketstream._network import tcp
+from websocketstream._network.sockets import wrap_socket
 from websocketstream._network.tcp import ask_tcp, probe_often, read_tcp_info
 
 if TYPE_CHECKING:
@@ -86,6 +87,25 @@ async def test_data_of_the_peer_is_a_sign_of_life_although_it_acknowledges_nothi
         peer.send(b"second")
         await stream.receive()
         assert ask_tcp(stream).silent_for < 0.1
+
+
+@on_linux
+async def test_tcp_below_a_stream_of_our_own_is_asked_until_that_is_released() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        other = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    stream = await wrap_socket(accepted)
+    with other:
+        probe_often(stream, 5)
+        report = ask_tcp(stream)
+        assert report is not None
+        assert not report.waiting
+        assert stream.extra(SocketAttribute.raw_socket) is stream.raw_socket
+        stream.release()
+        assert stream.raw_socket is None
+        probe_often(stream, 5)
+        assert ask_tcp(stream) is None
+        await stream.wait_released()
 
 
 @on_linux

@@ -6,7 +6,8 @@ The time by which passes are limited is a clock of the test's own, which advance
 from __future__ import annotations
 
 import socket
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+import sys
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,6 +21,7 @@ from websocketstream._network.calls import PORTION_SECONDS, Calls
 from websocketstream._network.sockets import wrap_socket
 from websocketstream._network.turns import PASS_SECONDS
 from websocketstream._protocol.engine import choose_engine
+from websocketstream._streams.send_buffer import WAKE_AT_ONCE
 from websocketstream.testing import over_stream
 from wire import Frame, Opcode
 
@@ -191,6 +193,65 @@ async def test_hundreds_of_senders_have_one_pass_together(slow_codecs: str, work
             assert len(arrived) == frame_size
     assert work.done >= CONNECTIONS
     assert work.longest_pass <= PASS_SECONDS + PORTION_SECONDS + 0.002
+
+
+async def test_thousands_of_held_senders_go_on_in_several_passes() -> None:
+    count, size = 1000, 1000
+    sent = sent_before = most = 0
+
+    async def send(conn: WebSocketStream) -> None:
+        nonlocal sent, sent_before, most
+        await conn.send(bytes(size))
+        sent += 1
+
+    async def watch() -> None:
+        nonlocal sent_before, most
+        while True:
+            most = max(most, sent - sent_before)
+            sent_before = sent
+            await checkpoint()
+
+    async with connections_with_sockets(1, write_buffer=1) as [(conn, theirs)]:
+        theirs.setblocking(False)
+        async with anyio.create_task_group() as senders, anyio.create_task_group() as group:
+            senders.start_soon(conn.send, bytes(2**22))  # more than the system takes: all others are held
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(count):
+                senders.start_soon(send, conn)
+            await anyio.wait_all_tasks_blocked()
+            assert sent == 0
+            group.start_soon(watch)
+            while sent < count:
+                with suppress(BlockingIOError):
+                    theirs.recv(2**20)
+                await checkpoint()
+            group.cancel_scope.cancel()
+    assert (
+        WAKE_AT_ONCE / 2 <= most <= 2 * WAKE_AT_ONCE
+    )  # trio: the watching task may come first, and then last
+
+
+async def test_the_statistics_look_at_no_message_beyond_those_that_came_with_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at = 0
+
+    def memory_of(message: object) -> int:
+        nonlocal looked_at
+        looked_at += 1
+        return sys.getsizeof(message)
+
+    async with connections_with_sockets(1, read_buffer=2**25) as [(conn, theirs)]:
+        flood = Frame(Opcode.BINARY, b"x").encode() * 50_000
+        await anyio.to_thread.run_sync(theirs.sendall, flood)
+        await until(lambda: conn.statistics().readable.messages == 50_000)
+        for _ in range(7):
+            await conn.receive()
+        monkeypatch.setattr("websocketstream._streams.receive_buffer.memory_of", memory_of)
+        statistics = conn.statistics().readable
+        assert statistics.buffered_messages == 50_000 - 7
+        assert statistics.buffered_bytes == (50_000 - 7) * sys.getsizeof(b"x")
+    assert 0 < looked_at <= 4096
 
 
 # --- one task that takes long for each message

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from socket import socket
 from time import perf_counter
 from typing import Any, cast
 
@@ -52,7 +53,8 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._deliver = self._keep
         # "Writable" shall mean that all has left: what waits belongs into the send buffer, where it is counted.
         self._transport.set_write_buffer_limits(0)
-        self._descriptor: int = transport.get_extra_info("socket").fileno()
+        self._raw_socket: socket = transport.get_extra_info("socket")
+        self._descriptor: int = self._raw_socket.fileno()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         return self._share_of_pass() if self._busy else SCRATCH.small
@@ -147,11 +149,17 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         del self._backlog[:max_bytes]
         return data
 
+    @property
+    def raw_socket(self) -> socket | None:
+        """See :class:`DirectStream`."""
+        # The number of the descriptor may be another file's.
+        return self._raw_socket if self._usable and not self._loop_is_closed() else None
+
     def _socket_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        if not self._usable or self._loop_is_closed():
+        raw_socket = self.raw_socket
+        if raw_socket is None:
             return {}
         info = self._transport.get_extra_info
-        raw_socket = info("socket")
         return socket_attributes(raw_socket, raw_socket.family, info("sockname"), info("peername"))
 
     # --- reading

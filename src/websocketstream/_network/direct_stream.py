@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from socket import socket
 from typing import Any
 
 from anyio import CancelScope, ClosedResourceError, TypedAttributeSet, current_time, typed_attribute
@@ -110,6 +111,11 @@ class DirectStream(Transport, ByteStream):
         if attributes:
             attributes[BelowAttribute.direct_stream] = lambda: self
         return attributes
+
+    @property
+    @abstractmethod
+    def raw_socket(self) -> socket | None:
+        """The socket, or the event loop's stand-in for it; None when the connection is gone."""
 
     # --- what the subclasses do
 

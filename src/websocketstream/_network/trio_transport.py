@@ -136,6 +136,11 @@ class TrioStream(DirectStream):  # and Watched
                     raise EndOfStream
                 return data
 
+    @property
+    def raw_socket(self) -> socket | None:
+        """See :class:`DirectStream`."""
+        return None if self._released else self._socket
+
     def _socket_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         if self._released:
             return {}

@@ -2,7 +2,8 @@
 
 A peer is given up only when its host is gone. Backpressure must never look like death, from either end:
 
-- Any inbound byte is a sign of life. While we do not read, because the application is slow, the clock stands still.
+- Any inbound byte is a sign of life. While we do not read, because the application is slow, the clock stands still;
+  only TCP can be asked then, as long as bytes of ours wait.
 - While bytes of ours wait for the peer, a ping waits behind them, or its pong does. Then not the peer is asked but its
   TCP, which answers without the application's help: only when that stays silent, too, the host is gone.
 - What the peer's system has taken may still be unread: a ping behind it has the time that a slow reader needs.
@@ -23,6 +24,7 @@ _LATE = 0.5
 _SECOND_LOOK = 1.0
 # The slowest reader that is not given up, in bytes per second: what lies in the buffers of its system is read in time.
 SLOWEST_READER = 2**14
+MOST_UNREAD = 2**23  # bytes that its system takes: Linux's limit is 6 MiB (net.ipv4.tcp_rmem)
 # How often TCP gets to ask, unheard, before a host is given up. The system gives up by itself after 15 questions
 # (net.ipv4.tcp_retries2): with eight it does not forestall us.
 _QUESTIONS = 8
@@ -141,15 +143,19 @@ class Keepalive:
     """
 
     __slots__ = (
-        "_before_ping",
+        "_counted_at",
         "_forgave",
         "_heard_at",
         "_interval",
         "_next_look",
         "_paused_at",
+        "_paused_look",
         "_pinged_at",
         "_timeout",
-        "_written_before",
+        "_unread",
+        "_unread_at_ping",
+        "_written",
+        "_written_at_ping",
         "ping",
         "verdict",
     )
@@ -160,10 +166,15 @@ class Keepalive:
         self._heard_at = now
         self._pinged_at: float | None = None
         self._paused_at: float | None = None
+        self._paused_look = math.inf  # when TCP is asked although we do not read
         self._next_look: float | None = None
         self._forgave = False  # that we were late ourselves
-        self._written_before = 0  # bytes of ours ever, at the last sign of life ...
-        self._before_ping = 0  # ... and from then on to the ping: they may lie unread in front of it
+        # Bytes of ours that the slowest reader may not have read: only a pong says more than that.
+        self._unread = 0.0
+        self._counted_at = now  # when they were counted, and ...
+        self._written = 0  # ... how many we had ever written
+        self._unread_at_ping = 0.0  # they lie in front of the ping
+        self._written_at_ping = 0
         self.ping: PendingPing | None = None  # the one that is under way for us
         self.verdict: str = ""  # why the peer is given up
 
@@ -171,22 +182,26 @@ class Keepalive:
     def deadline(self) -> float:
         """When :meth:`expired` wants to be asked next; signs of life move it further away."""
         if self._paused_at is not None:
-            return math.inf
+            return self._paused_look
         if self._next_look is not None:
             return self._next_look
         return self._heard_at + self._interval
 
-    def heard(self, now: float, written: int = 0) -> None:
-        """Take note of inbound bytes, at a time when we have written so many bytes in all."""
+    def heard(self, now: float) -> None:
+        """Take note of inbound bytes."""
         self._heard_at = now
         self._pinged_at = self._next_look = None
         self._forgave = False
-        self._written_before = written
+
+    def answered(self) -> None:
+        """Take note that the pong has come: all that lay in front of the ping has been read."""
+        self._unread = self._written - self._written_at_ping
 
     def pause(self, now: float) -> None:
         """Stop the clock: we are not reading."""
         if self._paused_at is None:
             self._paused_at = now
+            self._paused_look = math.inf if self._timeout == math.inf else now + self._interval
 
     def resume(self, now: float) -> None:
         """Let the clock go on where it stood."""
@@ -213,12 +228,16 @@ class Keepalive:
         :param unsent: bytes of ours wait in our own buffers
         :param tcp: asks TCP, None when there is nothing to ask
         """
+        self._count(now, written)
         due = self.deadline
         if now < due:
             return Action.WAIT
+        if self._paused_at is not None:
+            return self._look_at_host(now, tcp(), unsent)
         if self._pinged_at is None:
             self._pinged_at = now
-            self._before_ping = written - self._written_before
+            self._unread_at_ping = self._unread
+            self._written_at_ping = written
             # The pong makes the next ping due before this one's time is up, where that is longer than the interval.
             self._next_look = now + min(self._interval, self._timeout)
             return Action.PING
@@ -235,8 +254,22 @@ class Keepalive:
             return Action.WAIT
         return Action.GIVE_UP
 
+    def _count(self, now: float, written: int) -> None:
+        """Count what may be unread: what was written since the last count may be quite new."""
+        read = (now - self._counted_at) * SLOWEST_READER
+        self._unread = min(max(self._unread - read, 0) + written - self._written, MOST_UNREAD)
+        self._counted_at, self._written = now, written
+
+    def _look_at_host(self, now: float, report: TcpReport | None, unsent: bool) -> Action:
+        """Ask TCP alone: we would not read a pong."""
+        left = self._interval
+        if report is not None and (unsent or report.waiting):
+            left = self._patience_left(now, report, unsent)
+        self._paused_look = now + left
+        return Action.WAIT if left > 0 else Action.GIVE_UP
+
     def _patience_left(self, now: float, report: TcpReport | None, unsent: bool) -> float:
-        reading_time = self._before_ping / SLOWEST_READER
+        reading_time = self._unread_at_ping / SLOWEST_READER
         self.verdict = f"the peer did not answer a ping within ping_timeout={self._timeout} s"
         if report is not None:
             if unsent:

@@ -226,7 +226,7 @@ class Connection:
     def data_received(self, data: Buffer) -> None:
         """Decode what arrived and deliver it."""
         if self._keepalive is not None:
-            self._keepalive.heard(self.loop.clock(), self.writer.written)
+            self._keepalive.heard(self.loop.clock())
         if self.loop.calls.is_late:
             # Hundreds of peers together must not hold the event loop, either.
             self._put_off = bytes(data)
@@ -391,7 +391,7 @@ class Connection:
         if action is Action.PING:
             if keepalive.ping is not None:
                 self.pings.forget(keepalive.ping)  # never answered, yet the peer lives: do not pile them up
-            keepalive.ping = self.pings.start(self.loop.stopwatch())
+            keepalive.ping = self.pings.start(self.loop.stopwatch(), keepalive.answered)
             self.writer.ping(keepalive.ping.payload)
         elif action is Action.GIVE_UP:
             self._life.give_up(keepalive.verdict, now, stuck=self._transport.congested)

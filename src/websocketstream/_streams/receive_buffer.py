@@ -202,10 +202,11 @@ class ReceiveBuffer:
 
     def statistics(self) -> DirectionStatistics:
         """Return how much waits ahead of the reader, and for how long the peer was held back."""
-        batches = [self.ready, self._batch, *(batch for batch, _ in self._following + self._arrived)]
+        parts = (self.ready, self._batch)
+        whole = self._following + self._arrived
         return DirectionStatistics(
-            buffered_messages=sum(map(len, batches)),
-            buffered_bytes=sum(sum(map(memory_of, batch)) for batch in batches),
+            buffered_messages=sum(map(len, parts)) + sum(len(batch) for batch, _ in whole),
+            buffered_bytes=sum(sum(map(memory_of, part)) for part in parts) + sum(size for _, size in whole),
             messages=self._count,
             paused_seconds=self._paused.read(self._loop.stopwatch()),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import perf_counter
 from typing import TypeAlias
 
@@ -10,6 +11,8 @@ from .._protocol.codec import Message, Outgoing
 from .budget import LOOK_EVERY, Budget
 from .errors import ClosedHere, EndError
 from .statistics import DirectionStatistics, Stopwatch
+
+WAKE_AT_ONCE = 128  # senders that go on in one pass of the event loop: more of them would take too much of it
 
 # What may be sent: text, or binary of any kind.
 Sendable: TypeAlias = str | bytes | bytearray | memoryview
@@ -38,6 +41,7 @@ class SendBuffer:
     __slots__ = (
         "_budget",
         "_end",
+        "_freed",
         "_held",
         "_is_felt",
         "_limit",
@@ -46,6 +50,7 @@ class SendBuffer:
         "_taken",
         "_unsent_bytes",
         "_unsent_messages",
+        "_waking",
         "_withdrawn",
         "credit",
         "free",
@@ -67,6 +72,7 @@ class SendBuffer:
         self._unsent_messages = 0  # of them
         self._held: dict[int, _Held] = {}  # senders that wait, by the number of their message
         self._end: EndError | None = None
+        self._freed: list[Waiter] = []  # of senders that may go on, and have not been woken yet
         self._is_felt = False  # somebody waits for room, or was refused
         self._paused = Stopwatch()
 
@@ -217,8 +223,17 @@ class SendBuffer:
             self._paused.stop(self._loop.stopwatch())
             for held in self._held.values():
                 held.is_free = True
-                held.waiter.set()
+                self._freed.append(held.waiter)
             self._held.clear()
+            self._wake_some()
+
+    def _wake_some(self) -> None:
+        for waiter in self._freed[:WAKE_AT_ONCE]:
+            waiter.set()
+        del self._freed[:WAKE_AT_ONCE]
+        if self._freed:
+            with suppress(OSError):  # the event loop is over, and with it all who wait
+                self._loop.call_soon(self._wake_some)
 
     def statistics(self) -> DirectionStatistics:
         """Return how much waits for the network, and for how long senders were held back."""
