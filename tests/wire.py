@@ -179,9 +179,10 @@ class Wire:
         self.sock.close()
 
 
-def connect(port: int, path: str = "/", *headers: str) -> Wire:
+def connect(port: int, path: str = "/", *headers: str, tls: ssl.SSLContext | None = None) -> Wire:
     """Open a WebSocket as a client; the answer is checked for its status only."""
-    wire = Wire(socket.create_connection(("127.0.0.1", port), timeout=20), client=True)
+    sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+    wire = Wire(sock if tls is None else tls.wrap_socket(sock, server_hostname="127.0.0.1"), client=True)
     lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade"]
     lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *headers]
     wire.write("\r\n".join([*lines, "", ""]).encode())

@@ -8,12 +8,13 @@ from collections.abc import Callable
 import pytest
 
 from websocketstream._protocol.keepalive import (
-    SLOWEST_READER,
     Action,
     Keepalive,
     Pings,
     TcpReport,
 )
+
+SLOWEST_READER = 16384  # bytes per second, as the docs say
 
 
 @pytest.fixture
@@ -175,6 +176,14 @@ def test_only_what_was_written_between_the_last_sign_of_life_and_the_ping_lies_i
     assert keepalive.expired(161, written=50 * SLOWEST_READER) is Action.WAIT
     assert keepalive.deadline == 162
     assert keepalive.expired(162) is Action.GIVE_UP
+
+
+def test_a_slow_readers_time_begins_when_nothing_waits_any_more(keepalive: Keepalive) -> None:
+    keepalive.expired(120, written=5 * SLOWEST_READER)
+    keepalive.expired(140, unsent=True)
+    assert keepalive.expired(160) is Action.WAIT
+    assert keepalive.deadline == 165
+    assert keepalive.expired(165) is Action.GIVE_UP
 
 
 def test_a_slow_readers_time_is_given_where_tcp_can_be_asked_as_well(keepalive: Keepalive) -> None:

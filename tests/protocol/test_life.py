@@ -112,6 +112,7 @@ def next_happenings() -> Iterator[tuple[str, Callable[[Driver], object]]]:
     yield "time passes", lambda driver: driver.wait_for_deadline()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "may_hang_up"),
     [(False, True), (True, True), (True, False)],

@@ -308,19 +308,64 @@ def test_statistics_tell_what_waits_what_ever_came_and_for_how_long_the_peer_was
     assert buffer.statistics().paused_seconds == 3
 
 
-def test_a_checkpoint_is_due_at_the_latest_after_the_budget(loop: LockstepLoop) -> None:
+@pytest.mark.parametrize("batch", [1, 10, CHECKPOINT_EVERY * 2])
+def test_a_checkpoint_is_due_at_the_latest_after_the_budget(loop: LockstepLoop, batch: int) -> None:
     buffer = buffer_on(loop)
-    push(buffer, *map(str, range(CHECKPOINT_EVERY * 2)))
+    for start in range(0, CHECKPOINT_EVERY * 2, batch):
+        push(buffer, *map(str, range(start, start + batch)))
     reader = reader_of(buffer)
     received = 0
     while (task := Task(reader.receive())).done:
         received += 1
-    assert CHECKPOINT_EVERY // 2 <= received <= CHECKPOINT_EVERY + CHECKPOINT_NOT_BEFORE
+    assert CHECKPOINT_EVERY <= received <= CHECKPOINT_EVERY + CHECKPOINT_NOT_BEFORE
     with pytest.raises(anyio.BusyResourceError):
         buffer.receive_nowait()
     task.go_on()
     assert task.result() == str(received)
     assert taken(buffer, 1) == [str(received + 1)]
+
+
+def test_waiting_is_a_checkpoint_too(loop: LockstepLoop) -> None:
+    buffer = buffer_on(loop)
+    reader = reader_of(buffer)
+    push(buffer, "1", "2")
+    for _ in range(CHECKPOINT_NOT_BEFORE):
+        assert Task(reader.receive()).done
+    loop.now += 1  # the time for this turn is up
+    task = Task(reader.receive())
+    push(buffer, "3", "4")
+    task.go_on()
+    assert Task(reader.receive()).result() == "4"
+
+
+def test_a_few_messages_may_be_taken_without_further_ado_but_never_the_last_of_a_batch(
+    loop: LockstepLoop,
+) -> None:
+    buffer = buffer_on(loop)
+    reader = reader_of(buffer)
+    push(buffer, *"0123456789")
+    ahead = []
+    for left in reversed(range(10)):
+        assert Task(reader.receive()).result() == str(9 - left)
+        ahead.append(buffer.credit)
+        assert buffer.credit <= min(LOOK_EVERY, max(0, left - 1))
+    assert max(ahead) > 0
+    assert buffer.is_drained
+
+
+def test_receiving_with_and_without_waiting_may_be_mixed(loop: LockstepLoop) -> None:
+    buffer = buffer_on(loop, 400)
+    reader = reader_of(buffer)
+    buffer.filler = filler = Filler()
+    push(buffer, *"01234567")
+    assert buffer.full
+    for number in range(8):
+        waits = number % 4 == 1
+        assert (Task(reader.receive()).result() if waits else buffer.receive_nowait()) == str(number)
+    assert filler.calls == ["room made"]
+    with pytest.raises(anyio.WouldBlock):
+        buffer.receive_nowait()
+    assert not Task(reader.receive()).done
 
 
 @pytest.mark.parametrize("batch", [1, 3, CHECKPOINT_EVERY * 4])

@@ -92,7 +92,8 @@ def test_what_was_taken_back_is_in_no_batch(buffer: SendBuffer) -> None:
 
 
 def test_taking_a_batch_ends_the_credit(buffer: SendBuffer) -> None:
-    """Whoever queues the next message has to wake the writer again."""
+    """Whoever queues the next message, or the first one, has to wake the writer."""
+    assert buffer.credit == 0
     buffer.credit = 4
     buffer.take_batch(60)
     assert buffer.credit == 0
@@ -214,6 +215,17 @@ def test_the_end_is_met_by_who_is_held_and_takes_their_messages_back(buffer: Sen
     assert buffer.take_batch(100) == []
     buffer.left_to_send(0)
     assert (buffer.free, figures(buffer)) == (100, (0, 0, 1))
+
+
+def test_who_was_held_meets_the_end_also_when_there_is_room_before_its_turn(buffer: SendBuffer) -> None:
+    task = held(buffer, b"x" * 100)
+    buffer.take_batch(100)
+    buffer.finish(Closed("over"))
+    buffer.left_to_send(0)
+    task.go_on()
+    with pytest.raises(Closed, match="over"):
+        task.result()
+    assert figures(buffer) == (0, 0, 1)
 
 
 def test_messages_that_were_accepted_before_the_end_are_still_sent(buffer: SendBuffer) -> None:
