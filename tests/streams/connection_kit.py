@@ -16,11 +16,12 @@ from unittest.mock import patch
 from anyio import ClosedResourceError
 
 from websocketstream import WebSocketStream
+from websocketstream._network.calls import Calls
 from websocketstream._network.event_loop import EventLoop
 from websocketstream._network.transport import Buffer, Receiver, Transport, lost
 from websocketstream._network.turns import Turns
 from websocketstream._protocol.codec import Close, Event, Message, Outgoing, Ping, Pong
-from websocketstream._streams import budget, connection, writer
+from websocketstream._streams import budget, connection, receive_buffer, send_buffer, writer
 from websocketstream._streams.connection import Connection
 from websocketstream._streams.options import StreamOptions
 
@@ -104,6 +105,7 @@ class LockstepLoop(EventLoop):
     def __init__(self) -> None:
         self.now = 1000.0
         self.turns = Turns()
+        self.calls = Calls(lambda callback: callback(), lambda: self.call_soon(self.calls.call_some))
         self._tasks: list[Task] = []
         self._calls: list[Call] = []
         self._timers: list[tuple[float, int, Call]] = []
@@ -127,6 +129,15 @@ class LockstepLoop(EventLoop):
 
     def start_task(self, function: Any, *, name: str, on_end: Any) -> None:
         raise NotImplementedError
+
+    def is_running(self) -> bool:
+        return True
+
+    def has_ended(self) -> bool:
+        return False
+
+    async def wait_idle(self) -> None:
+        pass
 
     @coroutine
     def checkpoint(self) -> Generator[None, None, None]:
@@ -349,7 +360,9 @@ def lockstep() -> Iterator[LockstepLoop]:
     with (
         patch.object(connection, "current_event_loop", lambda: loop),
         patch.object(budget, "checkpoint", loop.checkpoint),
-        patch.object(budget, "monotonic", loop.clock),
+        patch.object(budget, "perf_counter", loop.clock),
+        patch.object(receive_buffer, "perf_counter", loop.clock),
+        patch.object(send_buffer, "perf_counter", loop.clock),
     ):
         yield loop
 

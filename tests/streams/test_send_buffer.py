@@ -8,7 +8,6 @@ import anyio
 import pytest
 
 from streams.connection_kit import Cancelled, LockstepLoop, Task
-from websocketstream._network.turns import Turns
 from websocketstream._protocol.codec import Outgoing
 from websocketstream._streams.budget import Budget
 from websocketstream._streams.send_buffer import SendBuffer, prepare, size_of
@@ -24,8 +23,8 @@ def loop() -> LockstepLoop:
 
 
 @pytest.fixture
-def budget() -> Budget:
-    return Budget(Turns())
+def budget(loop: LockstepLoop) -> Budget:
+    return Budget(loop)
 
 
 @pytest.fixture
