@@ -325,7 +325,6 @@ class Connection:
             return  # the transport cannot tell yet what has left; it will say so, or the time will have passed
         self._take_word()
         self._carry_out()
-        self._read_on()
 
     def _take_word(self) -> None:
         """Let the peer's last word count, if there is one, whether or not the application has come that far."""
@@ -351,7 +350,6 @@ class Connection:
             self._take_word()
             self._life.time_passed(now)
             self._carry_out()
-            self._read_on()
         elif self._keepalive is not None:
             self._keep_alive(self._keepalive, now)
         self._set_timer()
@@ -399,6 +397,7 @@ class Connection:
         elif step is Step.END_SENDING:
             life.step_taken(step)
             self._transport.end_sending()
+        self._read_on()  # whatever we waited for before may not matter any more
         self._set_timer()
 
     def _tell_application(self, life: Life) -> None:
