@@ -14,7 +14,7 @@ from contextlib import suppress
 from anyio import CancelScope, ClosedResourceError
 from anyio.abc import AnyByteStream
 
-from .._network.loop import EventLoop, Handle, Signal, current_event_loop
+from .._network.loop import EventLoop, Handle, Signal, current_event_loop, uninterrupted
 from .._network.task_transport import transport_of
 from .._network.tcp import ask_tcp, probe_often
 from .._network.transport import READ_BYTES, Buffer
@@ -100,6 +100,7 @@ class Connection:
         """Start the closing handshake: what was accepted goes out first, what still arrives is dropped (K1-K4)."""
         self.start_close(*check_close(code, reason, server=self.server))
 
+    @uninterrupted
     def start_close(self, code: int | None, reason: str) -> None:
         """Close with a code that was checked, or is ours to choose."""
         self._life.close(code, reason, self.loop.clock())
@@ -109,12 +110,14 @@ class Connection:
         """Drop what has arrived, and close."""
         self.start_close(*self._words_of(error))
 
+    @uninterrupted
     def abort(self, error: BaseException | None) -> None:
         """Drop what is queued, and close."""
         self.writer.drop_portions()
         self.outbox.finish(_closed_here(), drop=True)
         self.start_close(*self._words_of(error))
 
+    @uninterrupted
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
         """Close and wait until the transport is released."""
         self.close(code, reason)
@@ -124,6 +127,7 @@ class Connection:
             self.drop()
             await self._transport.wait_released()
 
+    @uninterrupted
     def send_eof(self) -> None:
         """Say that nothing more will be sent, and go on receiving until the peer closes."""
         self._life.finish_sending()
@@ -306,11 +310,13 @@ class Connection:
 
     # --- called by the receive buffer
 
+    @uninterrupted
     def room_made(self) -> None:
         """Read on."""
         self._read_on()
         self._set_timer()
 
+    @uninterrupted
     def caught_up(self) -> None:
         """Let the peer's last word count."""
         if self._life.has_word:
