@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from trio.lowlevel import currently_ki_protected
 
+import websocketstream
 from streams.raw_peer import connection_and_peer
 from websocketstream import CloseInfo, ConnectionBroken
+from websocketstream._network.loop import current_event_loop
 from websocketstream._protocol.codec import Close
 from websocketstream.testing import memory_byte_stream_pair, over_stream, websocket_stream_pair
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 pytestmark = pytest.mark.anyio
 
@@ -298,3 +308,30 @@ class TestWithAClockOfItsOwn:
                     await anyio.sleep(0.05)
                     taken += len(await peer.stream.receive())
             assert conn.close_info is None
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_ctrl_c_finds_no_half_entered_and_no_half_left_block(anyio_backend: str) -> None:
+    """trio raises KeyboardInterrupt in whatever runs, but not where we could not make up for it."""
+    current_event_loop()
+    here = str(Path(websocketstream.__file__).parent)
+    interruptible: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        inside = event in ("call", "return") and frame.f_code.co_filename.startswith(here)
+        if inside and not currently_ki_protected():
+            interruptible.append(frame.f_code.co_qualname)
+
+    async with AsyncExitStack() as stack:
+        ours, theirs = memory_byte_stream_pair()
+        block = over_stream(ours, server=False)
+        await theirs.send(b"\x82\x01x\x88\0")
+        await theirs.aclose()
+        sys.setprofile(note)
+        stack.callback(sys.setprofile, None)
+        conn = await block.__aenter__()
+        sys.setprofile(None)
+        await conn.send(b"x")
+        sys.setprofile(note)
+        await block.__aexit__(None, None, None)
+    assert not interruptible

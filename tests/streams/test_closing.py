@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import anyio
 import pytest
 from anyio.abc import ByteStream
 
-from streams.raw_peer import connection_and_peer, some_passes
+from streams.raw_peer import RawPeer, connection_and_peer, some_passes
 from websocketstream import CloseInfo, ConnectionBroken, ConnectionClosed, WebSocketError
 from websocketstream._protocol.codec import Close
+from websocketstream._protocol.life import PARTING_SECONDS
 from websocketstream.testing import memory_byte_stream_pair, over_stream, websocket_stream_pair
 
 pytestmark = pytest.mark.anyio
@@ -254,6 +257,30 @@ async def test_what_arrived_together_with_the_peers_last_word_can_still_be_answe
         last = await peer.read_event()
         assert isinstance(last, Close)
         assert last.code == (1000 if end == "close" else 1002)
+
+
+@pytest.mark.parametrize("how", ["leave", "close", "send_eof", "cancel", "receive"])
+async def test_whoever_ends_it_behind_unread_messages_sees_the_peer_end_the_transport_at_once(
+    server: bool, how: str
+) -> None:
+    started = time.monotonic()
+    ours, theirs = memory_byte_stream_pair()
+    peer = RawPeer(theirs, client=server)
+    async with over_stream(ours, server=server) as conn:
+        await peer.send("unread")
+        await peer.close(1000)
+        await theirs.send_eof()
+        await anyio.wait_all_tasks_blocked()
+        if how == "close":
+            conn.close()
+        elif how == "send_eof":
+            await conn.send_eof()
+        elif how == "cancel":
+            conn.readable.cancel()
+        elif how == "receive":
+            assert await conn.receive() == "unread"
+    assert conn.close_info == CloseInfo(1000)
+    assert time.monotonic() - started < PARTING_SECONDS / 2
 
 
 async def test_send_eof_stops_sending_and_goes_on_receiving() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sniffio import current_async_library
 
 from .asyncio_loop import current_asyncio_loop
-from .event_loop import EventLoop, Handle, Signal, Waiter
+from .event_loop import EventLoop, Handle, Signal, Waiter, uninterrupted
 
-__all__ = ["EventLoop", "Handle", "Signal", "Waiter", "current_event_loop"]
+__all__ = ["EventLoop", "Handle", "Signal", "Waiter", "current_event_loop", "uninterrupted"]
 
 
 def current_event_loop() -> EventLoop:

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from anyio import get_cancelled_exc_class
 
+from .._network.loop import uninterrupted
 from .._protocol.close import CloseCode
 from .._protocol.errors import ConnectFailed
 from .connection import Connection
@@ -28,6 +29,7 @@ class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
         self._open: Callable[[], Awaitable[tuple[Connection, WebSocketStream]]] | None = open_connection
         self._connection: Connection | None = None
 
+    @uninterrupted
     async def __aenter__(self) -> WebSocketStream:
         if self._open is None:
             raise RuntimeError("this block has been entered before; open a new stream instead")
@@ -40,6 +42,7 @@ class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
         self._connection = connection
         return stream
 
+    @uninterrupted
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from anyio import CancelScope
 from anyio.abc import AnyByteStream
 
-from .._network.loop import EventLoop, Handle, Signal, current_event_loop
+from .._network.loop import EventLoop, Handle, Signal, current_event_loop, uninterrupted
 from .._network.task_transport import transport_of
 from .._network.tcp import ask_tcp, probe_often
 from .._network.transport import READ_BYTES, Buffer
@@ -103,6 +103,7 @@ class Connection:
         """Start the closing handshake: what was accepted goes out first, what still arrives is dropped (K1-K4)."""
         self.start_close(*check_close(code, reason, server=self.server))
 
+    @uninterrupted
     def start_close(self, code: int | None, reason: str) -> None:
         """Close with a code that was checked, or is ours to choose."""
         self._life.close(code, reason, self.loop.clock())
@@ -112,12 +113,14 @@ class Connection:
         """Drop what has arrived, and close."""
         self.start_close(*self._words_of(error))
 
+    @uninterrupted
     def abort(self, error: BaseException | None) -> None:
         """Drop what is queued, and close."""
         self.outbox.finish(ClosedHere(), drop=True)
         self.writer.drop_portions()
         self.start_close(*self._words_of(error))
 
+    @uninterrupted
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
         """Close and wait until the transport is released."""
         self.close(code, reason)
@@ -127,6 +130,7 @@ class Connection:
             self.drop()
             await self._transport.wait_released()
 
+    @uninterrupted
     def send_eof(self) -> None:
         """Say that nothing more will be sent, and go on receiving until the peer closes."""
         self._life.finish_sending()
@@ -327,11 +331,13 @@ class Connection:
 
     # --- called by the receive buffer
 
+    @uninterrupted
     def room_made(self) -> None:
         """Read on."""
         self._read_on()
         self._set_timer()
 
+    @uninterrupted
     def caught_up(self) -> None:
         """Let the peer's last word count."""
         if self._life.has_word:
@@ -346,7 +352,6 @@ class Connection:
             return  # the transport cannot tell yet what has left; it will say so, or the time will have passed
         self._take_word()
         self._carry_out()
-        self._read_on()
 
     def _take_word(self) -> None:
         """Let the peer's last word count, if there is one, whether or not the application has come that far."""
@@ -376,7 +381,6 @@ class Connection:
             self._take_word()
             self._life.time_passed(now)
             self._carry_out()
-            self._read_on()
         elif self._keepalive is not None:
             self._keep_alive(self._keepalive, now)
         self._set_timer()
@@ -424,6 +428,7 @@ class Connection:
         elif step is Step.END_SENDING:
             life.step_taken(step)
             self._transport.end_sending()
+        self._read_on()  # whatever we waited for before may not matter any more
         self._set_timer()
 
     def _tell_application(self, life: Life) -> None:

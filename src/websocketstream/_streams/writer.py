@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from .._network.any_stream import TRANSPORT_ERRORS
-from .._network.loop import EventLoop, Handle
+from .._network.loop import EventLoop, Handle, uninterrupted
 from .._network.transport import Buffer, Transport
 from .._protocol.codec import Codec
 from .._protocol.life import Life
@@ -106,6 +106,7 @@ class Writer:
         """Whether something of ours waits on this side of the network."""
         return self._unsent > 0 or self.has_work
 
+    @uninterrupted
     def put(self, item: Queued) -> int:
         """Take a message over, room or not, and return the bytes for which it is charged.
 
@@ -150,6 +151,7 @@ class Writer:
 
     # --- writing
 
+    @uninterrupted
     def flush(self) -> None:
         """Write what there is, as far as that is possible without waiting; the rest follows by itself.
 
