@@ -8,9 +8,11 @@ from types import TracebackType
 
 from anyio import get_cancelled_exc_class
 
+from .._network.event_loop import uninterrupted
 from .._protocol.close import CloseCode
 from .._protocol.errors import ConnectFailed
 from .connection import Connection
+from .errors import ConnectionBroken
 from .stream import WebSocketStream
 
 
@@ -26,6 +28,7 @@ class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
         self._open: Callable[[], Awaitable[tuple[Connection, WebSocketStream]]] | None = open_connection
         self._connection: Connection | None = None
 
+    @uninterrupted
     async def __aenter__(self) -> WebSocketStream:
         if self._open is None:
             raise RuntimeError("this block has been entered before; open a new stream instead")
@@ -34,10 +37,15 @@ class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
         try:
             connection.start()
         except OSError as exc:
-            raise ConnectFailed(f"cannot wait for the connection's bytes: {exc}") from exc
+            await connection.leave(
+                None, cancelled=True
+            )  # it is released already: for what is left of the transport
+            kind = ConnectionBroken if connection.server else ConnectFailed
+            raise kind(f"cannot wait for the connection's bytes: {exc}") from exc
         self._connection = connection
         return stream
 
+    @uninterrupted
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
