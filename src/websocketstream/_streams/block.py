@@ -12,6 +12,7 @@ from .._network.loop import uninterrupted
 from .._protocol.close import CloseCode
 from .._protocol.errors import ConnectFailed
 from .connection import Connection
+from .errors import ConnectionBroken
 from .stream import WebSocketStream
 
 CANCEL_GRACE = 0.5  # a cancelled block says goodbye, but not for longer than this (seconds)
@@ -38,7 +39,11 @@ class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
         try:
             connection.start()
         except OSError as exc:
-            raise ConnectFailed(f"cannot wait for the connection's bytes: {exc}") from exc
+            await connection.leave(
+                None, cancelled=True
+            )  # it is released already: for what is left of the transport
+            kind = ConnectionBroken if connection.server else ConnectFailed
+            raise kind(f"cannot wait for the connection's bytes: {exc}") from exc
         self._connection = connection
         return stream
 
