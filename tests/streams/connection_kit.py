@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from types import coroutine
 from typing import Any
@@ -16,7 +16,8 @@ from unittest.mock import patch
 from anyio import ClosedResourceError
 
 from websocketstream import WebSocketStream
-from websocketstream._network.calls import Calls
+from websocketstream._network import calls as calls_module
+from websocketstream._network.calls import Call, Calls
 from websocketstream._network.event_loop import EventLoop
 from websocketstream._network.transport import Buffer, Receiver, Transport, lost
 from websocketstream._network.turns import Turns
@@ -84,30 +85,15 @@ class Task:
             self.done, self.error = True, error
 
 
-class Call:
-    """A call to come."""
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback: Callable[[], object] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
-
-    def __call__(self) -> None:
-        callback, self.callback = self.callback, None
-        if callback is not None:
-            callback()
-
-
 class LockstepLoop(EventLoop):
     """Calls back and lets tasks go on in passes, and its clock stands still between them."""
 
     def __init__(self) -> None:
         self.now = 1000.0
         self.turns = Turns()
-        self.calls = Calls(lambda callback: callback(), lambda: self.call_soon(self.calls.call_some))
+        self.calls = Calls(lambda callback: callback(), lambda: None)  # knows how long a pass may take
         self._tasks: list[Task] = []
-        self._calls: list[Call] = []
+        self._soon: list[Call] = []
         self._timers: list[tuple[float, int, Call]] = []
         self._order = count()
 
@@ -116,11 +102,20 @@ class LockstepLoop(EventLoop):
 
     stopwatch = clock
 
+    def is_running(self) -> bool:
+        return True
+
+    def has_ended(self) -> bool:
+        return False
+
+    async def wait_idle(self) -> None:
+        """It is."""
+
     def waiter(self) -> LockstepWaiter:
         return LockstepWaiter()
 
     def call_soon(self, callback: Callable[[], object]) -> Call:
-        self._calls.append(call := Call(callback))
+        self._soon.append(call := Call(callback))
         return call
 
     def call_at(self, deadline: float, callback: Callable[[], object]) -> Call:
@@ -159,13 +154,14 @@ class LockstepLoop(EventLoop):
     @property
     def calls_soon(self) -> bool:
         """Whether somebody is to be called in the next pass."""
-        return any(call.callback is not None for call in self._calls)
+        return any(call.callback is not None for call in self._soon)
 
     def run_pass(self) -> None:
         """Call who wanted to be called, and let the tasks go on that can."""
-        calls, self._calls = self._calls, []
+        self.calls.call_some()  # nobody: but a new pass has begun
+        calls, self._soon = self._soon, []
         for call in calls:
-            call()
+            _make(call)
         self.run_tasks()
 
     def run_tasks(self) -> None:
@@ -185,9 +181,14 @@ class LockstepLoop(EventLoop):
         while self._timers and self._timers[0][0] <= until:
             deadline, _, call = heapq.heappop(self._timers)
             self.now = max(self.now, deadline)
-            call()
+            _make(call)
             self.run()
         self.now = until
+
+
+def _make(call: Call) -> None:
+    if call.callback is not None:
+        call.callback()
 
 
 class LockstepTransport(Transport):
@@ -357,13 +358,11 @@ def frames(data: bytes, *, cut: bool = False) -> list[tuple[str, bytes]]:
 def lockstep() -> Iterator[LockstepLoop]:
     """Give the event loop on which connections are made until the end of the block."""
     loop = LockstepLoop()
-    with (
-        patch.object(connection, "current_event_loop", lambda: loop),
-        patch.object(budget, "checkpoint", loop.checkpoint),
-        patch.object(budget, "perf_counter", loop.clock),
-        patch.object(receive_buffer, "perf_counter", loop.clock),
-        patch.object(send_buffer, "perf_counter", loop.clock),
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(connection, "current_event_loop", lambda: loop))
+        stack.enter_context(patch.object(budget, "checkpoint", loop.checkpoint))
+        for module in (budget, calls_module, receive_buffer, send_buffer):
+            stack.enter_context(patch.object(module, "perf_counter", loop.clock))
         yield loop
 
 
