@@ -125,15 +125,6 @@ class LockstepLoop(EventLoop):
     def start_task(self, function: Any, *, name: str, on_end: Any) -> None:
         raise NotImplementedError
 
-    def is_running(self) -> bool:
-        return True
-
-    def has_ended(self) -> bool:
-        return False
-
-    async def wait_idle(self) -> None:
-        pass
-
     @coroutine
     def checkpoint(self) -> Generator[None, None, None]:
         yield

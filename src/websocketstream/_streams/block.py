@@ -39,9 +39,8 @@ class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
         try:
             connection.start()
         except OSError as exc:
-            await connection.leave(
-                None, cancelled=True
-            )  # it is released already: for what is left of the transport
+            # It is released already: this is for what is left of the transport.
+            await connection.leave(None, cancelled=True, grace=0)
             kind = ConnectionBroken if connection.server else ConnectFailed
             raise kind(f"cannot wait for the connection's bytes: {exc}") from exc
         self._connection = connection
