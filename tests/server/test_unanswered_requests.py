@@ -13,6 +13,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, TaskGroup
 
+import absences
 from edges.serving import SERVER_LOG, MemoryListener, levels, request_bytes, say, serving
 from websocketstream import (
     ConnectionBroken,
@@ -155,6 +156,8 @@ async def test_a_client_that_has_gone_before_the_answer_is_no_error_of_the_serve
     error: type[Exception] | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    if error is not None and transport == "tcp" and "direct-writes" in absences.simulated():
+        pytest.skip("there the event loop learns of it behind the write, so it is met at the first use")
     asked, gone, done = anyio.Event(), anyio.Event(), anyio.Event()
     errors: list[BaseException | None] = []
 
