@@ -28,22 +28,23 @@ class Call:
 class Calls:
     """The calls that many want from the event loop, in the order in which they asked.
 
-    It also knows how long the present pass may take, once somebody has said that he took much of it.
+    It also knows how long the present pass may take, once those who say that they took much of it have gone on doing so
+    for the time of a portion. To learn when a pass ends costs one more, and who is alone needs no limit.
 
     :param call: calls a callback, and sees to what it raises
     :param wake: sees to it that :meth:`call_some` is called in the next pass
     """
 
-    __slots__ = ("_call", "_due", "_queue", "_wake", "until")
+    __slots__ = ("_call", "_due", "_queue", "_since", "_wake", "until")
 
     def __init__(self, call: Callable[[Callable[[], object]], object], wake: Callable[[], object]) -> None:
         self._call = call
         self._wake = wake
         self._queue: deque[Call] = deque()
         self._due = False  # whether the next pass has been asked for
-        self.until: float = (
-            math.inf
-        )  # of time.perf_counter(): the present pass should take no longer than that
+        # Of time.perf_counter(): when somebody took much for the first time in this pass, or shortly before.
+        self._since = -math.inf
+        self.until: float = math.inf  # the present pass should take no longer than that
 
     def __bool__(self) -> bool:
         return self._due
@@ -57,6 +58,7 @@ class Calls:
     def call_some(self) -> None:
         """Call those who have waited, for the time of a portion: a new pass has begun."""
         self._due = False
+        self._since = -math.inf
         self.until = math.inf
         enough = perf_counter() + PORTION_SECONDS
         for _ in range(len(self._queue)):
@@ -69,9 +71,14 @@ class Calls:
             self._ask()
 
     def took_much(self) -> None:
-        """Take note that the present pass is one with a lot of work: its time is limited from now on."""
-        if self.until == math.inf:
-            self.until = perf_counter() + PASS_SECONDS
+        """Take note of work that took a good part of the present pass."""
+        if self.until < math.inf:
+            return
+        now = perf_counter()
+        if now - self._since > PASS_SECONDS:
+            self._since = now
+        elif now - self._since >= PORTION_SECONDS:
+            self.until = now + PASS_SECONDS - PORTION_SECONDS
             self._ask()
 
     @property

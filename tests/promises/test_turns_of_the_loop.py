@@ -396,17 +396,32 @@ def test_a_cancelled_call_is_left_out(work: Work) -> None:
     assert log == [2]
 
 
-def test_a_pass_is_late_only_if_somebody_took_much_of_it(work: Work) -> None:
+def test_a_pass_is_late_only_if_many_took_much_of_it(work: Work) -> None:
     calls = Calling(work).calls
     work.do(60)
     assert not calls.is_late
-    calls.took_much()
-    work.do(PASS_SECONDS / 2)
-    calls.took_much()  # the limit stays
+    for _ in range(4):
+        calls.took_much()
+        assert not calls
+        work.do(PORTION_SECONDS / 3)
     assert not calls.is_late
-    work.do(PASS_SECONDS)
-    assert calls.is_late
+    calls.took_much()
     assert calls  # the next pass was asked for: it has its own time
+    work.do(PASS_SECONDS - PORTION_SECONDS - 0.0001)
+    assert not calls.is_late
+    work.do(0.001)
+    assert calls.is_late
+    calls.took_much()  # the limit stays
+    assert calls.is_late
     calls.call_some()
     assert not calls.is_late
     assert not calls
+
+
+def test_who_takes_much_now_and_then_has_no_limit_and_costs_no_pass(work: Work) -> None:
+    calls = Calling(work).calls
+    for _ in range(10):
+        calls.took_much()
+        work.do(PASS_SECONDS * 1.1)
+    assert not calls
+    assert not calls.is_late
