@@ -148,14 +148,21 @@ async def test_many_tasks_go_on_when_a_peer_that_pauses_reads_at_last(ends: Ends
 
 
 async def test_all_messages_that_were_accepted_arrive_although_the_block_is_left_at_once(ends: Ends) -> None:
+    """The peer begins to read when nothing more can be sent."""
     messages = [b"%04d" % number + bytes(996) for number in range(3000)]
 
-    async def body(conn: WebSocketStream) -> None:
-        for message in messages:
-            await conn.send(message)
+    async def let_read() -> None:
+        await anyio.wait_all_tasks_blocked()
         ends.may_read.set()
 
-    assert await ends.use(body, write_buffer=8 * MIB) == CloseInfo(1005)
+    async with anyio.create_task_group() as group:
+
+        async def body(conn: WebSocketStream) -> None:
+            for message in messages:
+                conn.writable.send_nowait(message)
+            group.start_soon(let_read)
+
+        assert await ends.use(body, write_buffer=8 * MIB) == CloseInfo(1005)
     assert ends.received == messages
 
 

@@ -449,3 +449,56 @@ def test_a_long_reason_is_cut_to_what_a_close_frame_holds() -> None:
     driver = Driver(server=False)
     driver.tell(lambda life, now: life.fail(1008, "ä" * 100, now))
     assert driver.life.farewell == (1008, "ä" * 61)
+
+
+def test_each_of_the_short_patiences_is_a_second() -> None:
+    assert (LINGER_SECONDS, PARTING_SECONDS, LAST_WORDS_SECONDS) == (1.0, 1.0, 1.0)
+
+
+def test_having_no_more_to_send_is_said_with_an_empty_close_frame() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we finish sending"])
+    assert driver.life.farewell == (None, "")
+
+
+def test_a_close_frame_that_was_never_begun_cannot_have_left() -> None:
+    driver = closed_by_peer(server=False)
+    driver.tell(lambda life, now: life.close_written(now))
+    assert driver.life.state is State.CLOSE_RECEIVED
+    assert driver.life.result is None
+    assert driver.life.sent_code is None
+
+
+def test_a_close_frame_whose_write_has_failed_was_not_sent() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we close"])
+    driver.tell(HAPPENINGS["our Close frame is encoded"])
+    assert driver.life.sent_code == 4000
+    driver.tell(HAPPENINGS["our writing fails"])
+    assert driver.life.sent_code is None
+    driver.tell(lambda life, now: life.close_written(now))
+    assert driver.life.sent_code is None
+
+
+def test_after_a_failed_write_no_close_frame_is_waiting_to_be_written() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we close"])
+    driver.tell(HAPPENINGS["our writing fails"])
+    assert driver.life.farewell is None
+    driver.wait(LAST_WORDS_SECONDS - 0.01)
+    assert driver.releases == 0
+    driver.wait(0.02)
+    assert driver.releases == 1
+
+
+@pytest.mark.parametrize("before", ["the peer closes", "the peer breaks a rule"])
+def test_when_the_peer_has_said_its_last_word_a_failed_write_ends_it_at_once(before: str) -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS[before])
+    driver.tell(HAPPENINGS["the application catches up"])
+    driver.tell(HAPPENINGS["our writing fails"])
+    assert driver.releases == 1
+    assert driver.life.reason is not None
+    if before == "the peer closes":
+        assert driver.life.reason.message == "the transport failed"
+        assert str(driver.life.reason.cause) == "pipe"
