@@ -16,7 +16,7 @@ from unittest.mock import patch
 from anyio import ClosedResourceError
 
 from websocketstream import WebSocketStream
-from websocketstream._network.calls import Calls
+from websocketstream._network import calls
 from websocketstream._network.event_loop import EventLoop
 from websocketstream._network.transport import Buffer, Receiver, Transport, lost
 from websocketstream._network.turns import Turns
@@ -105,7 +105,7 @@ class LockstepLoop(EventLoop):
     def __init__(self) -> None:
         self.now = 1000.0
         self.turns = Turns()
-        self.calls = Calls(lambda callback: callback(), lambda: self.call_soon(self.calls.call_some))
+        self.calls = calls.Calls(lambda callback: callback(), lambda: self.call_soon(self.calls.call_some))
         self._tasks: list[Task] = []
         self._calls: list[Call] = []
         self._timers: list[tuple[float, int, Call]] = []
@@ -160,6 +160,11 @@ class LockstepLoop(EventLoop):
     def calls_soon(self) -> bool:
         """Whether somebody is to be called in the next pass."""
         return any(call.callback is not None for call in self._calls)
+
+    @property
+    def others(self) -> bool:
+        """Whether that is anybody but the loop itself, which takes note of its passes."""
+        return any(call.callback not in (None, self.calls.call_some) for call in self._calls)
 
     def run_pass(self) -> None:
         """Call who wanted to be called, and let the tasks go on that can."""
@@ -360,6 +365,7 @@ def lockstep() -> Iterator[LockstepLoop]:
     with (
         patch.object(connection, "current_event_loop", lambda: loop),
         patch.object(budget, "checkpoint", loop.checkpoint),
+        patch.object(calls, "perf_counter", loop.clock),
         patch.object(budget, "perf_counter", loop.clock),
         patch.object(receive_buffer, "perf_counter", loop.clock),
         patch.object(send_buffer, "perf_counter", loop.clock),
