@@ -16,8 +16,7 @@ from unittest.mock import patch
 from anyio import ClosedResourceError
 
 from websocketstream import WebSocketStream
-from websocketstream._network import calls as calls_module
-from websocketstream._network.calls import Call, Calls
+from websocketstream._network import calls
 from websocketstream._network.event_loop import EventLoop
 from websocketstream._network.transport import Buffer, Receiver, Transport, lost
 from websocketstream._network.turns import Turns
@@ -91,7 +90,7 @@ class LockstepLoop(EventLoop):
     def __init__(self) -> None:
         self.now = 1000.0
         self.turns = Turns()
-        self.calls = Calls(lambda callback: callback(), lambda: None)  # knows how long a pass may take
+        self.calls = calls.Calls(lambda callback: callback(), lambda: self.call_soon(self.calls.call_some))
         self._tasks: list[Task] = []
         self._soon: list[Call] = []
         self._timers: list[tuple[float, int, Call]] = []
@@ -146,6 +145,11 @@ class LockstepLoop(EventLoop):
     def calls_soon(self) -> bool:
         """Whether somebody is to be called in the next pass."""
         return any(call.callback is not None for call in self._soon)
+
+    @property
+    def others(self) -> bool:
+        """Whether that is anybody but the loop itself, which takes note of its passes."""
+        return any(call.callback not in (None, self.calls.call_some) for call in self._calls)
 
     def run_pass(self) -> None:
         """Call who wanted to be called, and let the tasks go on that can."""
@@ -349,11 +353,14 @@ def frames(data: bytes, *, cut: bool = False) -> list[tuple[str, bytes]]:
 def lockstep() -> Iterator[LockstepLoop]:
     """Give the event loop on which connections are made until the end of the block."""
     loop = LockstepLoop()
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(connection, "current_event_loop", lambda: loop))
-        stack.enter_context(patch.object(budget, "checkpoint", loop.checkpoint))
-        for module in (budget, calls_module, receive_buffer, send_buffer):
-            stack.enter_context(patch.object(module, "perf_counter", loop.clock))
+    with (
+        patch.object(connection, "current_event_loop", lambda: loop),
+        patch.object(budget, "checkpoint", loop.checkpoint),
+        patch.object(calls, "perf_counter", loop.clock),
+        patch.object(budget, "perf_counter", loop.clock),
+        patch.object(receive_buffer, "perf_counter", loop.clock),
+        patch.object(send_buffer, "perf_counter", loop.clock),
+    ):
         yield loop
 
 

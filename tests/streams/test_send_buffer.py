@@ -9,12 +9,17 @@ import pytest
 
 from streams.connection_kit import Cancelled, LockstepLoop, Task, lockstep
 from websocketstream._protocol.codec import Outgoing
-from websocketstream._streams.budget import LOOK_EVERY, Budget
-from websocketstream._streams.send_buffer import SendBuffer, prepare, size_of
+from websocketstream._streams.budget import Budget
+from websocketstream._streams.errors import ClosedHere, EndError
+from websocketstream._streams.send_buffer import WAKE_AT_ONCE, SendBuffer, prepare, size_of
 
 
 class Closed(Exception):
-    """The end of these connections."""
+    """What senders meet at the end of these connections."""
+
+
+def ended(words: str) -> EndError:
+    return EndError(lambda: Closed(words))
 
 
 @pytest.fixture
@@ -42,6 +47,11 @@ def held(buffer: SendBuffer, item: bytes) -> Task:
     """Queue a message, and wait for room."""
     put(buffer, item)
     return Task(buffer.hold(len(item)))
+
+
+async def hold(buffer: SendBuffer, item: bytes) -> None:
+    put(buffer, item)
+    await buffer.hold(len(item))
 
 
 def figures(buffer: SendBuffer) -> Sequence[int]:
@@ -72,12 +82,24 @@ def test_a_batch_is_as_large_as_asked_for_and_at_most_one_message_larger(buffer:
     assert buffer.take_batch(60) == []
 
 
+def test_a_batch_is_the_whole_queue_if_that_is_only_a_little_larger_than_asked_for(
+    buffer: SendBuffer,
+) -> None:
+    put(buffer, b"1" * 60, b"2" * 6, b"3")
+    assert buffer.take_batch(60) == [b"1" * 60, b"2" * 6, b"3"]
+    put(buffer, b"1" * 60, b"2" * 6, b"3", b"4")
+    assert buffer.take_batch(60) == [b"1" * 60]
+
+
 def test_a_large_message_is_never_in_the_midst_of_a_batch(buffer: SendBuffer) -> None:
     """Also when the network has not taken all of the last batch."""
     put(buffer, b"1" * 40)
     buffer.take_batch(60)
-    put(buffer, b"2" * 90, b"3")
-    assert buffer.take_batch(60) == [b"2" * 90]
+    put(buffer, b"2" * 67, b"3")
+    assert buffer.take_batch(60) == [b"2" * 67]
+    put(buffer, b"4", b"5" * 67, b"6")
+    buffer.left_to_send(30)
+    assert buffer.take_batch(60) == [b"3", b"4", b"5" * 67]
 
 
 def test_what_was_taken_back_is_in_no_batch(buffer: SendBuffer) -> None:
@@ -177,6 +199,21 @@ def test_all_who_are_held_are_let_go_at_once_and_none_of_them_waits_for_what_oth
         assert task.result() is None
 
 
+def test_so_many_as_fit_into_a_pass_of_the_event_loop_go_on_at_once_and_the_others_after_it(
+    buffer: SendBuffer, loop: LockstepLoop
+) -> None:
+    """They are accepted all the same: what happens until then changes nothing for them."""
+    tasks = [loop.start(hold(buffer, b"x")) for _ in range(2 * WAKE_AT_ONCE + 1)]
+    buffer.take_batch(1000)
+    buffer.left_to_send(0)
+    buffer.finish(ended("by the peer"))
+    for woken in (WAKE_AT_ONCE, 2 * WAKE_AT_ONCE, len(tasks)):
+        assert [task.is_ready or task.done for task in tasks] == [n < woken for n in range(len(tasks))]
+        loop.run_pass()
+    assert [task.result() for task in tasks] == [None] * len(tasks)
+    assert not loop.calls_soon
+
+
 def test_cancelling_a_held_sender_takes_its_message_back_and_makes_room_for_others(
     buffer: SendBuffer,
 ) -> None:
@@ -197,8 +234,8 @@ def test_cancelling_a_held_sender_takes_its_message_back_and_makes_room_for_othe
 
 def test_cancelling_a_held_sender_whose_message_has_begun_takes_nothing_back(buffer: SendBuffer) -> None:
     task = held(buffer, b"x" * 100)
-    put(buffer, b"next" * 5)
-    buffer.take_batch(100)
+    put(buffer, b"next")
+    assert buffer.take_batch(90) == [b"x" * 100]
     buffer.left_to_send(100)
     task.cancel()
     assert isinstance(task.error, Cancelled)
@@ -209,8 +246,8 @@ def test_cancelling_a_held_sender_whose_message_has_begun_takes_nothing_back(buf
 
 def test_a_sender_that_is_cancelled_as_it_is_let_go_has_sent_its_message(buffer: SendBuffer) -> None:
     task = held(buffer, b"x" * 100)
-    queued = held(buffer, b"y" * 20)
-    buffer.take_batch(100)
+    queued = held(buffer, b"y" * 10)
+    assert buffer.take_batch(90) == [b"x" * 100]
     buffer.left_to_send(10)
     for one in (task, queued):
         assert one.is_ready
@@ -233,9 +270,9 @@ def test_the_end_is_met_by_who_is_held_and_takes_their_messages_back(buffer: Sen
     buffer.take_batch(100)
     buffer.left_to_send(100)
     queued = held(buffer, b"y" * 50)
-    buffer.credit, buffer.is_fetched = 3, True
-    buffer.finish(Closed("over"))
-    assert (buffer.credit, buffer.is_fetched) == (0, False)
+    buffer.credit = 3
+    buffer.finish(ended("over"))
+    assert buffer.credit == 0
     assert not buffer.holds_senders
     for task in (begun, queued):
         task.go_on()
@@ -250,7 +287,7 @@ def test_the_end_is_met_by_who_is_held_and_takes_their_messages_back(buffer: Sen
 def test_who_was_held_meets_the_end_also_when_there_is_room_before_its_turn(buffer: SendBuffer) -> None:
     task = held(buffer, b"x" * 100)
     buffer.take_batch(100)
-    buffer.finish(Closed("over"))
+    buffer.finish(ended("over"))
     buffer.left_to_send(0)
     task.go_on()
     with pytest.raises(Closed, match="over"):
@@ -260,7 +297,7 @@ def test_who_was_held_meets_the_end_also_when_there_is_room_before_its_turn(buff
 
 def test_messages_that_were_accepted_before_the_end_are_still_sent(buffer: SendBuffer) -> None:
     put(buffer, b"1", b"2")
-    buffer.finish(Closed("over"))
+    buffer.finish(ended("over"))
     assert figures(buffer) == (2, 2, 2)
     assert buffer.take_batch(100) == [b"1", b"2"]
 
@@ -270,7 +307,7 @@ def test_a_sender_that_was_let_go_does_not_meet_an_end_that_comes_before_its_tur
     task = held(buffer, b"x" * 100)
     buffer.take_batch(100)
     buffer.left_to_send(0)
-    buffer.finish(Closed("by the peer"))
+    buffer.finish(ended("by the peer"))
     task.go_on()
     assert task.result() is None
     assert figures(buffer) == (0, 0, 1)
@@ -278,7 +315,7 @@ def test_a_sender_that_was_let_go_does_not_meet_an_end_that_comes_before_its_tur
 
 def test_a_sender_that_is_held_when_the_end_has_come_meets_it_at_once(buffer: SendBuffer) -> None:
     put(buffer, b"x" * 100)
-    buffer.finish(Closed("over"))
+    buffer.finish(ended("over"))
     put(buffer, b"first")
     task = held(buffer, b"late")
     with pytest.raises(Closed, match="over"):
@@ -291,8 +328,8 @@ def test_a_sender_that_is_held_when_the_end_has_come_meets_it_at_once(buffer: Se
 def test_an_end_that_is_met_twice_takes_back_only_once(buffer: SendBuffer) -> None:
     put(buffer, b"x" * 60)
     task = held(buffer, b"y" * 50)
-    buffer.finish(Closed("by the peer"))
-    buffer.finish(anyio.ClosedResourceError("here"))
+    buffer.finish(ended("by the peer"))
+    buffer.finish(ClosedHere())
     assert figures(buffer) == (1, 60, 1)
     task.cancel()
     assert figures(buffer) == (1, 60, 1)
@@ -300,15 +337,15 @@ def test_an_end_that_is_met_twice_takes_back_only_once(buffer: SendBuffer) -> No
 
 def test_the_first_end_stays_unless_we_close_ourselves(buffer: SendBuffer) -> None:
     buffer.raise_if_ended()
-    buffer.finish(Closed("first"))
-    buffer.finish(Closed("second"))
+    buffer.finish(ended("first"))
+    buffer.finish(ended("second"))
     with pytest.raises(Closed, match="first"):
         buffer.raise_if_ended()
-    buffer.finish(anyio.ClosedResourceError("here"))
-    with pytest.raises(anyio.ClosedResourceError, match="here"):
+    buffer.finish(ClosedHere())
+    with pytest.raises(anyio.ClosedResourceError, match="closed on this side"):
         buffer.raise_if_ended()
-    buffer.finish(Closed("third"))
-    with pytest.raises(anyio.ClosedResourceError, match="here"):
+    buffer.finish(ended("third"))
+    with pytest.raises(anyio.ClosedResourceError, match="closed on this side"):
         buffer.raise_if_ended()
 
 
@@ -318,7 +355,7 @@ def test_dropping_takes_back_all_that_has_not_begun(buffer: SendBuffer) -> None:
     put(buffer, b"queued", b"queued")
     task = held(buffer, b"x" * 100)
     put(buffer, b"queued")
-    buffer.finish(Closed("aborted"), drop=True)
+    buffer.finish(ended("aborted"), drop=True)
     task.go_on()
     assert isinstance(task.error, Closed)
     assert (buffer.queue, buffer.free, figures(buffer)) == ([], 95, (1, 5, 1))
@@ -377,7 +414,7 @@ def test_statistics_tell_for_how_long_senders_were_held_or_turned_away(
     assert buffer.statistics().paused_seconds == 5
     tasks.append(held(buffer, b"z" * 100))
     loop.wait(1)
-    buffer.finish(Closed("over"))
+    buffer.finish(ended("over"))
     loop.wait(4)
     assert buffer.statistics().paused_seconds == 6  # from then on nobody is held
 

@@ -398,7 +398,7 @@ def test_after_the_release_nothing_is_scheduled_or_kept(loop: LockstepLoop) -> N
     connection.drop()
     assert not connection.writer.has_work
     assert not connection.writer.has_unsent
-    assert not loop.calls_soon
+    assert not loop.others
     assert conn.statistics().writable.buffered_bytes == 0
     before = len(transport.sent)
     connection.writer.flush()

@@ -60,9 +60,9 @@ class Budget:
         self.waited()
 
     def waited(self) -> None:
-        """Start a new turn: the task has waited."""
+        """Start a new turn: the task has waited, and what it has waited with is the first operation of it."""
         self.turn += 1
         self._began = perf_counter()
         self.until = 0.0
         self.rest = LOOKS
-        self.left = CHECKPOINT_NOT_BEFORE
+        self.left = CHECKPOINT_NOT_BEFORE - 1

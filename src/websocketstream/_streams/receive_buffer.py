@@ -86,6 +86,7 @@ class ReceiveBuffer:
         budget = self._budget
         if len(batch) > LOOK_EVERY and perf_counter() < budget.until and budget.rest and not self._receiving:
             budget.rest -= 1  # the budget's own words for it, for the sake of speed
+            budget.left = 0
             ready = self.ready
             ready += batch[-LOOK_EVERY:]
             del batch[-LOOK_EVERY:]

@@ -88,6 +88,7 @@ class SendBuffer:
         budget = self._budget
         if self.is_fetched and perf_counter() < budget.until and budget.rest:
             budget.rest -= 1
+            budget.left = 0
             self.credit = LOOK_EVERY
             return True
         return False
