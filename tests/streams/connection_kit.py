@@ -84,6 +84,21 @@ class Task:
             self.done, self.error = True, error
 
 
+class Call:
+    """A call to come."""
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+    def __call__(self) -> None:
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
+
+
 class LockstepLoop(EventLoop):
     """Calls back and lets tasks go on in passes, and its clock stands still between them."""
 
@@ -92,7 +107,7 @@ class LockstepLoop(EventLoop):
         self.turns = Turns()
         self.calls = calls.Calls(lambda callback: callback(), lambda: self.call_soon(self.calls.call_some))
         self._tasks: list[Task] = []
-        self._soon: list[Call] = []
+        self._calls: list[Call] = []
         self._timers: list[tuple[float, int, Call]] = []
         self._order = count()
 
@@ -101,20 +116,11 @@ class LockstepLoop(EventLoop):
 
     stopwatch = clock
 
-    def is_running(self) -> bool:
-        return True
-
-    def has_ended(self) -> bool:
-        return False
-
-    async def wait_idle(self) -> None:
-        """It is."""
-
     def waiter(self) -> LockstepWaiter:
         return LockstepWaiter()
 
     def call_soon(self, callback: Callable[[], object]) -> Call:
-        self._soon.append(call := Call(callback))
+        self._calls.append(call := Call(callback))
         return call
 
     def call_at(self, deadline: float, callback: Callable[[], object]) -> Call:
@@ -123,6 +129,15 @@ class LockstepLoop(EventLoop):
 
     def start_task(self, function: Any, *, name: str, on_end: Any) -> None:
         raise NotImplementedError
+
+    def is_running(self) -> bool:
+        return True
+
+    def has_ended(self) -> bool:
+        return False
+
+    async def wait_idle(self) -> None:
+        pass
 
     @coroutine
     def checkpoint(self) -> Generator[None, None, None]:
@@ -144,7 +159,7 @@ class LockstepLoop(EventLoop):
     @property
     def calls_soon(self) -> bool:
         """Whether somebody is to be called in the next pass."""
-        return any(call.callback is not None for call in self._soon)
+        return any(call.callback is not None for call in self._calls)
 
     @property
     def others(self) -> bool:
@@ -153,10 +168,9 @@ class LockstepLoop(EventLoop):
 
     def run_pass(self) -> None:
         """Call who wanted to be called, and let the tasks go on that can."""
-        self.calls.call_some()  # nobody: but a new pass has begun
-        calls, self._soon = self._soon, []
+        calls, self._calls = self._calls, []
         for call in calls:
-            _make(call)
+            call()
         self.run_tasks()
 
     def run_tasks(self) -> None:
@@ -176,14 +190,9 @@ class LockstepLoop(EventLoop):
         while self._timers and self._timers[0][0] <= until:
             deadline, _, call = heapq.heappop(self._timers)
             self.now = max(self.now, deadline)
-            _make(call)
+            call()
             self.run()
         self.now = until
-
-
-def _make(call: Call) -> None:
-    if call.callback is not None:
-        call.callback()
 
 
 class LockstepTransport(Transport):

@@ -157,11 +157,6 @@ class ConnectionMachine(RuleBasedStateMachine):
     def all_passes(self) -> None:
         self.loop.run()
 
-    @rule()
-    def the_pass_takes_long(self) -> None:
-        self.loop.calls.took_much()
-        self.loop.now += 0.02
-
     @rule(seconds=st.sampled_from([0.001, 0.01, 1.1]))
     def time_passes(self, seconds: float) -> None:
         if self.closing or self.connection.state.value != "open" or seconds < 1:

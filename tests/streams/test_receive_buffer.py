@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
-from streams.connection_kit import Cancelled, LockstepLoop, Task, lockstep
+from streams.connection_kit import Cancelled, LockstepLoop, Task
 from streams.raw_peer import some_passes
 from websocketstream._network.event_loop import EventLoop
 from websocketstream._network.loop import current_event_loop
+from websocketstream._streams import budget as budget_module, receive_buffer as receive_buffer_module
 from websocketstream._streams.budget import CHECKPOINT_EVERY, CHECKPOINT_NOT_BEFORE, LOOK_EVERY, Budget
 from websocketstream._streams.errors import EndError
 from websocketstream._streams.readable import ReadableStream
@@ -49,9 +49,12 @@ class Filler:
 
 
 @pytest.fixture
-def loop() -> Iterator[LockstepLoop]:
-    with lockstep() as loop:
-        yield loop
+def loop(monkeypatch: pytest.MonkeyPatch) -> LockstepLoop:
+    loop = LockstepLoop()
+    for module in (budget_module, receive_buffer_module):
+        monkeypatch.setattr(module, "perf_counter", loop.clock)
+    monkeypatch.setattr(budget_module, "checkpoint", loop.checkpoint)
+    return loop
 
 
 def buffer_on(loop: EventLoop, limit: int = 10_000) -> ReceiveBuffer:
@@ -354,10 +357,10 @@ def test_receiving_with_and_without_waiting_may_be_mixed(loop: LockstepLoop) -> 
     buffer = buffer_on(loop, 400)
     reader = reader_of(buffer)
     buffer.filler = filler = Filler()
-    push(buffer, *map(str, range(40)))
+    push(buffer, *"01234567")
     assert buffer.full
-    for number in range(40):
-        waits = number % 5 == 1
+    for number in range(8):
+        waits = number % 4 == 1
         assert (Task(reader.receive()).result() if waits else buffer.receive_nowait()) == str(number)
     assert filler.calls == ["room made"]
     with pytest.raises(anyio.WouldBlock):
