@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -57,8 +56,9 @@ def test_the_clock_stands_still_while_we_do_not_read(keepalive: Keepalive) -> No
     keepalive.expired(120)
     keepalive.pause(130)
     keepalive.pause(139)
-    assert keepalive.deadline == math.inf
+    assert keepalive.deadline == 150  # when TCP is asked, whether or not we read
     assert keepalive.expired(10_000) is Action.WAIT
+    assert keepalive.deadline == 10_020
     keepalive.resume(10_000)
     assert keepalive.deadline == 10_010
     assert keepalive.expired(10_010) is Action.GIVE_UP
@@ -160,30 +160,37 @@ def test_while_bytes_of_ours_wait_in_our_own_buffers_and_nobody_can_be_asked_not
 def test_what_may_lie_unread_in_front_of_the_ping_is_given_the_time_of_a_slow_reader(
     keepalive: Keepalive,
 ) -> None:
-    keepalive.heard(100, 1000)
-    keepalive.expired(120, written=1000 + 5 * SLOWEST_READER)
-    assert keepalive.expired(140) is Action.WAIT
+    assert keepalive.expired(120, written=5 * SLOWEST_READER) is Action.PING
+    assert keepalive.expired(140, written=5 * SLOWEST_READER) is Action.WAIT
     assert keepalive.deadline == 145
-    assert keepalive.expired(145) is Action.GIVE_UP
+    assert keepalive.expired(145, written=5 * SLOWEST_READER) is Action.GIVE_UP
 
 
-def test_only_what_was_written_between_the_last_sign_of_life_and_the_ping_lies_in_front_of_it(
+def test_what_was_written_behind_the_ping_does_not_lie_in_front_of_it(keepalive: Keepalive) -> None:
+    keepalive.expired(120, written=SLOWEST_READER)
+    assert keepalive.expired(140, written=50 * SLOWEST_READER) is Action.WAIT
+    assert keepalive.deadline == 141
+    assert keepalive.expired(141, written=50 * SLOWEST_READER) is Action.GIVE_UP
+
+
+def test_what_a_pong_says_was_read_is_forgotten_and_what_came_behind_its_ping_is_not(
     keepalive: Keepalive,
 ) -> None:
-    keepalive.expired(120, written=5 * SLOWEST_READER)
-    keepalive.heard(121, 7 * SLOWEST_READER)
-    assert keepalive.expired(141, written=8 * SLOWEST_READER) is Action.PING
-    assert keepalive.expired(161, written=50 * SLOWEST_READER) is Action.WAIT
-    assert keepalive.deadline == 162
-    assert keepalive.expired(162) is Action.GIVE_UP
+    keepalive.expired(120, written=50 * SLOWEST_READER)
+    keepalive.expired(121, written=53 * SLOWEST_READER)
+    keepalive.heard(121)
+    keepalive.answered()
+    assert keepalive.expired(141, written=60 * SLOWEST_READER) is Action.PING
+    assert keepalive.expired(161, written=60 * SLOWEST_READER) is Action.WAIT
+    assert keepalive.deadline == 168  # three are read by now, seven may be quite new
 
 
 def test_a_slow_readers_time_begins_when_nothing_waits_any_more(keepalive: Keepalive) -> None:
     keepalive.expired(120, written=5 * SLOWEST_READER)
-    keepalive.expired(140, unsent=True)
-    assert keepalive.expired(160) is Action.WAIT
+    keepalive.expired(140, written=5 * SLOWEST_READER, unsent=True)
+    assert keepalive.expired(160, written=5 * SLOWEST_READER) is Action.WAIT
     assert keepalive.deadline == 165
-    assert keepalive.expired(165) is Action.GIVE_UP
+    assert keepalive.expired(165, written=5 * SLOWEST_READER) is Action.GIVE_UP
 
 
 def test_a_slow_readers_time_is_given_where_tcp_can_be_asked_as_well(keepalive: Keepalive) -> None:
