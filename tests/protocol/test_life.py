@@ -502,3 +502,59 @@ def test_when_the_peer_has_said_its_last_word_a_failed_write_ends_it_at_once(bef
     if before == "the peer closes":
         assert driver.life.reason.message == "the transport failed"
         assert str(driver.life.reason.cause) == "pipe"
+
+
+def test_a_broken_rule_is_not_told_where_nothing_can_be_written_any_more() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["our writing fails"])
+    driver.tell(HAPPENINGS["the peer breaks a rule"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    assert driver.life.farewell is None
+    assert driver.life.sent_code is None
+
+
+@pytest.mark.parametrize(("close_timeout", "seconds"), [(0.25, 0.25), (10, 1)])
+def test_a_peer_that_broke_a_rule_has_a_second_or_less_to_take_note(
+    close_timeout: float, seconds: float
+) -> None:
+    life = Life(server=False, close_timeout=close_timeout, may_hang_up=True)
+    life.fail(1002, "broken rule", 100.0)
+    assert life.deadline == 100 + seconds
+
+
+def test_a_peer_given_up_has_the_time_to_take_our_close_frame() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the keepalive gives up"])
+    driver.wait(PARTING_SECONDS - 0.01)
+    assert driver.releases == 0
+    driver.wait(0.02)
+    assert driver.releases == 1
+
+
+def test_a_peer_given_up_behind_our_close_frame_is_released_at_once() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we close"])
+    driver.tell(write_close)
+    driver.tell(HAPPENINGS["the keepalive gives up"])
+    driver.wait(0)
+    assert (driver.releases, driver.now) == (1, 0)
+
+
+def test_the_peers_last_word_counts_when_it_ends_its_direction_whether_or_not_it_was_read_up_to() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the peer closes"])
+    driver.tell(HAPPENINGS["the peer ends its direction"])
+    assert driver.life.state is State.CLOSE_RECEIVED
+    driver.tell(write_close)
+    assert driver.life.result == CloseInfo(4001, "theirs", True)
+
+
+def test_a_peer_that_hangs_up_after_it_was_told_of_its_broken_rule_is_released_at_once() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the peer breaks a rule"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    driver.tell(HAPPENINGS["the peer ends its direction"])
+    assert driver.releases == 0  # it may still read why
+    driver.tell(write_close)
+    driver.tell(HAPPENINGS["the peer ends its direction"])
+    assert driver.releases == 1
