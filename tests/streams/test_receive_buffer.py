@@ -138,6 +138,21 @@ def test_while_one_receiver_waits_any_other_is_busy(loop: LockstepLoop) -> None:
     assert taken(buffer, 1) == ["two"]
 
 
+def test_a_receiver_that_was_woken_and_has_not_run_comes_before_any_other(loop: LockstepLoop) -> None:
+    """Also when many messages arrive at once, and the time for this turn is not yet up."""
+    buffer = buffer_on(loop)
+    reader = reader_of(buffer)
+    push(buffer, *map(str, range(CHECKPOINT_NOT_BEFORE + 1)))
+    for _ in range(CHECKPOINT_NOT_BEFORE + 1):
+        assert Task(reader.receive()).done
+    waiting = Task(reader.receive())
+    push(buffer, *map(str, range(3 * LOOK_EVERY)))
+    with pytest.raises(anyio.BusyResourceError):
+        Task(reader.receive()).result()
+    waiting.go_on()
+    assert waiting.result() == "0"
+
+
 def test_a_receiver_that_was_cancelled_leaves_the_place_to_the_next(loop: LockstepLoop) -> None:
     buffer = buffer_on(loop)
     Task(reader_of(buffer).receive()).cancel()
@@ -187,6 +202,19 @@ def test_closing_drops_everything_and_replaces_the_end(loop: LockstepLoop) -> No
     statistics = buffer.statistics()
     assert (statistics.buffered_messages, statistics.buffered_bytes, statistics.messages) == (0, 0, 5)
     assert not buffer.full
+
+
+def test_closing_drops_also_what_may_be_taken_without_further_ado(loop: LockstepLoop) -> None:
+    buffer = buffer_on(loop)
+    reader = reader_of(buffer)
+    push(buffer, *map(str, range(4 * LOOK_EVERY)))
+    while not buffer.ready:
+        assert Task(reader.receive()).done
+    buffer.close(ended("here"))
+    assert buffer.statistics().buffered_messages == 0
+    for receive in (lambda: Task(reader.receive()).result(), buffer.receive_nowait):
+        with pytest.raises(Closed, match="here"):
+            receive()
 
 
 def test_closing_wakes_a_receiver_that_waits(loop: LockstepLoop) -> None:
@@ -265,6 +293,16 @@ def test_who_fills_it_learns_that_the_application_comes_for_more(loop: LockstepL
     assert filler.calls == ["caught up"]
     Task(reader_of(buffer).receive())
     assert filler.calls == ["caught up"] * 2
+
+
+def test_who_fills_it_is_told_nothing_after_the_end(loop: LockstepLoop) -> None:
+    buffer = buffer_on(loop)
+    buffer.filler = filler = Filler()
+    buffer.finish(ended("over"))
+    for receive in (lambda: Task(reader_of(buffer).receive()).result(), buffer.receive_nowait):
+        with pytest.raises(Closed):
+            receive()
+    assert not filler.calls
 
 
 def test_an_end_that_follows_from_having_caught_up_is_met_at_once(loop: LockstepLoop) -> None:
@@ -365,6 +403,33 @@ def test_receiving_with_and_without_waiting_may_be_mixed(loop: LockstepLoop) -> 
     assert filler.calls == ["room made"]
     with pytest.raises(anyio.WouldBlock):
         buffer.receive_nowait()
+    assert not Task(reader.receive()).done
+
+
+def test_receiving_without_waiting_takes_what_is_ready_first(loop: LockstepLoop) -> None:
+    buffer = buffer_on(loop)
+    reader = reader_of(buffer)
+    count = 6 * LOOK_EVERY
+    push(buffer, *map(str, range(count)))
+    found_ready = 0
+    for number in range(count):
+        waits = number % 3 != 2
+        found_ready += not waits and bool(buffer.ready)
+        assert (Task(reader.receive()).result() if waits else buffer.receive_nowait()) == str(number)
+    assert found_ready > LOOK_EVERY
+    assert buffer.is_drained
+
+
+def test_the_time_is_up_when_it_has_come(loop: LockstepLoop) -> None:
+    budget = Budget(loop)
+    buffer = ReceiveBuffer(10_000, budget, loop)
+    reader = reader_of(buffer)
+    push(buffer, *map(str, range(4 * LOOK_EVERY)))
+    for _ in range(CHECKPOINT_NOT_BEFORE + LOOK_EVERY):
+        assert Task(reader.receive()).done
+    while buffer.ready:
+        assert Task(reader.receive()).done
+    loop.now = budget.until
     assert not Task(reader.receive()).done
 
 
