@@ -38,6 +38,8 @@ WHO_LOOKS_AT_THE_CLOCK = [
     "websocketstream._network.timers",
     "websocketstream._network.trio_readiness",
     "websocketstream._streams.budget",
+    "websocketstream._streams.receive_buffer",
+    "websocketstream._streams.send_buffer",
 ]
 
 
@@ -257,7 +259,7 @@ async def test_the_statistics_look_at_no_message_beyond_those_that_came_with_the
 # --- one task that takes long for each message
 
 
-FEW = 6  # messages: four until the next look at the clock, two after the checkpoint in which the deadline passes
+FEW = 10  # messages: eight until the next look at the clock, two after the checkpoint in which the deadline passes
 SLOW = 0.020  # seconds for each
 
 
