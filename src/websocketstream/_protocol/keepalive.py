@@ -91,7 +91,7 @@ class PendingPing:
         self.payload: bytes = token_bytes(8)
         self.sent_at: float = sent_at
         self.latency: float | None = None
-        self.wake = wake
+        self.wake: Callable[[], object] | None = wake
 
 
 class Pings:
