@@ -553,8 +553,27 @@ def test_a_peer_that_hangs_up_after_it_was_told_of_its_broken_rule_is_released_a
     driver = Driver(server=False)
     driver.tell(HAPPENINGS["the peer breaks a rule"])
     driver.tell(HAPPENINGS["the application catches up"])
-    driver.tell(HAPPENINGS["the peer ends its direction"])
-    assert driver.releases == 0  # it may still read why
     driver.tell(write_close)
+    assert driver.releases == 0  # it may still read why
     driver.tell(HAPPENINGS["the peer ends its direction"])
     assert driver.releases == 1
+
+
+def test_a_peer_that_hangs_up_before_it_was_told_of_its_broken_rule_may_still_read_why() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the peer breaks a rule"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    driver.tell(HAPPENINGS["the peer ends its direction"])
+    assert driver.releases == 0
+    driver.tell(write_close)
+    assert driver.releases == 1
+    assert driver.life.sent_code == 1002
+
+
+@pytest.mark.parametrize("before", [[], ["our writing fails"]])
+def test_what_the_transport_failed_of_is_kept(before: list[str]) -> None:
+    driver = Driver(server=False)
+    for happening in [*before, "the transport fails"]:
+        driver.tell(HAPPENINGS[happening])
+    assert driver.life.reason is not None
+    assert str(driver.life.reason.cause) == "reset"
