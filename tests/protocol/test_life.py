@@ -553,8 +553,74 @@ def test_a_peer_that_hangs_up_after_it_was_told_of_its_broken_rule_is_released_a
     driver = Driver(server=False)
     driver.tell(HAPPENINGS["the peer breaks a rule"])
     driver.tell(HAPPENINGS["the application catches up"])
-    driver.tell(HAPPENINGS["the peer ends its direction"])
-    assert driver.releases == 0  # it may still read why
     driver.tell(write_close)
+    assert driver.releases == 0  # it may still read why
     driver.tell(HAPPENINGS["the peer ends its direction"])
     assert driver.releases == 1
+
+
+def test_a_peer_that_hangs_up_before_it_was_told_of_its_broken_rule_may_still_read_why() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the peer breaks a rule"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    driver.tell(HAPPENINGS["the peer ends its direction"])
+    assert driver.releases == 0
+    driver.tell(write_close)
+    assert driver.releases == 1
+    assert driver.life.sent_code == 1002
+
+
+@pytest.mark.parametrize("before", [[], ["our writing fails"]])
+def test_what_the_transport_failed_of_is_kept(before: list[str]) -> None:
+    driver = Driver(server=False)
+    for happening in [*before, "the transport fails"]:
+        driver.tell(HAPPENINGS[happening])
+    assert driver.life.reason is not None
+    assert str(driver.life.reason.cause) == "reset"
+
+
+def test_who_has_finished_sending_meets_that_whatever_the_peer_does_then() -> None:
+    for happening in ("the peer closes", "the peer breaks a rule", "the transport fails"):
+        driver = Driver(server=False)
+        driver.tell(HAPPENINGS["we finish sending"])
+        driver.tell(HAPPENINGS[happening])
+        driver.tell(HAPPENINGS["the application catches up"])
+        assert driver.life.send_end is End.CLOSED_HERE
+        closed = happening == "the peer closes"
+        assert driver.life.receive_end is (End.CLOSED_BY_PEER if closed else End.BROKEN)
+
+
+def test_a_receiver_that_has_met_the_peers_close_meets_nothing_else_when_the_transport_fails() -> None:
+    driver = closed_by_peer(server=False)
+    driver.tell(HAPPENINGS["the transport fails"])
+    assert (driver.life.receive_end, driver.life.send_end) == (End.CLOSED_BY_PEER, End.CLOSED_BY_PEER)
+    assert driver.life.result == CloseInfo(4001, "theirs", False)
+
+
+def test_our_answer_has_the_close_timeout_and_what_follows_both_close_frames_a_second() -> None:
+    driver = closed_by_peer(server=False)
+    assert driver.life.deadline == CLOSE_TIMEOUT
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["we close"])
+    driver.tell(write_close)
+    driver.tell(HAPPENINGS["the peer closes"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    assert driver.life.deadline == PARTING_SECONDS
+
+
+def test_the_result_of_a_broken_rule_is_known_before_the_peer_was_told() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the peer breaks a rule"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    assert driver.releases == 0
+    assert driver.life.result == CloseInfo(1006, "", False)
+
+
+def test_a_peers_close_that_can_not_be_answered_any_more_is_a_failure_of_the_transport() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["our writing fails"])
+    driver.tell(HAPPENINGS["the peer closes"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    assert driver.life.reason is not None
+    assert driver.life.reason.message == "the transport failed"
+    assert str(driver.life.reason.cause) == "pipe"
