@@ -87,6 +87,9 @@ def test_a_batch_is_the_whole_queue_if_that_is_only_a_little_larger_than_asked_f
 ) -> None:
     put(buffer, b"1" * 60, b"2" * 6, b"3")
     assert buffer.take_batch(60) == [b"1" * 60, b"2" * 6, b"3"]
+    assert figures(buffer)[1] == 67  # which says nothing about the size of the next one
+    put(buffer, b"1" * 60, b"2" * 6, b"3")
+    assert buffer.take_batch(60) == [b"1" * 60, b"2" * 6, b"3"]
     put(buffer, b"1" * 60, b"2" * 6, b"3", b"4")
     assert buffer.take_batch(60) == [b"1" * 60]
 
@@ -111,6 +114,15 @@ def test_what_was_taken_back_is_in_no_batch(buffer: SendBuffer) -> None:
     assert buffer.take_batch(60) == [b"1" * 99]
     assert buffer.take_batch(60) == [b"3"]
     assert figures(buffer) == (2, 100, 2)
+
+
+def test_what_was_taken_back_in_the_midst_of_a_batch_is_not_charged(buffer: SendBuffer) -> None:
+    put(buffer, b"1" * 99)
+    held(buffer, b"2" * 10).cancel()
+    put(buffer, b"3" * 60, b"4" * 60)
+    assert buffer.take_batch(150) == [b"1" * 99, b"3" * 60]
+    buffer.left_to_send(0)
+    assert (buffer.free, figures(buffer)) == (40, (1, 60, 3))
 
 
 def test_taking_a_batch_ends_the_credit(buffer: SendBuffer) -> None:
