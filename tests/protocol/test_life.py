@@ -449,3 +449,22 @@ def test_a_long_reason_is_cut_to_what_a_close_frame_holds() -> None:
     driver = Driver(server=False)
     driver.tell(lambda life, now: life.fail(1008, "ä" * 100, now))
     assert driver.life.farewell == (1008, "ä" * 61)
+
+
+def test_what_the_peer_sent_before_our_writing_failed_has_a_while_to_arrive() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["our writing fails"])
+    driver.wait(LAST_WORDS_SECONDS - 0.01)
+    assert driver.releases == 0
+    driver.wait(0.02)
+    assert driver.releases == 1
+
+
+def test_a_peer_that_broke_a_rule_and_takes_nothing_is_not_waited_for() -> None:
+    driver = Driver(server=False)
+    driver.tell(HAPPENINGS["the peer breaks a rule"])
+    driver.tell(HAPPENINGS["the application catches up"])
+    driver.wait(PARTING_SECONDS - 0.01)
+    assert driver.releases == 0
+    driver.wait(0.02)
+    assert driver.releases == 1

@@ -496,3 +496,8 @@ def test_what_cannot_be_sent_is_named() -> None:
         prepare(1, True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"index 2 is a lone surrogate \('\\ud800'\)"):
         prepare("ab\ud800", True)
+
+
+def test_an_empty_message_is_charged_with_a_byte() -> None:
+    for message in ("", b"", bytearray()):
+        assert size_of(prepare(message, True)) == 1
