@@ -44,6 +44,7 @@ def operations_until_it_yields(operation: Operation, then: Callable[[int], None]
     while (task := Task(operation())).done:
         task.result()
         done += 1
+        assert done < MANY, "it never yields"
         then(done)
     task.go_on()
     task.result()

@@ -9,7 +9,8 @@ import pytest
 
 from streams.connection_kit import Cancelled, LockstepLoop, Task
 from websocketstream._protocol.codec import Outgoing
-from websocketstream._streams.budget import Budget
+from websocketstream._streams import budget as budget_module, send_buffer as send_buffer_module
+from websocketstream._streams.budget import CHECKPOINT_NOT_BEFORE, LOOK_EVERY, LOOKS, Budget
 from websocketstream._streams.errors import ClosedHere, EndError
 from websocketstream._streams.send_buffer import WAKE_AT_ONCE, SendBuffer, prepare, size_of
 
@@ -86,6 +87,9 @@ def test_a_batch_is_the_whole_queue_if_that_is_only_a_little_larger_than_asked_f
 ) -> None:
     put(buffer, b"1" * 60, b"2" * 6, b"3")
     assert buffer.take_batch(60) == [b"1" * 60, b"2" * 6, b"3"]
+    assert figures(buffer)[1] == 67  # which says nothing about the size of the next one
+    put(buffer, b"1" * 60, b"2" * 6, b"3")
+    assert buffer.take_batch(60) == [b"1" * 60, b"2" * 6, b"3"]
     put(buffer, b"1" * 60, b"2" * 6, b"3", b"4")
     assert buffer.take_batch(60) == [b"1" * 60]
 
@@ -112,12 +116,63 @@ def test_what_was_taken_back_is_in_no_batch(buffer: SendBuffer) -> None:
     assert figures(buffer) == (2, 100, 2)
 
 
+def test_what_was_taken_back_in_the_midst_of_a_batch_is_not_charged(buffer: SendBuffer) -> None:
+    put(buffer, b"1" * 99)
+    held(buffer, b"2" * 10).cancel()
+    put(buffer, b"3" * 60, b"4" * 60)
+    assert buffer.take_batch(150) == [b"1" * 99, b"3" * 60]
+    buffer.left_to_send(0)
+    assert (buffer.free, figures(buffer)) == (40, (1, 60, 3))
+
+
 def test_taking_a_batch_ends_the_credit(buffer: SendBuffer) -> None:
     """Whoever queues the next message, or the first one, has to wake the writer."""
     assert buffer.credit == 0
     buffer.credit = 4
     buffer.take_batch(60)
     assert buffer.credit == 0
+
+
+def test_credit_is_given_only_while_the_writer_comes_for_the_next_messages_too(
+    buffer: SendBuffer, budget: Budget, loop: LockstepLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without that a message would lie in the queue, and nobody would come for it."""
+    monkeypatch.setattr(budget_module, "perf_counter", loop.clock)
+    monkeypatch.setattr(send_buffer_module, "perf_counter", loop.clock)
+    for _ in range(CHECKPOINT_NOT_BEFORE + 1):
+        assert budget.allows()  # so the clock has been looked at
+    assert not buffer.renew_credit()
+    assert buffer.credit == 0
+    buffer.is_fetched = True
+    assert buffer.renew_credit()
+    assert (buffer.credit, budget.left) == (LOOK_EVERY, 0)
+    buffer.take_batch(60)
+    assert not buffer.renew_credit()
+    buffer.is_fetched = True
+    buffer.finish(ended("over"))
+    assert not buffer.renew_credit()
+    assert buffer.credit == 0
+
+
+def test_credit_is_given_while_the_budget_lasts(
+    buffer: SendBuffer, budget: Budget, loop: LockstepLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_module, "perf_counter", loop.clock)
+    monkeypatch.setattr(send_buffer_module, "perf_counter", loop.clock)
+    buffer.is_fetched = True
+    assert not buffer.renew_credit()  # nobody has looked at the clock in this turn
+    for _ in range(CHECKPOINT_NOT_BEFORE + 1):
+        assert budget.allows()
+    left = LOOKS - 1
+    while buffer.renew_credit():
+        left -= 1
+    assert left == 0
+    budget.waited()
+    for _ in range(CHECKPOINT_NOT_BEFORE):
+        assert budget.allows()
+    assert buffer.renew_credit()
+    loop.now = budget.until
+    assert not buffer.renew_credit()
 
 
 def test_encoded_bytes_are_charged_as_they_are(buffer: SendBuffer) -> None:
@@ -441,3 +496,8 @@ def test_what_cannot_be_sent_is_named() -> None:
         prepare(1, True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"index 2 is a lone surrogate \('\\ud800'\)"):
         prepare("ab\ud800", True)
+
+
+def test_an_empty_message_is_charged_with_a_byte() -> None:
+    for message in ("", b"", bytearray()):
+        assert size_of(prepare(message, True)) == 1
