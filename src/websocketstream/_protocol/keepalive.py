@@ -115,13 +115,13 @@ class Pings:
         if answered is None:
             return  # unsolicited, or for a ping that was cancelled
         self.latency = now - answered.sent_at
-        for ping in list(self._pending.values()):
-            self.forget(ping)
+        while True:
+            ping = self._pending.pop(next(iter(self._pending)))
             ping.latency = now - ping.sent_at
             if ping.wake is not None:
                 ping.wake()
             if ping is answered:
-                break
+                return
 
     def forget(self, ping: PendingPing) -> None:
         """Stop waiting for a ping."""
