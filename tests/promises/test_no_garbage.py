@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import pytest
 from streams.raw_peer import connection_and_peer
 from websocketstream import WebSocketError, open_websocket_stream, serve_websocket_streams
 from websocketstream._network.loop import current_event_loop
-from websocketstream.testing import websocket_stream_pair
+from websocketstream._network.sockets import wrap_socket
+from websocketstream.testing import over_stream, websocket_stream_pair
 
 if TYPE_CHECKING:
     import ssl
@@ -196,3 +198,16 @@ async def test_the_error_of_an_end_is_the_same_object_for_as_long_as_anybody_hol
             except anyio.BrokenResourceError as exc:
                 caught.append(exc)
         assert caught[0] is caught[1] is caught[2]
+
+
+async def test_a_connection_whose_writes_have_failed_is_freed_at_once() -> None:
+    async def use() -> None:
+        ours, theirs = socket.socketpair()
+        async with over_stream(await wrap_socket(ours), server=False) as conn:
+            theirs.close()
+            with suppress(anyio.WouldBlock):
+                while conn.close_info is None:
+                    conn.writable.send_nowait(b"x")  # the first one that fails is met by the second
+            await meet_the_end(conn)
+
+    await nothing_is_left(use)

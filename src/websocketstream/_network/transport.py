@@ -114,5 +114,6 @@ class Transport(TypedAttributeProvider):
 def lost(cause: Exception | None) -> BrokenResourceError:
     """Make the error of a connection that was lost."""
     error = BrokenResourceError("the connection was lost")
-    error.__cause__ = cause
+    # Not its traceback: frames lead to those that called them, and these hold the connection that keeps the error.
+    error.__cause__ = None if cause is None else cause.with_traceback(None)
     return error
