@@ -319,7 +319,7 @@ def test_an_end_that_follows_from_having_caught_up_is_met_at_once(loop: Lockstep
 def test_statistics_tell_what_waits_what_ever_came_and_for_how_long_the_peer_was_held_back(
     loop: LockstepLoop,
 ) -> None:
-    buffer = buffer_on(loop, 200)
+    buffer = buffer_on(loop, 4 * memory_of("a"))
     push(buffer, "a", "b")
     loop.wait(5)
     assert buffer.statistics().paused_seconds == 0
