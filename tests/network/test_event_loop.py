@@ -310,14 +310,23 @@ def eager_task_factory() -> Callable[..., object] | None:
 
 
 async def test_a_task_takes_no_step_within_the_call_that_starts_it() -> None:
-    if sniffio.current_async_library() == "asyncio" and (factory := eager_task_factory()) is not None:
-        asyncio.get_running_loop().set_task_factory(factory)  # type: ignore[arg-type]
     log: list[str] = []
 
     async def work() -> None:
         log.append("a step")
 
-    current_event_loop().start_task(work, name="test", on_end=lambda: log.append("over"))
-    assert not log
+    def start() -> None:
+        current_event_loop().start_task(work, name="test", on_end=lambda: log.append("over"))
+        assert not log
+
+    if sniffio.current_async_library() == "asyncio" and (factory := eager_task_factory()) is not None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(factory)  # type: ignore[arg-type]
+        try:
+            start()
+        finally:
+            loop.set_task_factory(None)  # the test runner's own tasks are not for it
+    else:
+        start()
     await until(lambda: len(log) == 2)
     assert log == ["a step", "over"]
