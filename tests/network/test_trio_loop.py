@@ -383,4 +383,4 @@ async def test_a_reset_while_only_writing_is_noticed() -> None:
         stream.attach(receiver := Recorder())
         stream.write(bytes(16 * MIB))
         reset(other)
-        await receiver.was_told("failed")
+        await receiver.was_told("write_failed")

@@ -37,6 +37,7 @@ class DirectStream(Transport, ByteStream):
         self._ended = False  # by the peer
         self._end_told = False  # to the receiver
         self._error: Exception | None = None
+        self._write_error: Exception | None = None  # reading may go on
         self._released = False
         self._sending_ended = False
         self._flushed = Signal()  # for who waits in `send`
@@ -66,7 +67,7 @@ class DirectStream(Transport, ByteStream):
 
     async def _wait_flushed(self) -> None:
         await self._flushed.wait()
-        self._check()
+        self._check_writing()
 
     async def send_eof(self) -> None:
         """End our direction behind what was sent."""
@@ -93,7 +94,7 @@ class DirectStream(Transport, ByteStream):
         """See :class:`Transport`."""
         if not self._released:
             self._released = True
-            self._receiver = self._error = None  # whose traceback holds us
+            self._receiver = self._error = self._write_error = None  # whose tracebacks hold us
             self._flushed.set()
             with suppress(Exception):
                 self._drop()
@@ -160,6 +161,13 @@ class DirectStream(Transport, ByteStream):
             self._flushed.set()
             self._tell_failure()
 
+    def _fail_to_write(self, error: Exception) -> None:
+        """What is unsent cannot leave any more; what the peer sent before may still be read."""
+        self._write_error = error
+        self._flushed.set()
+        if self._receiver is not None:
+            self._receiver.write_failed(lost(error))
+
     def _tell_failure(self) -> None:
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
@@ -170,6 +178,11 @@ class DirectStream(Transport, ByteStream):
             raise ClosedResourceError
         if self._error is not None:
             raise lost(self._error)
+
+    def _check_writing(self) -> None:
+        self._check()
+        if self._write_error is not None:
+            raise lost(self._write_error)
 
 
 def discard(data: Buffer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 from anyio import BrokenResourceError, EndOfStream, Lock, move_on_after
 from anyio.abc import AnyByteStream, ByteStream
@@ -37,24 +37,22 @@ class NotTLS(ssl.SSLError):
 class _BelowTLS(ByteStream):
     """A byte stream below TLS: a TLS reader may have to write too (a key update), while somebody else is writing.
 
-    A client that has begun is forgiving: when it cannot send, it goes on reading, since the alert that says why the
-    server went away may have arrived. TLS 1.3 refuses a client's certificate when the client has long gone on.
+    That something cannot be sent is no end of TLS, as anyio's stream would take it: what the peer said before it went
+    away may still be there to be read, a Close frame, or the alert that says why. So it is only remembered here.
     """
 
-    def __init__(self, stream: AnyByteStream, *, forgiving: bool) -> None:
+    def __init__(self, stream: AnyByteStream) -> None:
         self._stream = stream
         self._lock = Lock()
-        self._lost: Exception | None = None  # why sending failed, while that is forgiven
-        self.forgiving = forgiving
+        self.lost: Exception | None = None  # why sending failed
         self.beginning = b""  # of what was received
 
     async def receive(self, max_bytes: int = READ_BYTES) -> bytes:  # noqa: ARG002  (TLS reads all there is)
         try:
             data = await receive_some(self._stream)
         except EndOfStream:
-            if self._lost is None:
-                raise
-            raise BrokenResourceError("the connection was lost") from self._lost
+            self.raise_if_lost()
+            raise
         self.beginning = self.beginning or data[:100]
         return data
 
@@ -63,9 +61,11 @@ class _BelowTLS(ByteStream):
             try:
                 await self._stream.send(item)
             except TRANSPORT_ERRORS as exc:
-                if not self.forgiving:
-                    raise
-                self._lost = exc
+                self.lost = exc
+
+    def raise_if_lost(self) -> None:
+        if self.lost is not None:
+            raise BrokenResourceError("the connection was lost") from self.lost
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()
@@ -84,6 +84,15 @@ class _TLS(TLSStream):
     Should anyio rename its inner method, the alert is not sent, and nothing else changes.
     """
 
+    # A client that opens its connection is forgiving: when it cannot send, it reads on, since TLS 1.3 refuses a client's
+    # certificate when the client has long gone on.
+    forgiving = False
+
+    async def send(self, item: bytes) -> None:
+        await super().send(item)
+        if not self.forgiving:
+            cast("_BelowTLS", self.transport_stream).raise_if_lost()
+
     async def _call_sslobject_method(
         self, func: Callable[[*_Arguments], _Result], *args: *_Arguments
     ) -> _Result:
@@ -98,15 +107,15 @@ class _TLS(TLSStream):
 
 async def wrap_tls(
     stream: AnyByteStream, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
-) -> TLSStream:
+) -> _TLS:
     """Do the TLS handshake; the end of the stream needs no closing alert, the Close frame says how clean it was.
 
     :raises ssl.SSLError: the handshake failed (:exc:`NotTLS`: the peer does not speak TLS)
     :raises anyio.BrokenResourceError: the transport ended meanwhile
     """
-    below = _BelowTLS(stream, forgiving=not server_side)
+    below = _BelowTLS(stream)
     try:
-        return await _TLS.wrap(
+        wrapped = await _TLS.wrap(
             below, server_side=server_side, hostname=hostname, ssl_context=context, standard_compatible=False
         )
     except EndOfStream as exc:
@@ -116,10 +125,12 @@ async def wrap_tls(
             said = excerpt(below.beginning)
             raise NotTLS(ssl.SSL_ERROR_SSL, f'the peer does not speak TLS but says "{said}"') from exc
         raise
+    tls = cast("_TLS", wrapped)
+    tls.forgiving = not server_side
+    return tls
 
 
 def end_forgiving(stream: AnyByteStream) -> None:
     """Report from now on when something cannot be sent: the opening handshake is complete."""
-    below = getattr(stream, "transport_stream", None)
-    if isinstance(below, _BelowTLS):
-        below.forgiving = False
+    if isinstance(stream, _TLS):
+        stream.forgiving = False

@@ -60,7 +60,9 @@ class TrioStream(DirectStream):  # and Watched
         except BlockingIOError:
             return
         except OSError as exc:
-            self._fail(exc)
+            self._unsent = memoryview(b"")
+            self._change_watch(writing=False)
+            self._fail_to_write(exc)
             return
         if not self._unsent and self.congested:
             self._change_watch(writing=False)
@@ -101,8 +103,8 @@ class TrioStream(DirectStream):  # and Watched
     @uninterrupted
     def write(self, data: Buffer) -> int:
         """See :class:`Transport`."""
-        if self._released or self._error is not None:
-            self._check()
+        if self._released or self._error or self._write_error:
+            self._check_writing()
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
@@ -178,7 +180,7 @@ class TrioStream(DirectStream):  # and Watched
 
     def _fail(self, error: Exception) -> None:
         self._unwatch()
-        super()._fail(error)
+        super()._fail(self._write_error or error)
 
     def _unwatch(self) -> None:
         if self.reading or self.writing:
