@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import socket
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +22,7 @@ if TYPE_CHECKING:
 
     from websocketstream import WebSocketListener, WebSocketRequest, WebSocketStream
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(
-        sys.version_info >= (3, 12),
-        reason="open: from CPython 3.12 on, ends over TLS and in tasks still wait for the garbage collector",
-    ),
-]
+pytestmark = pytest.mark.anyio
 
 
 async def meet_the_end(conn: WebSocketStream) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -66,7 +66,7 @@ class AnyStreamTransport(Transport):
     def attach(self, receiver: Receiver) -> None:
         """See :class:`Transport`."""
         self._receiver = receiver
-        self._start("reader", self._read)
+        self._start("reader", partial(self._until_released, self._read))
 
     def pause(self) -> None:
         """See :class:`Transport`."""
@@ -156,31 +156,29 @@ class AnyStreamTransport(Transport):
         elif not self._tasks:
             self._gone.set()
 
-    @contextmanager
-    def _until_released(self) -> Iterator[None]:
+    async def _until_released(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         with CancelScope() as scope:
             self._scopes.add(scope)
             if self._released:
                 scope.cancel()
             try:
-                yield
+                await work()
             finally:
                 self._scopes.discard(scope)
 
     async def _read(self) -> None:
-        with self._until_released():
-            try:
-                while not self._released:
-                    await self._wait_until_resumed()
-                    data = await receive_some(self._stream)
-                    await self._wait_until_resumed()
-                    if self._receiver is not None:
-                        self._receiver.data_received(data)
-            except EndOfStream:
+        try:
+            while not self._released:
                 await self._wait_until_resumed()
-                self._end()
-            except Exception as exc:  # noqa: BLE001  (it may be anybody's code)
-                self._fail(self._write_error or exc)
+                data = await receive_some(self._stream)
+                await self._wait_until_resumed()
+                if self._receiver is not None:
+                    self._receiver.data_received(data)
+        except EndOfStream:
+            await self._wait_until_resumed()
+            self._end()
+        except Exception as exc:  # noqa: BLE001  (it may be anybody's code)
+            self._fail(self._write_error or exc)
 
     async def _wait_until_resumed(self) -> None:
         while self._paused:
@@ -192,27 +190,25 @@ class AnyStreamTransport(Transport):
         if self._work is not None:
             self._work.set()
         elif "writer" not in self._tasks:
-            self._start("writer", self._write)
+            self._start("writer", partial(self._until_released, self._write))
 
     async def _write(self) -> None:
-        with self._until_released():
-            try:
-                while not self._sending_ended or self.congested:
-                    if self.congested:
-                        await self._stream.send(
-                            bytes(self._unsent)
-                        )  # that is all that anyio's streams promise to take
-                        self._flush()
-                    else:
-                        self._work = self._loop.waiter()
-                        await self._work.wait()
-                        self._work = None
-            except Exception as exc:  # noqa: BLE001  (it may be anybody's code)
-                self._fail_to_write(exc)
-            else:
-                self._writing_over = True
-                with suppress(Exception):
-                    await half_close(self._stream)
+        try:
+            while not self._sending_ended or self.congested:
+                if self.congested:
+                    # That is all that anyio's streams promise to take.
+                    await self._stream.send(bytes(self._unsent))
+                    self._flush()
+                else:
+                    self._work = self._loop.waiter()
+                    await self._work.wait()
+                    self._work = None
+        except Exception as exc:  # noqa: BLE001  (it may be anybody's code)
+            self._fail_to_write(exc)
+        else:
+            self._writing_over = True
+            with suppress(Exception):
+                await half_close(self._stream)
 
     async def _close(self) -> None:
         if not self._closed:

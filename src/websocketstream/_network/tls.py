@@ -61,7 +61,7 @@ class _BelowTLS(ByteStream):
             try:
                 await self._stream.send(item)
             except TRANSPORT_ERRORS as exc:
-                self.lost = exc
+                self.lost = exc.with_traceback(None)  # whose frames hold us
 
     def raise_if_lost(self) -> None:
         if self.lost is not None:
