@@ -237,13 +237,13 @@ def test_a_client_is_released_with_the_servers_end() -> None:
 def test_the_peers_last_word_waits_for_the_application() -> None:
     driver = Driver(server=False)
     driver.tell(HAPPENINGS["the peer closes"])
-    assert driver.life.has_word
+    assert driver.life.word is not None
     assert driver.life.state is State.OPEN
     driver.wait(LINGER_SECONDS - 0.01)
     assert driver.life.state is State.OPEN
     driver.wait(0.02)
     assert driver.life.state is State.CLOSE_RECEIVED
-    assert not driver.life.has_word
+    assert driver.life.word is None
 
 
 def test_our_own_close_does_not_wait_for_the_peers_last_word() -> None:

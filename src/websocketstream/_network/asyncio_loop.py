@@ -6,11 +6,12 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from .calls import Calls
-from .event_loop import EventLoop, Handle, Waiter, call, logger
+from .event_loop import EventLoop, Handle, call, logger
 from .timers import Timers
 from .turns import ReadTurns, Turns
 
@@ -24,6 +25,7 @@ class AsyncioLoop(EventLoop):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.clock = loop.time
         self.stopwatch = time.monotonic  # uvloop's own clock has whole milliseconds
+        self.waiter = partial(_FutureWaiter, loop)
         self.turns = Turns()
         self.calls = Calls(call, self._ask_for_pass)
         self.read_turns: ReadTurns = ReadTurns()
@@ -46,10 +48,6 @@ class AsyncioLoop(EventLoop):
     def has_ended(self) -> bool:
         """See :class:`EventLoop`."""
         return self._loop.is_closed()
-
-    def waiter(self) -> Waiter:
-        """See :class:`EventLoop`."""
-        return _FutureWaiter(self._loop)
 
     def call_at(self, deadline: float, callback: Callable[[], object]) -> Handle:
         """See :class:`EventLoop`."""

@@ -35,7 +35,7 @@ class Calls:
     :param wake: sees to it that :meth:`call_some` is called in the next pass
     """
 
-    __slots__ = ("_call", "_due", "_queue", "_since", "_wake", "until")
+    __slots__ = ("_call", "_due", "_queue", "_since", "_wake", "is_limited", "until")
 
     def __init__(self, call: Callable[[Callable[[], object]], object], wake: Callable[[], object]) -> None:
         self._call = call
@@ -44,7 +44,8 @@ class Calls:
         self._due = False  # whether the next pass has been asked for
         # Of time.perf_counter(): when somebody took much for the first time in this pass, or shortly before.
         self._since = -math.inf
-        self.until: float = math.inf  # the present pass should take no longer than that
+        self.is_limited: bool = False  # whether there is a limit to the present pass
+        self.until: float = math.inf  # which should take no longer than that
 
     def __bool__(self) -> bool:
         return self._due
@@ -59,6 +60,7 @@ class Calls:
         """Call those who have waited, for the time of a portion: a new pass has begun."""
         self._due = False
         self._since = -math.inf
+        self.is_limited = False
         self.until = math.inf
         enough = perf_counter() + PORTION_SECONDS
         for _ in range(len(self._queue)):
@@ -72,19 +74,20 @@ class Calls:
 
     def took_much(self) -> None:
         """Take note of work that took a good part of the present pass."""
-        if self.until < math.inf:
+        if self.is_limited:
             return
         now = perf_counter()
         if now - self._since > PASS_SECONDS:
             self._since = now
         elif now - self._since >= PORTION_SECONDS:
+            self.is_limited = True
             self.until = now + PASS_SECONDS - PORTION_SECONDS
             self._ask()
 
     @property
     def is_late(self) -> bool:
         """Whether the present pass has taken as long as it may."""
-        return self.until != math.inf and perf_counter() > self.until
+        return self.is_limited and perf_counter() > self.until
 
     def _ask(self) -> None:
         if not self._due:

@@ -74,6 +74,8 @@ class EventLoop(ABC):
     clock: Callable[[], float]
     # A time (seconds) in full resolution, for durations.
     stopwatch: Callable[[], float]
+    # Makes something for one task to wait for.
+    waiter: Callable[[], Waiter]
     # The passes in which tasks take messages, by time.perf_counter().
     turns: Turns
     # The calls to come, and how long the present pass may take.
@@ -90,10 +92,6 @@ class EventLoop(ABC):
     @abstractmethod
     def has_ended(self) -> bool:
         """Tell whether it is over, so that nobody is called any more."""
-
-    @abstractmethod
-    def waiter(self) -> Waiter:
-        """Make something for one task to wait for."""
 
     def call_soon(self, callback: Callable[[], object]) -> Handle:
         """Call back in the event loop's next pass, or as soon after it as the others that wait let it."""

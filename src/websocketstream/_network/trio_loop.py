@@ -14,7 +14,7 @@ import trio
 from trio.lowlevel import RunVar, cancel_shielded_checkpoint, enable_ki_protection, spawn_system_task
 
 from .calls import Calls
-from .event_loop import UNINTERRUPTED, EventLoop, Handle, Waiter, call, logger, uninterrupted
+from .event_loop import UNINTERRUPTED, EventLoop, Handle, call, logger, uninterrupted
 from .timers import Timers
 from .trio_readiness import EpollReadiness, Readiness, TaskReadiness, Watched
 from .turns import Turns
@@ -28,9 +28,10 @@ class TrioLoop(EventLoop):
     """The run of trio that is going on."""
 
     def __init__(self) -> None:
-        self.clock = self.stopwatch = trio.current_time
+        self.clock = self.stopwatch = trio.lowlevel.current_clock().current_time
+        self.waiter = trio.Event
         self.turns = Turns()
-        self._timers = Timers(trio.current_time, call, on_empty=self._wake_if_idle)
+        self._timers = Timers(self.clock, call, on_empty=self._wake_if_idle)
         self.calls = Calls(call, self._wake)
         self._sockets: Readiness = (
             EpollReadiness(self._wake, self.calls)
@@ -49,10 +50,6 @@ class TrioLoop(EventLoop):
     def has_ended(self) -> bool:
         """See :class:`EventLoop`."""
         return self._end < math.inf and not self._running
-
-    def waiter(self) -> Waiter:
-        """See :class:`EventLoop`."""
-        return trio.Event()
 
     @uninterrupted
     def call_soon(self, callback: Callable[[], object]) -> Handle:

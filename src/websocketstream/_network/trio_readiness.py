@@ -6,7 +6,6 @@ import select
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -111,8 +110,19 @@ class EpollReadiness(Readiness):
         if self._epoll is None:
             await trio.sleep_forever()
         else:
-            with suppress(trio.ClosedResourceError):  # there is another one
+            try:
                 await wait_readable(self._epoll)
+            except trio.ClosedResourceError:
+                pass  # there is another one
+            else:
+                self._note_only_watch()
+
+    def _note_only_watch(self) -> None:
+        """Spare the system the question who is ready, if it can be only one, and only in one way."""
+        if len(self._watches) == 1 and not self._ready:
+            (watch,) = self._watches.values()
+            if not watch.writing:
+                self._ready.append((watch.descriptor, select.EPOLLIN))
 
     def close(self, error: Exception) -> None:
         """See :class:`Readiness`."""

@@ -68,7 +68,6 @@ class Life:
         "_peer_ended",
         "_server",
         "_step_taken",
-        "_word",
         "_write_error",
         "deadline",
         "farewell",
@@ -78,15 +77,14 @@ class Life:
         "send_end",
         "sent_code",
         "state",
+        "word",
     )
 
     def __init__(self, *, server: bool, close_timeout: float, may_hang_up: bool) -> None:
         self._server = server
         self._close_timeout = close_timeout
         self._may_hang_up = may_hang_up
-        self._word: Close | Failure | None = (
-            None  # the peer's last; the application has not come that far yet
-        )
+        self.word: Close | Failure | None = None  # the peer's last; the application has not come that far yet
         self._linger_until = math.inf
         self._leaving: tuple[int | None, str] | None = None  # our Close frame, encoded and on its way
         self._parting_seconds = PARTING_SECONDS
@@ -121,7 +119,7 @@ class Life:
     def take_word(self, word: Close | Failure, now: float) -> None:
         """The peer has said its last word; it counts when :meth:`caught_up` says so, or after a while."""
         if self.result is None:  # what is settled stays
-            self._word = word
+            self.word = word
             self._linger_until = now + LINGER_SECONDS
 
     def caught_up(self, now: float, *, unsent: bool = False) -> None:
@@ -129,7 +127,7 @@ class Life:
 
         :param unsent: a message of ours has been cut off by it
         """
-        word, self._word, self._linger_until = self._word, None, math.inf
+        word, self.word, self._linger_until = self.word, None, math.inf
         if isinstance(word, Close):
             self._peer_closed(word, unsent, now)
         elif word is not None:
@@ -173,7 +171,7 @@ class Life:
 
         :param say: what the Close frame says, by default the message
         """
-        self._word, self._linger_until = None, math.inf
+        self.word, self._linger_until = None, math.inf
         self._break(message, cause)
         says_it = self.state is State.OPEN or self.farewell is not None
         if self._advance(Happening.FAIL):
@@ -248,11 +246,6 @@ class Life:
     def next_deadline(self) -> float:
         """When :meth:`time_passed` has to be said, whatever else happens."""
         return min(self.deadline, self._linger_until)
-
-    @property
-    def has_word(self) -> bool:
-        """Whether the peer's last word waits for the application."""
-        return self._word is not None
 
     @property
     def result(self) -> CloseInfo | None:

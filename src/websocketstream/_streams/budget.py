@@ -11,8 +11,8 @@ from .._network.event_loop import EventLoop
 # And at the least: what was received after a wait can be answered before anything else happens.
 CHECKPOINT_NOT_BEFORE = 2
 CHECKPOINT_SECONDS = 0.0005  # what the operations between two checkpoints should take, at the most
-LOOK_EVERY = 8  # operations until the next look at the clock: a program that turns slow is noticed at once
-LOOKS = 128  # at the clock until the next checkpoint, at the most, whatever it says
+LOOK_EVERY = 12  # operations until the next look at the clock: a program that turns slow is noticed at once
+LOOKS = 80  # at the clock until the next checkpoint, at the most, whatever it says
 CHECKPOINT_EVERY = LOOK_EVERY * LOOKS + CHECKPOINT_NOT_BEFORE  # operations, at the most
 
 

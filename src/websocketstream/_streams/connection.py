@@ -231,7 +231,8 @@ class Connection:
         """Decode what arrived and deliver it."""
         if self._keepalive is not None:
             self._keepalive.heard(self.loop.clock())
-        if self.loop.calls.is_late:
+        calls = self.loop.calls
+        if calls.is_limited and calls.is_late:
             # Hundreds of peers together must not hold the event loop, either.
             self._put_off = bytes(data)
             self._transport.pause()
@@ -248,7 +249,7 @@ class Connection:
     def flushed(self) -> None:
         """Go on writing."""
         self.writer.flushed()
-        if self._life.has_word:
+        if self._life.word is not None:
             self.caught_up()
 
     def write_failed(self, error: Exception) -> None:
@@ -280,7 +281,7 @@ class Connection:
             self.inbox.push(events, codec.message_bytes)  # type: ignore[arg-type]
         else:
             self._sort(events)
-        if self.inbox.full or codec.pending or self._life.has_word:
+        if self.inbox.full or codec.pending or self._life.word is not None:
             self._hold_back()
 
     def _sort(self, events: list[Event]) -> None:
@@ -298,20 +299,20 @@ class Connection:
                 self._life.take_word(event, self.loop.clock())
         if pinged:
             self.writer.flush()
-        if self._life.has_word:
+        if self._life.word is not None:
             self._conclude()
             self._set_timer()
 
     def _hold_back(self) -> None:
         """Read nothing more until the application has caught up, or the codec has."""
         self._transport.pause()
-        if self._keepalive is not None and (self.inbox.full or self._life.has_word):
+        if self._keepalive is not None and (self.inbox.full or self._life.word is not None):
             self._keepalive.pause(self.loop.clock())
         self._read_on()
 
     def _read_on(self) -> None:
         """Go on with what is next, unless the application has to catch up first."""
-        if self.inbox.full or self._life.has_word or self._life.step is Step.NOTHING:
+        if self.inbox.full or self._life.word is not None or self._life.step is Step.NOTHING:
             return
         if self._keepalive is not None:
             self._keepalive.resume(self.loop.clock())
@@ -340,7 +341,7 @@ class Connection:
     @uninterrupted
     def caught_up(self) -> None:
         """Let the peer's last word count."""
-        if self._life.has_word:
+        if self._life.word is not None:
             self._conclude()
 
     def _conclude(self) -> None:

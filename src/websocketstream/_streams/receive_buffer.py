@@ -93,7 +93,10 @@ class ReceiveBuffer:
             return ready.pop()
         if not batch or self._receiving or not budget.allows():
             return None
-        return self._pop()
+        message = batch.pop()
+        if not batch:
+            self._next_batch()
+        return message
 
     async def wait(self) -> Message:
         """Wait for the next message, after a checkpoint if that is due."""
@@ -111,16 +114,24 @@ class ReceiveBuffer:
         finally:
             self._receiving = False
             self._arrival = None
-        return self._pop()
+        message = self._batch.pop()
+        if not self._batch:
+            self._next_batch()
+        return message
 
     def receive_nowait(self) -> Message:
         """Return the next message if one is buffered."""
         if self._receiving:
             raise BusyResourceError("receiving from")
+        if self.ready:
+            return self.ready.pop()
         if not self._batch:
             self._come_for_more()
             raise WouldBlock
-        return self._pop()
+        message = self._batch.pop()
+        if not self._batch:
+            self._next_batch()
+        return message
 
     def _come_for_more(self) -> None:
         """Raise what receivers meet at the end; before that, say that they have come that far."""
@@ -128,15 +139,6 @@ class ReceiveBuffer:
             self.filler.caught_up()
         if self._end is not None:
             raise self._end.to_raise()
-
-    def _pop(self) -> Message:
-        """Hand the next message out, and with the last one of a batch give its room back."""
-        if self.ready:
-            return self.ready.pop()
-        message = self._batch.pop()
-        if not self._batch:
-            self._next_batch()
-        return message
 
     def _next_batch(self) -> None:
         self._bytes -= self._size

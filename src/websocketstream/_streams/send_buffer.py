@@ -40,7 +40,6 @@ class SendBuffer:
 
     __slots__ = (
         "_budget",
-        "_end",
         "_freed",
         "_held",
         "_is_felt",
@@ -53,6 +52,7 @@ class SendBuffer:
         "_waking",
         "_withdrawn",
         "credit",
+        "end",
         "free",
         "is_fetched",
         "queue",
@@ -71,7 +71,7 @@ class SendBuffer:
         self._unsent_bytes = 0  # encoded, and not yet taken by the network
         self._unsent_messages = 0  # of them
         self._held: dict[int, _Held] = {}  # senders that wait, by the number of their message
-        self._end: EndError | None = None
+        self.end: EndError | None = None  # what senders meet
         self._freed: list[Waiter] = []  # of senders that may go on, and have not been woken yet
         self._is_felt = False  # somebody waits for room, or was refused
         self._paused = Stopwatch()
@@ -80,8 +80,8 @@ class SendBuffer:
 
     def raise_if_ended(self) -> None:
         """Raise what senders meet, if nothing can be sent any more."""
-        if self._end is not None:
-            raise self._end.to_raise()
+        if self.end is not None:
+            raise self.end.to_raise()
 
     def renew_credit(self) -> bool:
         """Give credit for a few messages more, if the budget allows it and the writer will come for them."""
@@ -105,7 +105,7 @@ class SendBuffer:
         """
         number = self._taken + len(self.queue)
         held = self._held[number] = _Held(size, self._loop.waiter())
-        if self._end is not None:  # it came while the message was queued
+        if self.end is not None:  # it came while the message was queued
             self._take_back(number)
             self.raise_if_ended()
         self.refused()
@@ -194,8 +194,8 @@ class SendBuffer:
     def finish(self, end: EndError, *, drop: bool = False) -> None:
         """Let senders meet ``end``; messages whose sender is held are taken back, ``drop`` takes back all."""
         self.credit, self.is_fetched = 0, False
-        if self._end is None or isinstance(end, ClosedHere):
-            self._end = end
+        if self.end is None or isinstance(end, ClosedHere):
+            self.end = end
         for number, held in list(self._held.items()):
             self._take_back(number)
             held.waiter.set()

@@ -41,7 +41,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         buffer = self._buffer
         kind = type(item)
         if compress and (kind is bytes or (kind is str and item.isascii())):  # type: ignore[union-attr]
-            if buffer.credit > 0 or buffer.renew_credit():
+            if buffer.credit > 0 or (buffer.is_fetched and buffer.renew_credit()):
                 buffer.credit -= 1
                 size = len(item) or 1  # as size_of()
                 buffer.queue.append(item)  # type: ignore[arg-type]
@@ -54,7 +54,8 @@ class WritableStream(ObjectSendStream[Sendable]):
             queued: Queued = item  # type: ignore[assignment]
         else:
             queued = prepare(item, compress)
-        buffer.raise_if_ended()
+        if buffer.end is not None:
+            buffer.raise_if_ended()
         if not self._budget.allows():
             self._writer.flush()
             await self._budget.checkpoint()

@@ -115,9 +115,14 @@ class Writer:
         """
         size = size_of(item)
         buffer = self._buffer
-        at_once = self._turn != self._budget.turn and not self._loop.calls.is_late
+        calls = self._loop.calls
+        at_once = self._turn != self._budget.turn and not (calls.is_limited and calls.is_late)
         self._turn = self._budget.turn
-        if at_once and size < self._batch_bytes and self._changed is not None and not self.has_unsent:
+        if (
+            at_once
+            and size < self._batch_bytes
+            and not (self._changed is None or self._unsent or self.has_work)
+        ):
             self._write_alone(item)
             return size
         buffer.append(item, size)
