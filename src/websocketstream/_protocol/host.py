@@ -13,6 +13,9 @@ _MAX_LABEL = 63
 # What RFC 3986 3.2.2 lets stand in a name without an escape. Narrower than WHATWG's list, which admits quotes and braces.
 _NAME = re.compile(r"[a-z0-9\-._~!$&'()*+,;=]+")
 _IPV4_PARTS = 4
+_HEXADECIMAL = re.compile("0x([0-9a-f]*)")
+_OCTAL = re.compile("0[0-7]*")
+_DECIMAL = re.compile("[1-9][0-9]*")
 
 
 def normalise_host(text: str) -> str:
@@ -95,7 +98,7 @@ def _is_a_label(label: str) -> bool:
 
 def _looks_like_a_number(label: str) -> bool:
     # WHATWG "ends in a number checker": from here on it is an IPv4 address or an error, never a name.
-    return label.isdigit() or bool(re.fullmatch("0x[0-9a-f]*", label))
+    return label.isdigit() or bool(_HEXADECIMAL.fullmatch(label))
 
 
 def _ipv4(parts: list[str]) -> str:
@@ -110,12 +113,12 @@ def _ipv4(parts: list[str]) -> str:
 
 
 def _ipv4_number(part: str) -> int:
-    if match := re.fullmatch("0x([0-9a-f]*)", part):
-        return int(match[1] or "0", 16)
-    if re.fullmatch("0[0-7]*", part):
-        return int(part, 8)
-    if re.fullmatch("[1-9][0-9]*", part):
+    if _DECIMAL.fullmatch(part):
         return int(part)
+    if _OCTAL.fullmatch(part):
+        return int(part, 8)
+    if match := _HEXADECIMAL.fullmatch(part):
+        return int(match[1] or "0", 16)
     raise ValueError(f"the host ends in a number but {part!a} is not a part of an IPv4 address")
 
 

@@ -79,6 +79,10 @@ class Connection:
             changed=self._carry_out,
         )
         self._error: EndError | None = None
+        self._told: tuple[End | None, End | None] = (
+            None,
+            None,
+        )  # the ends that receivers and senders know of
         self._keepalive: Keepalive | None = None
         self._timer: Handle | None = None
         self._timer_at = math.inf
@@ -415,7 +419,11 @@ class Connection:
     def _carry_out(self) -> None:
         """Do what the life of the connection asks for; it may be asked at any time, and asks for nothing twice."""
         life = self._life
-        if life.receive_end is not None or life.send_end is not None:
+        if self._error is None and life.reason is not None:
+            self._error = EndError(partial(_broken, life, life.peer_close))
+        ends = life.receive_end, life.send_end
+        if ends != self._told:
+            self._told = ends
             self._tell_application(life)
         if life.state is not State.OPEN:
             self._keepalive = None  # from here on the closing handshake has its own deadline
@@ -433,8 +441,6 @@ class Connection:
         self._set_timer()
 
     def _tell_application(self, life: Life) -> None:
-        if self._error is None and life.reason is not None:
-            self._error = EndError(partial(_broken, life, life.peer_close))
         if life.receive_end is End.CLOSED_HERE:
             self._codec.discard_data()
             self.inbox.close(ClosedHere())
