@@ -259,7 +259,7 @@ async def test_the_statistics_look_at_no_message_beyond_those_that_came_with_the
 # --- one task that takes long for each message
 
 
-FEW = 10  # messages: eight until the next look at the clock, two after the checkpoint in which the deadline passes
+FEW = 14  # messages: twelve until the next look at the clock, two after the checkpoint in which the deadline passes
 SLOW = 0.020  # seconds for each
 
 
