@@ -33,7 +33,7 @@ def test_the_defaults_of_a_websocket_error_say_nothing_wE1() -> None:
     assert (str(error), error.close_code, error.reason) == ("", None, "")
 
 
-def test_a_handshake_error_carries_1006_which_an_application_could_not_set_H5_E3() -> None:
+def test_a_handshake_error_carries_1006_which_an_application_could_not_set() -> None:
     for error in (HandshakeError("x"), InvalidHandshake("x"), HandshakeTooLarge("x"), HandshakeTimeout("x")):
         assert (error.close_code, error.reason, str(error)) == (1006, "", "x")
 
