@@ -72,9 +72,7 @@ def test_reserved_bits_are_refused_without_an_extension(kit, opcode, rsv):
 
 @pytest.mark.parametrize("rsv", range(1, 8))
 @pytest.mark.parametrize("opcode", [CONTINUATION, CLOSE, PING, PONG])
-def test_compression_gives_no_meaning_to_rsv_bits_of_control_and_continuation_frames(
-    kit, opcode, rsv
-):
+def test_compression_gives_no_meaning_to_rsv_bits_of_control_and_continuation_frames(kit, opcode, rsv):
     codec = kit.codec(deflate=BITS_15)
     assert drain(codec, kit.frame(TEXT, Deflater()(b"x"), fin=False, rsv=RSV1)) == []
     assert failure(codec, kit.frame(opcode, rsv=rsv)).code == 1002
