@@ -384,3 +384,23 @@ async def test_a_reset_while_only_writing_is_noticed() -> None:
         stream.write(bytes(16 * MIB))
         reset(other)
         await receiver.was_told("write_failed")
+
+
+async def test_the_system_task_lives_on_while_the_only_socket_is_paused() -> None:
+    tasks: list[object] = []
+
+    class Starts(trio.abc.Instrument):
+        def task_spawned(self, task: trio.lowlevel.Task) -> None:
+            tasks.append(task)
+
+    async with stream_and_socket() as (stream, other):
+        stream.attach(receiver := Recorder())
+        await some_passes()
+        trio.lowlevel.add_instrument(Starts())
+        for number in range(1, 4):
+            stream.pause()
+            other.sendall(b"x")
+            await some_passes()
+            stream.resume()
+            await receiver.has(b"x" * number)
+    assert tasks == []

@@ -38,6 +38,7 @@ class TrioLoop(EventLoop):
             if hasattr(select, "epoll")
             else TaskReadiness(self._start_wait)
         )
+        self._attached = 0  # sockets with a receiver, which may be paused
         self._tasks: set[trio.CancelScope] = set()  # those of the background tasks
         self._running = False  # whether the system task is
         self._sleep: trio.CancelScope | None = None  # what it sleeps in
@@ -105,16 +106,25 @@ class TrioLoop(EventLoop):
         self._sockets.update(watch)
         self._wake_if_idle()
 
+    def attached(self) -> None:
+        """Take note of a socket that has a receiver: the system task does not end while that is paused."""
+        self._attached += 1
+
+    def detached(self) -> None:
+        """Take note that a socket has let its receiver go."""
+        self._attached -= 1
+        self._wake_if_idle()
+
     async def wait_idle(self) -> None:
         """See :class:`EventLoop`."""
         for _ in range(LAST_PASSES):
-            if not self._running or self._sockets or self._timers or self.calls:
+            if not self._running or self._attached or self._sockets or self._timers or self.calls:
                 return  # tasks may be ending, too
             await cancel_shielded_checkpoint()
 
     @property
     def _is_idle(self) -> bool:
-        return not (self._sockets or self._timers or self.calls or self._tasks)
+        return not (self._attached or self._sockets or self._timers or self.calls or self._tasks)
 
     def _wake(self) -> None:
         if self._sleep is not None:

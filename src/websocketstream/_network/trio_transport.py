@@ -34,6 +34,7 @@ class TrioStream(DirectStream):  # and Watched
         self.fileno: Callable[[], int] = connected.fileno
         self.reading = self.writing = False
         self._unsent = memoryview(b"")
+        self._is_attached = False
         self._deliver: Callable[[Buffer], None]
 
     # --- called by the event loop
@@ -78,6 +79,9 @@ class TrioStream(DirectStream):  # and Watched
     @uninterrupted
     def attach(self, receiver: Receiver) -> None:
         """See :class:`Transport`."""
+        if not self._is_attached:
+            self._is_attached = True
+            self._loop.attached()
         self._deliver = receiver.data_received
         self._receiver = receiver
         if self._error is not None:
@@ -196,5 +200,7 @@ class TrioStream(DirectStream):  # and Watched
         self._gone.set()
         self._deliver = discard
         self._unwatch()
+        if self._is_attached:
+            self._loop.detached()
         notify_closing(self._socket)
         self._socket.close()
