@@ -207,7 +207,7 @@ async def test_a_timer_that_was_called_lets_go_and_cannot_be_cancelled_twice() -
 
 async def test_a_task_belongs_to_no_scope_of_its_starter() -> None:
     loop = current_event_loop()
-    signal, ended = Signal(), Signal()
+    signal, ended = Signal(current_event_loop()), Signal(current_event_loop())
     with anyio.CancelScope() as scope:
         loop.start_task(signal.wait, name="test", on_end=ended.set)
         scope.cancel()
@@ -220,7 +220,7 @@ async def test_a_task_belongs_to_no_scope_of_its_starter() -> None:
 
 async def test_a_task_can_be_started_out_of_a_callback_and_use_anyio() -> None:
     loop = current_event_loop()
-    done = Signal()
+    done = Signal(current_event_loop())
 
     async def work() -> None:
         with anyio.move_on_after(0.001):

@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from .addresses import socket_attributes
 from .asyncio_loop import current_asyncio_loop
 from .direct_stream import DirectStream, discard
-from .event_loop import Signal
+from .event_loop import Waiter
 from .transport import SCRATCH, Buffer, Receiver, lost
 
 DIRECT_WRITES = os.name == "posix"  # elsewhere a socket is no file
@@ -31,15 +31,15 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
     """One end of a socket connection, on the event loop's own transport."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._loop = asyncio.get_running_loop()
         self._passes = current_asyncio_loop()
+        super().__init__(self._passes)
+        self._loop = asyncio.get_running_loop()
         self._loop_is_closed = self._loop.is_closed
         self._transport: asyncio.Transport
         self._deliver: Callable[[Buffer], None]
         self._backlog = bytearray()  # what arrived before there was a receiver
         self._reading = True  # so is the transport, that is
-        self._arrival: Signal | None = None  # for who waits in `receive`
+        self._arrival: Waiter | None = None  # for who waits in `receive`
         self._usable = True
         self._resuming = False  # called by the transport to say that all has left
         self._many = BUSY_BYTES  # a read that brings so many was a large one
@@ -139,7 +139,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             await checkpoint()
         else:
             self._read_on()
-            self._arrival = Signal()
+            self._arrival = self._passes.waiter()
             await self._arrival.wait()
         if not self._backlog:
             if self._released or not self._ended:

@@ -12,7 +12,7 @@ from anyio import CancelScope, ClosedResourceError, TypedAttributeSet, current_t
 from anyio.abc import ByteStream
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
-from .event_loop import Signal, uninterrupted
+from .event_loop import EventLoop, Signal, uninterrupted
 from .transport import RELEASE_SECONDS, Buffer, Receiver, Transport, lost
 
 
@@ -31,7 +31,8 @@ class DirectStream(Transport, ByteStream):
 
     keeps_last_words = True
 
-    def __init__(self) -> None:
+    def __init__(self, loop: EventLoop) -> None:
+        self.loop: EventLoop = loop
         self._receiver: Receiver | None = None
         self._paused = False
         self._ended = False  # by the peer
@@ -40,8 +41,8 @@ class DirectStream(Transport, ByteStream):
         self._write_error: Exception | None = None  # reading may go on
         self._released = False
         self._sending_ended = False
-        self._flushed = Signal()  # for who waits in `send`
-        self._gone = Signal()
+        self._flushed = Signal(self.loop)  # for who waits in `send`
+        self._gone = Signal(self.loop)
 
     # --- as a byte stream
 
@@ -102,8 +103,12 @@ class DirectStream(Transport, ByteStream):
     async def wait_released(self) -> None:
         """See :class:`Transport`."""
         if not self._gone.is_set:
-            with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
-                await self._gone.wait()
+            try:
+                await self._gone.wait()  # which takes the event loop one pass
+            except BaseException:
+                with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
+                    await self._gone.wait()
+                raise
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -136,7 +141,7 @@ class DirectStream(Transport, ByteStream):
 
     def _congest(self) -> None:
         self.congested = True
-        self._flushed = Signal()
+        self._flushed = Signal(self.loop)
 
     def _decongest(self) -> None:
         self.congested = False

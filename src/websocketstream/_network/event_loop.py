@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from anyio import Event
+from anyio.lowlevel import checkpoint
 
 from .calls import Calls
 from .turns import Turns
@@ -37,31 +37,6 @@ class Handle(Protocol):
     def cancel(self) -> object:
         """Prevent it; further calls change nothing."""
         ...
-
-
-class Signal:
-    """An event that costs next to nothing until somebody waits for it."""
-
-    __slots__ = ("_event", "is_set")
-
-    def __init__(self) -> None:
-        self.is_set: bool = False
-        self._event: Event | None = None
-
-    def set(self) -> None:
-        """Wake all who wait; further calls change nothing."""
-        self.is_set = True
-        if self._event is not None:
-            with suppress(RuntimeError):  # their event loop was closed before they were through
-                self._event.set()
-
-    async def wait(self) -> None:
-        """Wait for :meth:`set`; a checkpoint in any case."""
-        if self._event is None:
-            self._event = Event()
-            if self.is_set:
-                self._event.set()
-        await self._event.wait()
 
 
 class EventLoop(ABC):
@@ -114,6 +89,39 @@ class EventLoop(ABC):
         It belongs to the event loop's run: no cancel scope of the caller's reaches it. ``on_end`` is called when it is
         over, also when it was cancelled before its first step. What it raises is logged.
         """
+
+
+class Signal:
+    """An event that costs next to nothing until somebody waits for it, and little then."""
+
+    __slots__ = ("_loop", "_waiters", "is_set")
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self.is_set: bool = False
+        self._waiters: list[Waiter] = []
+
+    def set(self) -> None:
+        """Wake all who wait; further calls change nothing."""
+        self.is_set = True
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            with suppress(RuntimeError):  # their event loop was closed before they were through
+                waiter.set()
+
+    async def wait(self) -> None:
+        """Wait for :meth:`set`; a checkpoint in any case."""
+        if self.is_set:
+            await checkpoint()
+            return
+        waiter = self._loop.waiter()
+        self._waiters.append(waiter)
+        try:
+            await waiter.wait()
+        except BaseException:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
 
 
 def uninterrupted(function: Function) -> Function:

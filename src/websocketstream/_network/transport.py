@@ -108,7 +108,10 @@ class Transport(TypedAttributeProvider):
 
     @abstractmethod
     async def wait_released(self) -> None:
-        """Wait until nothing is left of a released transport, a second at the most, shielded from cancellation."""
+        """Wait until nothing is left of a released transport; a cancellation may only come out behind that.
+
+        Whatever is in the way, a second is the most that a cancelled task waits.
+        """
 
 
 def lost(cause: Exception | None) -> BrokenResourceError:

@@ -27,9 +27,9 @@ class TrioStream(DirectStream):  # and Watched
     """One end of a socket connection; it owns the socket, which does not block."""
 
     def __init__(self, connected: socket) -> None:
-        super().__init__()
-        self._socket = connected
         self._loop: TrioLoop = current_trio_loop()
+        super().__init__(self._loop)
+        self._socket = connected
         self.descriptor: int = connected.fileno()
         self.fileno: Callable[[], int] = connected.fileno
         self.reading = self.writing = False

@@ -79,17 +79,15 @@ class Connection:
             changed=self._carry_out,
         )
         self._error: EndError | None = None
-        self._told: tuple[End | None, End | None] = (
-            None,
-            None,
-        )  # the ends that receivers and senders know of
+        self._told_receivers: End | None = None  # which end they know of
+        self._told_senders: End | None = None
         self._keepalive: Keepalive | None = None
         self._timer: Handle | None = None
         self._timer_at = math.inf
         self._decoding: Handle | None = None  # the turn in which the codec goes on with what it was given
         self._put_off: Buffer = b""  # what arrived when the pass had taken long enough
-        self._settled = Signal()
-        self._released = Signal()
+        self._settled = Signal(loop)
+        self._released = Signal(loop)
 
     @property
     def state(self) -> State:
@@ -191,7 +189,6 @@ class Connection:
             raise
         if early_data:
             self.data_received(early_data)
-            self._read_on()
         self._carry_out()
 
     async def leave(self, code: int | None, *, cancelled: bool, grace: float) -> None:
@@ -316,7 +313,7 @@ class Connection:
 
     def _read_on(self) -> None:
         """Go on with what is next, unless the application has to catch up first."""
-        if self.inbox.full or self._life.word is not None or self._life.step is Step.NOTHING:
+        if self.inbox.full or self._life.word is not None or self._released.is_set:
             return
         if self._keepalive is not None:
             self._keepalive.resume(self.loop.clock())
@@ -421,35 +418,40 @@ class Connection:
         life = self._life
         if self._error is None and life.reason is not None:
             self._error = EndError(partial(_broken, life, life.peer_close))
-        ends = life.receive_end, life.send_end
-        if ends != self._told:
-            self._told = ends
-            self._tell_application(life)
-        if life.state is not State.OPEN:
-            self._keepalive = None  # from here on the closing handshake has its own deadline
+        if life.receive_end is not self._told_receivers:
+            self._told_receivers = life.receive_end
+            self._tell_receivers(life.receive_end)
+        if life.send_end is not self._told_senders:
+            self._told_senders = life.send_end
+            self._tell_senders(life.send_end)
         if life.farewell is not None:
             self.writer.flush()
-        if life.result is not None:
-            self._settle(life)
+        if life.state is not State.OPEN:
+            self._keepalive = None  # from here on the closing handshake has its own deadline
+            if life.result is not None:
+                self._settle(life)
         step = life.step
         if step is Step.RELEASE:
             self._release()
-        elif step is Step.END_SENDING:
-            life.step_taken(step)
-            self._transport.end_sending()
-        self._read_on()  # whatever we waited for before may not matter any more
-        self._set_timer()
+        elif step is not Step.NOTHING:
+            if step is Step.END_SENDING:
+                life.step_taken(step)
+                self._transport.end_sending()
+            self._read_on()  # whatever we waited for before may not matter any more
+            self._set_timer()
 
-    def _tell_application(self, life: Life) -> None:
-        if life.receive_end is End.CLOSED_HERE:
+    def _tell_receivers(self, end: End | None) -> None:
+        if end is End.CLOSED_HERE:
             self._codec.discard_data()
             self.inbox.close(ClosedHere())
-        elif life.receive_end is not None:
-            self.inbox.finish(self._error_for(life.receive_end, ConnectionClosed))
-        if life.send_end is End.CLOSED_HERE:
+        elif end is not None:
+            self.inbox.finish(self._error_for(end, ConnectionClosed))
+
+    def _tell_senders(self, end: End | None) -> None:
+        if end is End.CLOSED_HERE:
             self.outbox.finish(ClosedHere())
-        elif life.send_end is not None:
-            self.outbox.finish(self._error_for(life.send_end, SendAfterClose))
+        elif end is not None:
+            self.outbox.finish(self._error_for(end, SendAfterClose))
 
     def _error_for(self, end: End, closed: type[ConnectionClosed]) -> EndError:
         info = self._life.peer_close
