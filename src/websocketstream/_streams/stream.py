@@ -49,6 +49,7 @@ class WebSocketStream(ObjectStream[Message]):
     ) -> None:
         self._connection = connection
         self._readable = ReadableStream(connection)
+        self._ready = connection.inbox.ready
         self._writable = WritableStream(connection)
         self._url = url
         self._protocol = protocol
@@ -96,9 +97,13 @@ class WebSocketStream(ObjectStream[Message]):
 
     async def receive(self) -> Message:
         """Wait for the next message and return it; see :meth:`ReadableStream.receive`."""
+        if ready := self._ready:  # as there, for the sake of speed
+            return ready.pop()
         return await self._readable.receive()
 
     async def __anext__(self) -> Message:
+        if ready := self._ready:
+            return ready.pop()
         return await self._readable.__anext__()
 
     async def send(self, item: Sendable, *, compress: bool = True) -> None:
