@@ -37,6 +37,10 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._loop_is_closed = self._loop.is_closed
         self._transport: asyncio.Transport
         self._deliver: Callable[[Buffer], None]
+        self._small, self._large = (
+            SCRATCH.small,
+            SCRATCH.large,
+        )  # of the loop's thread, which asks at every read
         self._backlog = bytearray()  # what arrived before there was a receiver
         self._reading = True  # so is the transport, that is
         self._arrival: Waiter | None = None  # for who waits in `receive`
@@ -57,10 +61,10 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._descriptor: int = self._raw_socket.fileno()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return self._share_of_pass() if self._busy else SCRATCH.small
+        return self._share_of_pass() if self._busy else self._small
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._deliver(SCRATCH.large[:nbytes])
+        self._deliver(self._large[:nbytes])
         self._busy = nbytes >= self._many
         if self._busy and not self._passes.reads_once_a_pass:
             self._let_others_read()
@@ -193,7 +197,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         passes = self._passes
         now = perf_counter()
         self._pass = passes.read_turns.enter(self._pass, now)
-        buffer = SCRATCH.large if self.large_reads else SCRATCH.small
+        buffer = self._large if self.large_reads else self._small
         share = passes.read_turns.share_at(now)
         if share < 1:
             buffer = buffer[: int(len(buffer) * share)]

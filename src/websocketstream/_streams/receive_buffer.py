@@ -107,7 +107,10 @@ class ReceiveBuffer:
             if self._batch:
                 await self._budget.checkpoint()
             while not self._batch:
-                self._come_for_more()
+                if self._end is None and self.filler is not None:
+                    self.filler.caught_up()
+                if self._end is not None:
+                    raise self._end.to_raise()
                 self._arrival = self._loop.waiter()
                 await self._arrival.wait()
                 self._budget.waited()
@@ -126,19 +129,15 @@ class ReceiveBuffer:
         if self.ready:
             return self.ready.pop()
         if not self._batch:
-            self._come_for_more()
+            if self._end is None and self.filler is not None:
+                self.filler.caught_up()
+            if self._end is not None:
+                raise self._end.to_raise()
             raise WouldBlock
         message = self._batch.pop()
         if not self._batch:
             self._next_batch()
         return message
-
-    def _come_for_more(self) -> None:
-        """Raise what receivers meet at the end; before that, say that they have come that far."""
-        if self._end is None and self.filler is not None:
-            self.filler.caught_up()
-        if self._end is not None:
-            raise self._end.to_raise()
 
     def _next_batch(self) -> None:
         self._bytes -= self._size

@@ -56,9 +56,12 @@ class WritableStream(ObjectSendStream[Sendable]):
             queued = prepare(item, compress)
         if buffer.end is not None:
             buffer.raise_if_ended()
-        if not self._budget.allows():
+        budget = self._budget
+        if budget.left > 0:
+            budget.left -= 1
+        elif not budget.allows():
             self._writer.flush()
-            await self._budget.checkpoint()
+            await budget.checkpoint()
             buffer.raise_if_ended()
             self._writer.continue_burst()
         size = self._writer.put(queued)
