@@ -162,3 +162,20 @@ async def test_one_busy_connection_reads_as_much_as_it_can(anyio_backend: object
             await until(lambda: len(receiver.data) == 64 * MIB)
         assert current_asyncio_loop().read_turns.share == 1
         assert isinstance(stream, AsyncioStream)
+
+
+async def test_a_transport_that_has_failed_takes_nothing_more_before_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, anyio_backend: object
+) -> None:
+    monkeypatch.setattr(asyncio_transport, "DIRECT_WRITES", False)
+    async with stream_and_socket() as (stream, other):
+        stream.attach(receiver := Recorder())
+        stream.pause()
+        reset(other)
+        for _ in range(1000):  # in one pass: nobody can tell us meanwhile
+            if stream.congested:
+                break
+            stream.write(b"x" * 1000)
+        assert stream.congested
+        await receiver.was_told("failed")
+        assert "flushed" not in receiver

@@ -386,6 +386,7 @@ async def test_a_reset_while_only_writing_is_noticed() -> None:
         await receiver.was_told("write_failed")
 
 
+@has_epoll
 async def test_the_system_task_lives_on_while_the_only_socket_is_paused() -> None:
     tasks: list[object] = []
 
@@ -404,3 +405,12 @@ async def test_the_system_task_lives_on_while_the_only_socket_is_paused() -> Non
             stream.resume()
             await receiver.has(b"x" * number)
     assert tasks == []
+
+
+async def test_a_released_stream_that_is_called_all_the_same_keeps_no_error() -> None:
+    async with stream_and_socket() as (stream, _):
+        stream.attach(Recorder())
+        stream.write(bytes(16 * MIB))
+        stream.release()
+        stream.on_writable()
+        assert stream._write_error is None

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from websocketstream import ConnectFailed, ConnectionBroken, open_websocket_stream, serve_websocket_streams
+from websocketstream._network import trio_loop
 from websocketstream._streams.connection import Connection as OurConnection
 from websocketstream.testing import memory_byte_stream_pair, over_stream, websocket_stream_pair
 from wire import connect
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from websocketstream import WebSocketRequest, WebSocketStream
     from wpt.server import Connection
 
-has_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll")
+has_epoll = pytest.mark.skipif(not hasattr(trio_loop.select, "epoll"), reason="there is no epoll")
 on_trio = pytest.mark.parametrize("anyio_backend", ["trio"])
 
 

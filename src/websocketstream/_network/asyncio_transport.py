@@ -130,6 +130,9 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             if sent == len(data):
                 return sent
         self._transport.write(memoryview(data)[sent:])
+        if self._transport.is_closing() and not self.congested:
+            self._congest()  # it has failed, takes what it is given for nothing, and says so in the next pass
+            return sent
         return len(data) - self._transport.get_write_buffer_size() if self.congested else len(data)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:

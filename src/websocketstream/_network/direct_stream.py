@@ -168,6 +168,8 @@ class DirectStream(Transport, ByteStream):
 
     def _fail_to_write(self, error: Exception) -> None:
         """What is unsent cannot leave any more; what the peer sent before may still be read."""
+        if self._released:
+            return
         self._write_error = error
         self._flushed.set()
         if self._receiver is not None:

@@ -268,7 +268,8 @@ class _Wait:
                 except (OSError, ValueError, trio.ClosedResourceError, trio.BusyResourceError) as exc:
                     self.watch.on_unwatched(exc)
                     return
-                call(self._callback)
+                if not self._scope.cancel_called:  # in the pass in which it was ready
+                    call(self._callback)
 
     async def _wait_for_time(self) -> None:
         """Wait for a pass in which others have left some."""
