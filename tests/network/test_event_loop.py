@@ -15,6 +15,7 @@ import sniffio
 from transport_kit import some_passes
 
 from waiting import until
+from websocketstream._network.asyncio_loop import AsyncioLoop
 from websocketstream._network.loop import Signal, current_event_loop
 from websocketstream._network.timers import PORTION_SECONDS, Timers
 
@@ -330,3 +331,26 @@ async def test_a_task_takes_no_step_within_the_call_that_starts_it() -> None:
         start()
     await until(lambda: len(log) == 2)
     assert log == ["a step", "over"]
+
+
+class CountedTimers(asyncio.SelectorEventLoop):
+    """An event loop that remembers the timers that were asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers: list[asyncio.TimerHandle] = []
+
+    def call_at(self, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        self.timers.append(super().call_at(*args, **options))
+        return self.timers[-1]
+
+
+def test_asyncio_has_one_timer_of_ours_however_often_the_earliest_deadline_changes() -> None:
+    loop = CountedTimers()
+    try:
+        ours = AsyncioLoop(loop)
+        for seconds in (50, 40, 60, 30):
+            ours.call_at(loop.time() + seconds, nothing)
+        assert [timer.cancelled() for timer in loop.timers] == [True, True, False]
+    finally:
+        loop.close()
