@@ -214,7 +214,7 @@ class _Decoder:
     def __init__(self, client: bool, assembler: Assembler) -> None:
         self.assembler = assembler
         self._frames = _FrameParser(client, assembler)
-        self._steps = self._run()
+        self._steps = _decode(self._frames, assembler)  # which does not know us: nobody is in a cycle
 
     def decode(self, data: bytes | bytearray | memoryview, events: list[Event]) -> bool:
         """Add what ``data`` brings to ``events``, and tell whether there is more to decode when the budget is spent."""
@@ -231,21 +231,22 @@ class _Decoder:
                     return False
         return self.assembler.inflating or len(self._frames.buffer) > 0
 
-    def _run(self) -> Iterator[tuple[int, Event | None]]:
-        """Yield what every step of work costs, and its event if it has one; no cost means that data is wanted."""
-        while True:
-            frame = self._frames.process_buffer()
-            if frame is None:
-                yield 0, None
-                continue
-            payload = frame.payload
-            assert isinstance(payload, bytes)  # str and tuple are wsproto's next layer
-            if frame.opcode.iscontrol():
-                yield 1, _control_event(frame.opcode, payload)
-            else:
-                # wsproto's message_finished is the FIN bit, also while the frame's payload is still arriving.
-                yield from self.assembler.take(payload, last=frame.frame_finished and frame.message_finished)
-            del payload  # an idle connection does not hold on to its last message
+
+def _decode(frames: _FrameParser, assembler: Assembler) -> Iterator[tuple[int, Event | None]]:
+    """Yield what every step of work costs, and its event if it has one; no cost means that data is wanted."""
+    while True:
+        frame = frames.process_buffer()
+        if frame is None:
+            yield 0, None
+            continue
+        payload = frame.payload
+        assert isinstance(payload, bytes)  # str and tuple are wsproto's next layer
+        if frame.opcode.iscontrol():
+            yield 1, _control_event(frame.opcode, payload)
+        else:
+            # wsproto's message_finished is the FIN bit, also while the frame's payload is still arriving.
+            yield from assembler.take(payload, last=frame.frame_finished and frame.message_finished)
+        del payload  # an idle connection does not hold on to its last message
 
 
 def _control_event(opcode: Opcode, payload: bytes) -> Ping | Pong | Close:
