@@ -96,7 +96,8 @@ def running_tasks() -> set[Any]:
     if sniffio.current_async_library() == "trio":
         return {task.id for task in anyio.get_running_tasks()}
     runners = "TestRunner._call_in_runner_task"
-    return {task for task in asyncio.all_tasks() if task.get_coro().__qualname__ != runners}
+    # An asynchronous generator that the event loop closes has no name.
+    return {task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__qualname__", "") != runners}
 
 
 @pytest.fixture

@@ -20,8 +20,6 @@ class State(enum.Enum):
     CLOSED = "closed"  # ended after a complete handshake
     BROKEN = "broken"  # ended in any other way
 
-    __hash__ = object.__hash__  # of the one object that each is; Enum's own is a call in Python
-
 
 class Happening(enum.Enum):
     """What can change the state."""
@@ -31,8 +29,6 @@ class Happening(enum.Enum):
     PEER_CLOSE = "the peer's Close frame arrives"
     FAIL = "the peer breaks a rule, or is given up"
     END = "the transport has ended, or its time is up"
-
-    __hash__ = object.__hash__
 
 
 TRANSITIONS: dict[tuple[State, Happening], State] = {
