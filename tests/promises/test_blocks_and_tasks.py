@@ -12,6 +12,7 @@ import pytest
 import sniffio
 
 from promises.test_loops_that_ended import FACTORIES
+from waiting import until
 from websocketstream import CloseInfo, open_websocket_stream
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ async def test_a_block_in_an_abandoned_generator_is_left_by_the_event_loops_hook
         held.clear()
     with anyio.fail_after(5):
         assert await opened[0].closed == CloseInfo(1001)
+    # Then the peer ends TCP, and the generator's task is through.
+    await until(lambda: opened[0]._connection._released.is_set)
     await anyio.wait_all_tasks_blocked()
 
 
