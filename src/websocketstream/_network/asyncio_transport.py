@@ -17,7 +17,7 @@ from anyio import BrokenResourceError, EndOfStream
 from anyio.lowlevel import checkpoint
 
 from .addresses import socket_attributes
-from .asyncio_loop import current_asyncio_loop
+from .asyncio_loop import AsyncioLoop, current_asyncio_loop
 from .direct_stream import DirectStream, discard
 from .event_loop import Waiter
 from .transport import SCRATCH, Buffer, Receiver, lost
@@ -30,17 +30,16 @@ MAX_BACKLOG = 65536  # bytes that may arrive although nobody reads: to stop the 
 class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
     """One end of a socket connection, on the event loop's own transport."""
 
+    loop: AsyncioLoop
+
     def __init__(self) -> None:
-        self._passes = current_asyncio_loop()
-        super().__init__(self._passes)
+        super().__init__(current_asyncio_loop())
         self._loop = asyncio.get_running_loop()
         self._loop_is_closed = self._loop.is_closed
         self._transport: asyncio.Transport
         self._deliver: Callable[[Buffer], None]
-        self._small, self._large = (
-            SCRATCH.small,
-            SCRATCH.large,
-        )  # of the loop's thread, which asks at every read
+        # Of the loop's thread: to ask at every read which that is would cost more.
+        self._small, self._large = SCRATCH.small, SCRATCH.large
         self._backlog = bytearray()  # what arrived before there was a receiver
         self._reading = True  # so is the transport, that is
         self._arrival: Waiter | None = None  # for who waits in `receive`
@@ -66,7 +65,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
     def buffer_updated(self, nbytes: int) -> None:
         self._deliver(self._large[:nbytes])
         self._busy = nbytes >= self._many
-        if self._busy and not self._passes.reads_once_a_pass:
+        if self._busy and not self.loop.reads_once_a_pass:
             self._let_others_read()
 
     def eof_received(self) -> bool:
@@ -146,7 +145,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             await checkpoint()
         else:
             self._read_on()
-            self._arrival = self._passes.waiter()
+            self._arrival = self.loop.waiter()
             await self._arrival.wait()
         if not self._backlog:
             if self._released or not self._ended:
@@ -197,7 +196,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
 
     def _share_of_pass(self) -> memoryview:
         """Return a buffer for as much as a busy stream may read: the time of a pass is for all together."""
-        passes = self._passes
+        passes = self.loop
         now = perf_counter()
         self._pass = passes.read_turns.enter(self._pass, now)
         buffer = self._large if self.large_reads else self._small
@@ -209,7 +208,7 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
 
     def _let_others_read(self) -> None:
         """Read no more in this pass, if there are others."""
-        last, self._passes.last_reader = self._passes.last_reader, id(self)
+        last, self.loop.last_reader = self.loop.last_reader, id(self)
         if last is not None and last != id(self) and self._reading:
             self._stop_reading()
             self._loop.call_soon(self._take_turn)

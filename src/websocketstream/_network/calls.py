@@ -9,6 +9,7 @@ from time import perf_counter
 
 from .turns import PASS_SECONDS
 
+NO_LIMIT = math.inf
 PORTION_SECONDS = 0.004  # what the calls of one pass may take together, but for the last of them
 
 
@@ -35,7 +36,7 @@ class Calls:
     :param wake: sees to it that :meth:`call_some` is called in the next pass
     """
 
-    __slots__ = ("_call", "_due", "_queue", "_since", "_wake", "is_limited", "until")
+    __slots__ = ("_call", "_due", "_queue", "_since", "_wake", "until")
 
     def __init__(self, call: Callable[[Callable[[], object]], object], wake: Callable[[], object]) -> None:
         self._call = call
@@ -44,8 +45,7 @@ class Calls:
         self._due = False  # whether the next pass has been asked for
         # Of time.perf_counter(): when somebody took much for the first time in this pass, or shortly before.
         self._since = -math.inf
-        self.is_limited: bool = False  # whether there is a limit to the present pass
-        self.until: float = math.inf  # which should take no longer than that
+        self.until: float = NO_LIMIT  # the present pass should take no longer than that
 
     def __bool__(self) -> bool:
         return self._due
@@ -60,8 +60,7 @@ class Calls:
         """Call those who have waited, for the time of a portion: a new pass has begun."""
         self._due = False
         self._since = -math.inf
-        self.is_limited = False
-        self.until = math.inf
+        self.until = NO_LIMIT
         enough = perf_counter() + PORTION_SECONDS
         for _ in range(len(self._queue)):
             callback = self._queue.popleft().callback
@@ -74,20 +73,19 @@ class Calls:
 
     def took_much(self) -> None:
         """Take note of work that took a good part of the present pass."""
-        if self.is_limited:
+        if self.until != NO_LIMIT:
             return
         now = perf_counter()
         if now - self._since > PASS_SECONDS:
             self._since = now
         elif now - self._since >= PORTION_SECONDS:
-            self.is_limited = True
             self.until = now + PASS_SECONDS - PORTION_SECONDS
             self._ask()
 
     @property
     def is_late(self) -> bool:
         """Whether the present pass has taken as long as it may."""
-        return self.is_limited and perf_counter() > self.until
+        return self.until != NO_LIMIT and perf_counter() > self.until
 
     def _ask(self) -> None:
         if not self._due:

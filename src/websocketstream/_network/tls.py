@@ -87,11 +87,12 @@ class _TLS(TLSStream):
     # A client that opens its connection is forgiving: when it cannot send, it reads on, since TLS 1.3 refuses a client's
     # certificate when the client has long gone on.
     forgiving = False
+    below: _BelowTLS
 
     async def send(self, item: bytes) -> None:
         await super().send(item)
         if not self.forgiving:
-            cast("_BelowTLS", self.transport_stream).raise_if_lost()
+            self.below.raise_if_lost()
 
     async def _call_sslobject_method(
         self, func: Callable[[*_Arguments], _Result], *args: *_Arguments
@@ -126,6 +127,7 @@ async def wrap_tls(
             raise NotTLS(ssl.SSL_ERROR_SSL, f'the peer does not speak TLS but says "{said}"') from exc
         raise
     tls = cast("_TLS", wrapped)
+    tls.below = below
     tls.forgiving = not server_side
     return tls
 

@@ -26,9 +26,10 @@ from .trio_loop import TrioLoop, current_trio_loop
 class TrioStream(DirectStream):  # and Watched
     """One end of a socket connection; it owns the socket, which does not block."""
 
+    loop: TrioLoop
+
     def __init__(self, connected: socket) -> None:
-        self._loop: TrioLoop = current_trio_loop()
-        super().__init__(self._loop)
+        super().__init__(current_trio_loop())
         self._socket = connected
         self.descriptor: int = connected.fileno()
         self.fileno: Callable[[], int] = connected.fileno
@@ -72,7 +73,7 @@ class TrioStream(DirectStream):  # and Watched
     def on_unwatched(self, error: Exception) -> None:
         """Take note that the event loop cannot watch the socket any more, but not in the middle of something else."""
         with suppress(OSError):
-            self._loop.call_soon(partial(self._fail, error))
+            self.loop.call_soon(partial(self._fail, error))
 
     # --- called by the connection
 
@@ -81,14 +82,14 @@ class TrioStream(DirectStream):  # and Watched
         """See :class:`Transport`."""
         if not self._is_attached:
             self._is_attached = True
-            self._loop.attached()
+            self.loop.attached()
         self._deliver = receiver.data_received
         self._receiver = receiver
         if self._error is not None:
             self._tell_failure()
         else:
             self.reading = not self._paused
-            self._loop.watch(self)
+            self.loop.watch(self)
 
     @uninterrupted
     def pause(self) -> None:
@@ -172,7 +173,7 @@ class TrioStream(DirectStream):  # and Watched
         self.reading = self.reading if reading is None else reading
         self.writing = self.writing if writing is None else writing
         try:
-            self._loop.watch(self)
+            self.loop.watch(self)
         except OSError as exc:
             self.on_unwatched(exc)
 
@@ -180,7 +181,7 @@ class TrioStream(DirectStream):  # and Watched
 
     async def wait_released(self) -> None:
         """See :class:`Transport`."""
-        await self._loop.wait_idle()
+        await self.loop.wait_idle()
 
     def _fail(self, error: Exception) -> None:
         self._unwatch()
@@ -190,7 +191,7 @@ class TrioStream(DirectStream):  # and Watched
         if self.reading or self.writing:
             self.reading = self.writing = False
             with suppress(OSError):
-                self._loop.watch(self)
+                self.loop.watch(self)
 
     def _end_direction(self) -> None:
         with suppress(OSError):  # it has failed, as whoever reads will learn
@@ -201,6 +202,6 @@ class TrioStream(DirectStream):  # and Watched
         self._deliver = discard
         self._unwatch()
         if self._is_attached:
-            self._loop.detached()
+            self.loop.detached()
         notify_closing(self._socket)
         self._socket.close()

@@ -15,6 +15,7 @@ from functools import partial
 from anyio import CancelScope
 from anyio.abc import AnyByteStream
 
+from .._network.calls import NO_LIMIT
 from .._network.loop import EventLoop, Handle, Signal, current_event_loop, uninterrupted
 from .._network.task_transport import transport_of
 from .._network.tcp import ask_tcp, probe_often
@@ -233,7 +234,7 @@ class Connection:
         if self._keepalive is not None:
             self._keepalive.heard(self.loop.clock())
         calls = self.loop.calls
-        if calls.is_limited and calls.is_late:
+        if calls.until != NO_LIMIT and calls.is_late:
             # Hundreds of peers together must not hold the event loop, either.
             self._put_off = bytes(data)
             self._transport.pause()

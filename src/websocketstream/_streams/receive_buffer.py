@@ -93,10 +93,7 @@ class ReceiveBuffer:
             return ready.pop()
         if not batch or self._receiving or not budget.allows():
             return None
-        message = batch.pop()
-        if not batch:
-            self._next_batch()
-        return message
+        return self._pop()
 
     async def wait(self) -> Message:
         """Wait for the next message, after a checkpoint if that is due."""
@@ -107,7 +104,9 @@ class ReceiveBuffer:
             if self._batch:
                 await self._budget.checkpoint()
             while not self._batch:
-                if self._end is None and self.filler is not None:
+                if (
+                    self._end is None and self.filler is not None
+                ):  # as _come_for_more(), for the sake of speed
                     self.filler.caught_up()
                 if self._end is not None:
                     raise self._end.to_raise()
@@ -117,7 +116,7 @@ class ReceiveBuffer:
         finally:
             self._receiving = False
             self._arrival = None
-        message = self._batch.pop()
+        message = self._batch.pop()  # as _pop(), for nothing is ready
         if not self._batch:
             self._next_batch()
         return message
@@ -126,14 +125,22 @@ class ReceiveBuffer:
         """Return the next message if one is buffered."""
         if self._receiving:
             raise BusyResourceError("receiving from")
+        if not self._batch:
+            self._come_for_more()
+            raise WouldBlock
+        return self._pop()
+
+    def _come_for_more(self) -> None:
+        """Raise what receivers meet at the end; before that, say that they have come that far."""
+        if self._end is None and self.filler is not None:
+            self.filler.caught_up()
+        if self._end is not None:
+            raise self._end.to_raise()
+
+    def _pop(self) -> Message:
+        """Hand the next message out, and with the last one of a batch give its room back."""
         if self.ready:
             return self.ready.pop()
-        if not self._batch:
-            if self._end is None and self.filler is not None:
-                self.filler.caught_up()
-            if self._end is not None:
-                raise self._end.to_raise()
-            raise WouldBlock
         message = self._batch.pop()
         if not self._batch:
             self._next_batch()

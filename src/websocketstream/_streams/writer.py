@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from .._network.any_stream import TRANSPORT_ERRORS
+from .._network.calls import NO_LIMIT
 from .._network.loop import EventLoop, Handle, uninterrupted
 from .._network.transport import Buffer, Transport
 from .._protocol.codec import Codec, Outgoing
@@ -117,7 +118,7 @@ class Writer:
         size = len(item.payload if type(item) is Outgoing else item) or 1  # type: ignore[arg-type]
         buffer = self._buffer
         calls = self._loop.calls
-        at_once = self._turn != self._budget.turn and not (calls.is_limited and calls.is_late)
+        at_once = self._turn != self._budget.turn and not (calls.until != NO_LIMIT and calls.is_late)
         self._turn = self._budget.turn
         if (
             at_once
