@@ -5,7 +5,6 @@ from __future__ import annotations
 import select
 import socket
 from contextlib import suppress
-from time import perf_counter
 from typing import Any
 
 import anyio
@@ -76,14 +75,17 @@ async def test_the_passes_of_many_busy_connections_are_bounded_and_all_get_somet
             pytest.skip("only trio needs it")
         monkeypatch.delattr(select, "epoll", raising=False)
 
+    now = 1000.0  # goes on with the work that is done, and with nothing else
+    for module in ("asyncio_transport", "calls", "timers", "trio_readiness"):
+        monkeypatch.setattr(f"websocketstream._network.{module}.perf_counter", lambda: now)
+
     class Busy:
         count = 0
 
         def data_received(self, data: Any) -> None:
+            nonlocal now
             self.count += len(data)
-            end = perf_counter() + 0.0005 * len(data) / 65536  # what decoding may take
-            while perf_counter() < end:
-                pass
+            now += 0.0005 * len(data) / 65536  # what decoding may take
 
         eof_received = flushed = failed = None
 
@@ -106,16 +108,18 @@ async def test_the_passes_of_many_busy_connections_are_bounded_and_all_get_somet
             for other in others:
                 with suppress(BlockingIOError):
                     other.send(chunk)
-            before = perf_counter()
+            before = now
             await anyio.sleep(0)
-            passes.append(perf_counter() - before)
+            passes.append(now - before)
     finally:
         for stream, other in zip(streams, others, strict=True):
             stream.release()
             other.close()
         await some_passes()
     counts = sorted(receiver.count for receiver in receivers)
-    # The few that another program has delayed do not count.
-    assert sorted(passes)[-6] < 4 * PASS_SECONDS, passes
+    # In the first pass nobody is known to be busy yet; there the connections put off what is too much.
+    # trio shuffles the tasks of a pass: what we see as one may be two.
+    seen_as_one = 2 if current_async_library() == "trio" else 1
+    assert max([took for took in passes if took][1:]) < seen_as_one * 2 * PASS_SECONDS, passes
     if epoll:  # waiting tasks of trio's come in any order, so it takes longer until each has had its turn
         assert counts[0] * 30 > counts[-1], "some get next to nothing"

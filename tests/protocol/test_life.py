@@ -436,13 +436,15 @@ def test_a_bug_is_the_connections_error() -> None:
     assert isinstance(driver.life.reason.cause, ValueError)
 
 
-def test_our_own_close_is_what_receivers_meet_from_then_on() -> None:
-    driver = Driver(server=False)
-    driver.tell(HAPPENINGS["the transport fails"])
-    assert driver.life.receive_end is End.BROKEN
-    driver.tell(HAPPENINGS["we close"])
-    assert driver.life.receive_end is End.CLOSED_HERE
-    assert driver.life.result == CloseInfo(1006, "", False)
+def test_an_end_that_was_met_is_not_replaced_by_our_own_close() -> None:
+    for happening, end in (("the transport fails", End.BROKEN), ("the peer closes", End.CLOSED_BY_PEER)):
+        driver = Driver(server=False)
+        driver.tell(HAPPENINGS[happening])
+        driver.life.caught_up(driver.now)
+        before = driver.life.result
+        driver.tell(HAPPENINGS["we close"])
+        assert (driver.life.receive_end, driver.life.send_end) == (end, end)
+        assert before is None or driver.life.result == before
 
 
 def test_a_long_reason_is_cut_to_what_a_close_frame_holds() -> None:

@@ -22,7 +22,7 @@ from streams.connection_kit import (
     reset,
     small_writes,
 )
-from websocketstream import WebSocketError
+from websocketstream import ConnectionClosed, WebSocketError
 
 CLOSE_TIMEOUT = 10
 # As in the writer, by the thousand: what makes a batch, a write, a turn; one less, and one more.
@@ -306,3 +306,26 @@ ConnectionMachine.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestConnection = ConnectionMachine.TestCase
+
+
+def test_a_receiver_that_waits_when_the_peer_closes_meets_that_whatever_is_called_before_it_goes_on() -> None:
+    """A server that shuts down closes connections in any pass, also in that of the peer's Close frame."""
+    for ours in ("close", "abort", "cancel", "drop"):
+        with lockstep() as loop:
+            transport = LockstepTransport()
+            conn, connection = connect(transport, server=True)
+            receiver = loop.start(conn.readable.receive())
+            assert not receiver.done
+            assert transport.receiver is not None
+            transport.receiver.data_received(frame("C", b"4000"))
+            {
+                "close": conn.close,
+                "abort": conn.writable.abort,
+                "cancel": conn.readable.cancel,
+                "drop": connection.drop,
+            }[ours]()
+            loop.run()
+            for task in (receiver, loop.start(conn.readable.receive())):
+                assert isinstance(task.error, ConnectionClosed), (ours, task.error)
+                assert task.error.close_code == 4000
+            connection.drop()

@@ -188,42 +188,35 @@ def test_the_end_wakes_a_receiver_that_waits(loop: LockstepLoop) -> None:
         task.result()
 
 
-def test_closing_drops_everything_and_replaces_the_end(loop: LockstepLoop) -> None:
+def test_dropping_everything_leaves_the_end_as_it_is(loop: LockstepLoop) -> None:
     buffer = buffer_on(loop, 100)
     push(buffer, "one", "two", "three")
     push(buffer, "four")
     push(buffer, "five")
     assert Task(reader_of(buffer).receive()).result() == "one"
     buffer.finish(ended("by the peer"))
-    buffer.close(ended("here"))
+    buffer.drop()
+    buffer.finish(ended("here"))
     for receive in (lambda: Task(reader_of(buffer).receive()).result(), buffer.receive_nowait):
-        with pytest.raises(Closed, match="here"):
+        with pytest.raises(Closed, match="by the peer"):
             receive()
     statistics = buffer.statistics()
     assert (statistics.buffered_messages, statistics.buffered_bytes, statistics.messages) == (0, 0, 5)
     assert not buffer.full
 
 
-def test_closing_drops_also_what_may_be_taken_without_further_ado(loop: LockstepLoop) -> None:
+def test_what_is_dropped_includes_what_may_be_taken_without_further_ado(loop: LockstepLoop) -> None:
     buffer = buffer_on(loop)
     reader = reader_of(buffer)
     push(buffer, *map(str, range(4 * LOOK_EVERY)))
     while not buffer.ready:
         assert Task(reader.receive()).done
-    buffer.close(ended("here"))
+    buffer.drop()
+    buffer.finish(ended("here"))
     assert buffer.statistics().buffered_messages == 0
     for receive in (lambda: Task(reader.receive()).result(), buffer.receive_nowait):
         with pytest.raises(Closed, match="here"):
             receive()
-
-
-def test_closing_wakes_a_receiver_that_waits(loop: LockstepLoop) -> None:
-    buffer = buffer_on(loop)
-    task = Task(reader_of(buffer).receive())
-    buffer.close(ended("here"))
-    task.go_on()
-    with pytest.raises(Closed, match="here"):
-        task.result()
 
 
 def test_it_is_full_from_its_limit_until_half_of_it_is_read(loop: LockstepLoop) -> None:

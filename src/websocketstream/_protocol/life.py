@@ -103,8 +103,11 @@ class Life:
     # --- what happens
 
     def close(self, code: int | None, reason: str, now: float) -> None:
-        """We close: what was accepted is sent, then the Close frame; what still arrives is dropped (rules K1-K4)."""
-        self.receive_end = End.CLOSED_HERE
+        """We close: what was accepted is sent, then the Close frame; what still arrives is dropped (rules K1-K4).
+
+        Whoever has met an end already, or is about to, keeps that one.
+        """
+        self.receive_end = self.receive_end or End.CLOSED_HERE
         self.finish_sending(code, reason)
         if self.state not in ENDED:
             self._limit(now + self._close_timeout)
@@ -112,7 +115,7 @@ class Life:
 
     def finish_sending(self, code: int | None = None, reason: str = "") -> None:
         """We send nothing more but the Close frame, and go on receiving until the peer closes."""
-        self.send_end = End.CLOSED_HERE
+        self.send_end = self.send_end or End.CLOSED_HERE
         if self._advance(Happening.CLOSE):
             self.farewell = code, reason
 

@@ -27,7 +27,7 @@ from .._protocol.keepalive import Action, Keepalive, Pings, TcpReport, seconds_b
 from .._protocol.life import End, Life, Step
 from .._protocol.state import State
 from .budget import Budget
-from .errors import ClosedHere, ConnectionBroken, ConnectionClosed, EndError, SendAfterClose, closed_here
+from .errors import ConnectionBroken, ConnectionClosed, EndError, SendAfterClose, closed_here
 from .options import StreamOptions
 from .receive_buffer import ReceiveBuffer
 from .send_buffer import SendBuffer
@@ -110,6 +110,8 @@ class Connection:
     def start_close(self, code: int | None, reason: str) -> None:
         """Close with a code that was checked, or is ours to choose."""
         self._life.close(code, reason, self.loop.clock())
+        self._codec.discard_data()
+        self.inbox.drop()
         self._carry_out()
 
     def cancel(self, error: BaseException | None) -> None:
@@ -119,7 +121,7 @@ class Connection:
     @uninterrupted
     def abort(self, error: BaseException | None) -> None:
         """Drop what is queued, and close."""
-        self.outbox.finish(ClosedHere(), drop=True)
+        self.outbox.finish(EndError(closed_here), drop=True)
         self.writer.drop_portions()
         self.start_close(*self._words_of(error))
 
@@ -443,14 +445,13 @@ class Connection:
 
     def _tell_receivers(self, end: End | None) -> None:
         if end is End.CLOSED_HERE:
-            self._codec.discard_data()
-            self.inbox.close(ClosedHere())
+            self.inbox.finish(EndError(closed_here))
         elif end is not None:
             self.inbox.finish(self._error_for(end, ConnectionClosed))
 
     def _tell_senders(self, end: End | None) -> None:
         if end is End.CLOSED_HERE:
-            self.outbox.finish(ClosedHere())
+            self.outbox.finish(EndError(closed_here))
         elif end is not None:
             self.outbox.finish(self._error_for(end, SendAfterClose))
 

@@ -75,15 +75,6 @@ class EndError:
         return error.with_traceback(None)
 
 
-class ClosedHere(EndError):
-    """The end that we have made ourselves."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__(closed_here)
-
-
 def closed_here() -> ClosedResourceError:
     """Make the error of who goes on using a connection that was closed on this side."""
     return ClosedResourceError("the connection was closed on this side")

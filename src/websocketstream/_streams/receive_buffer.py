@@ -187,19 +187,16 @@ class ReceiveBuffer:
         """Let receivers meet ``end`` behind what is buffered; the first end stays."""
         if self._end is None:
             self._end = end
-            self._wake()
+            if self._arrival is not None:
+                self._arrival.set()
+            if self.full:
+                self._make_room()
 
-    def close(self, end: EndError) -> None:
-        """Drop everything, and let receivers meet ``end`` from now on (rule R7)."""
+    def drop(self) -> None:
+        """Drop everything (rule R7)."""
         self.ready.clear()
         self._batch, self._following, self._arrived = [], [], []
         self._bytes = self._size = 0
-        self._end = end
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._arrival is not None:
-            self._arrival.set()
         if self.full:
             self._make_room()
 

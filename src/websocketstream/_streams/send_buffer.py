@@ -9,7 +9,7 @@ from typing import TypeAlias
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message, Outgoing
 from .budget import LOOK_EVERY, Budget
-from .errors import ClosedHere, EndError
+from .errors import EndError
 from .statistics import DirectionStatistics, Stopwatch
 
 WAKE_AT_ONCE = 128  # senders that go on in one pass of the event loop: more of them would take too much of it
@@ -192,9 +192,9 @@ class SendBuffer:
         self._unsent_messages = 0
 
     def finish(self, end: EndError, *, drop: bool = False) -> None:
-        """Let senders meet ``end``; messages whose sender is held are taken back, ``drop`` takes back all."""
+        """Let senders meet ``end``, the first end stays; messages whose sender is held are taken back, ``drop`` takes back all."""
         self.credit, self.is_fetched = 0, False
-        if self.end is None or isinstance(end, ClosedHere):
+        if self.end is None:
             self.end = end
         for number, held in list(self._held.items()):
             self._take_back(number)
