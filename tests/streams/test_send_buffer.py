@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import anyio
 import pytest
 
 from streams.connection_kit import Cancelled, LockstepLoop, Task
