@@ -1,4 +1,7 @@
-"""Rules of the house for which the source is read: no shield without a deadline, and no private name of somebody else's."""
+"""Rules of the house for which the source is read.
+
+No shield without a deadline, no private name of somebody else's, and no test that sleeps in real time.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,24 @@ from sources import MODULES, NAMES, PACKAGE, base_of, module_name, parse
 
 TAKES_SECONDS = {"move_on_after", "fail_after"}
 TAKES_TIME = {"move_on_at", "fail_at"}  # trio's
+
+TESTS = Path(__file__).parent
+# Who may sleep in real time, and why.
+SLEEPERS = {
+    "autobahn/run.py": "looks again until a program is there",
+    "conftest.py": "looks again until descriptors are closed",
+    "liveness/far.py": "reads slowly: TCP has no other time",
+    "liveness/test_hosts.py": "waits for what TCP finds out: it has no other time",
+    "liveness/test_questions.py": "waits for what TCP finds out: it has no other time",
+    "network/test_event_loop.py": "has a clock of its own for a run of trio's",
+    "peers/loop_thread.py": "looks again until another thread is done",
+    "promises/test_connect_failures.py": "lets another thread have the interpreter",
+    "promises/test_paused_peer.py": "pauses for longer than a keepalive over real TCP has patience",
+    "promises/test_slow_consumer.py": "pauses for longer than another library's keepalive has patience",
+    "test_docs.py": "looks again until a program listens",
+    "waiting.py": "looks again until another thread has done something",
+    "wpt/test_wpt_abort.py": "lets the deadline of an abort signal pass",
+}
 
 # Types of the standard library that have no public name.
 NAMELESS = {"zlib._Compress", "zlib._Decompress"}
@@ -93,6 +114,21 @@ def _is_own(owner: ast.expr) -> bool:
         case ast.Name(id="self" | "cls") | ast.Call(func=ast.Name(id="super")):
             return True
     return False
+
+
+def real_sleeps(tree: ast.AST) -> Iterator[str]:
+    """Say who sleeps, but for those in virtual time."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                if any("in_virtual_time" in ast.unparse(decorator) for decorator in node.decorator_list):
+                    continue
+            case ast.Call(
+                func=ast.Attribute(attr="sleep" | "sleep_until") | ast.Name(id="sleep"), args=[time]
+            ):
+                if ast.unparse(time) != "0":
+                    yield f"line {node.lineno}: {ast.unparse(node)}"
+        yield from real_sleeps(node)
 
 
 PYTHON = [path for path in MODULES if path.suffix == ".py"]
@@ -179,3 +215,21 @@ def test_the_checker_sees_a_private_name_of_somebody_else(line: str) -> None:
 )
 def test_the_checker_lets_ones_own_private_names_pass(line: str) -> None:
     assert not [*borrowed_privates(ast.parse(line), f"{PACKAGE}._streams.stream")]
+
+
+def test_only_those_tests_sleep_for_which_there_is_no_other_time() -> None:
+    found = {
+        str(path.relative_to(TESTS)): sleeps
+        for path in TESTS.rglob("*.py")
+        if (sleeps := [*real_sleeps(ast.parse(path.read_text("utf-8")))])
+    }
+    assert {path: sleeps for path, sleeps in found.items() if path not in SLEEPERS} == {}
+    assert SLEEPERS.keys() <= found.keys(), "some do not sleep any more"
+
+
+def test_the_checker_sees_a_sleep_outside_of_virtual_time() -> None:
+    source = "async def test():\n  await anyio.sleep({})\n  while x: time.sleep(0)"
+    assert [*real_sleeps(ast.parse(source.format("0.1")))] == ["line 2: anyio.sleep(0.1)"]
+    assert [*real_sleeps(ast.parse(source.format("WHILE")))] == ["line 2: anyio.sleep(WHILE)"]
+    assert not [*real_sleeps(ast.parse(source.format("0")))]
+    assert not [*real_sleeps(ast.parse("@in_virtual_time()\n" + source.format("5")))]

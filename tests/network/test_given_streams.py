@@ -68,12 +68,16 @@ class Faulty(anyio.abc.ByteStream):
 
 
 class Stubborn(Faulty):
-    """Its aclose() takes long, and cannot be cancelled."""
+    """Its aclose() takes as long as the test wants, and cannot be cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = anyio.Event()
 
     async def aclose(self) -> None:
         self.calls.append("aclose")
         with anyio.CancelScope(shield=True):
-            await anyio.sleep(RELEASE_SECONDS * 1.5)
+            await self.may_end.wait()
 
 
 @pytest.mark.parametrize("error", ERRORS[1:], ids=repr)
@@ -174,11 +178,12 @@ async def test_an_aclose_that_cannot_be_cancelled_is_waited_for_only_once_and_no
     stream = Stubborn()
     transport = transport_of(stream, current_event_loop())
     transport.attach(Recorder())
-    started = time.monotonic()
     transport.release()
+    started = time.monotonic()
     await transport.wait_released()
-    assert RELEASE_SECONDS * 0.9 < time.monotonic() - started < RELEASE_SECONDS * 1.4
+    assert time.monotonic() - started > RELEASE_SECONDS * 0.9
     assert stream.calls.count("aclose") == 1
+    stream.may_end.set()
     await until(lambda: not transport._tasks)  # type: ignore[attr-defined]
     await some_passes()
 
@@ -234,7 +239,7 @@ def test_asyncios_final_cancel_all_ends_everything_and_closes_the_stream(own: bo
 
     async def owner(transport: Any) -> None:
         try:
-            await asyncio.sleep(3600)
+            await anyio.sleep_forever()
         finally:
             transport.release()
             await transport.wait_released()

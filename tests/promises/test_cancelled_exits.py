@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from streams.raw_peer import some_passes
 from websocketstream.testing import over_stream
 
 if TYPE_CHECKING:
@@ -31,14 +32,17 @@ ERRORS = [
 
 
 class Slow(anyio.abc.ByteStream):
-    """A peer that says nothing, until a while after our goodbye it ends."""
+    """A peer that says nothing; our goodbye is when something happens, and some passes later the peer ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_goodbye: Callable[[], object]) -> None:
+        self.at_goodbye = at_goodbye
         self.goodbye = anyio.Event()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         await self.goodbye.wait()
-        await anyio.sleep(0.1)
+        await some_passes()
+        self.at_goodbye()
+        await some_passes()
         raise anyio.EndOfStream
 
     async def send(self, item: bytes) -> None:
@@ -52,8 +56,17 @@ class Slow(anyio.abc.ByteStream):
         await anyio.lowlevel.checkpoint()
 
 
-def block() -> AbstractAsyncContextManager[WebSocketStream]:
-    return over_stream(Slow(), server=False)
+def block(
+    at_goodbye: Callable[[], object] = lambda: None,
+) -> AbstractAsyncContextManager[WebSocketStream]:
+    return over_stream(Slow(at_goodbye), server=False)
+
+
+def expire(scope: anyio.CancelScope | asyncio.Timeout) -> None:
+    if isinstance(scope, anyio.CancelScope):
+        scope.deadline = anyio.current_time() - 1
+    else:
+        scope.reschedule(asyncio.get_running_loop().time() - 1)
 
 
 def cancelling() -> int:
@@ -95,8 +108,8 @@ async def test_an_error_comes_out_of_a_scope_that_was_cancelled_before(error: Ba
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 async def test_an_error_comes_out_of_a_scope_that_expires_during_the_goodbye(error: BaseException) -> None:
     async def leave(error: BaseException) -> None:
-        with anyio.move_on_after(0.02):
-            async with block():
+        with anyio.CancelScope() as scope:
+            async with block(lambda: expire(scope)):
                 raise error
 
     await check_same(error, leave)
@@ -108,8 +121,8 @@ async def test_an_error_comes_out_of_a_timeout_of_asyncios(
     error: BaseException, anyio_backend: object
 ) -> None:
     async def leave(error: BaseException) -> None:
-        async with asyncio.timeout(0.02):
-            async with block():
+        async with asyncio.timeout(None) as timeout:
+            async with block(lambda: expire(timeout)):
                 raise error
 
     before = cancelling()
@@ -125,8 +138,7 @@ async def test_an_error_comes_out_of_a_task_that_is_cancelled_during_the_goodbye
     async def leave(error: BaseException) -> None:
         task = asyncio.current_task()
         assert task is not None
-        async with block():
-            asyncio.get_running_loop().call_later(0.02, task.cancel)
+        async with block(task.cancel):
             raise error
 
     async def in_a_task() -> int:
@@ -137,26 +149,27 @@ async def test_an_error_comes_out_of_a_task_that_is_cancelled_during_the_goodbye
 
 
 async def test_a_cancelled_goodbye_is_a_cancellation() -> None:
-    with anyio.move_on_after(0.02) as scope:
-        async with block():
+    with anyio.CancelScope() as scope:
+        async with block(lambda: expire(scope)):
             pass
     assert scope.cancelled_caught
-    with anyio.move_on_after(0.02) as scope:
+    with anyio.CancelScope() as scope:
         async with block():
+            expire(scope)
             await anyio.sleep_forever()
     assert scope.cancelled_caught
 
 
 @on_asyncio
-@pytest.mark.parametrize("seconds", [0, 10], ids=["the goodbye", "the body"])
-async def test_a_timeout_of_asyncios_is_one_also_around_a_block(
-    seconds: float, anyio_backend: object
-) -> None:
+@pytest.mark.parametrize("during", ["the goodbye", "the body"])
+async def test_a_timeout_of_asyncios_is_one_also_around_a_block(during: str, anyio_backend: object) -> None:
     before = cancelling()
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.02):
-            async with block():
-                await asyncio.sleep(seconds)
+        async with asyncio.timeout(None) as timeout:
+            async with block(lambda: expire(timeout)):
+                if during == "the body":
+                    expire(timeout)
+                    await anyio.sleep_forever()
     assert cancelling() == before
 
 
@@ -172,6 +185,6 @@ async def test_a_task_group_of_asyncios_works_around_a_block(anyio_backend: obje
     with pytest.raises(ExceptionGroup) as caught:
         async with asyncio.TaskGroup() as tasks, block():
             tasks.create_task(child())
-            await asyncio.sleep(10)
+            await anyio.sleep_forever()
     assert caught.value.exceptions == (error,)
     assert cancelling() == before

@@ -9,9 +9,9 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import pytest
 
+from streams.raw_peer import some_passes
 from websocketstream import ConnectionBroken, open_websocket_stream
 from websocketstream.testing import memory_byte_stream_pair, over_stream
 
@@ -110,5 +110,5 @@ def test_a_coroutine_that_is_closed_without_its_loop_lets_go_of_its_connection(
     body.get_coro().close()  # as the garbage collector does
     assert opened[0].close_info is not None
     if not closed:
-        loop.run_until_complete(anyio.sleep(0.01))
+        loop.run_until_complete(some_passes())
         loop.close()

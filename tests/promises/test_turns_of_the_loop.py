@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,13 +16,12 @@ import sniffio
 from anyio.lowlevel import checkpoint
 
 import websocketstream.testing
+from promises.open_sockets import connections_with_sockets
 from waiting import until
 from websocketstream._network.calls import PORTION_SECONDS, Calls
-from websocketstream._network.sockets import wrap_socket
 from websocketstream._network.turns import PASS_SECONDS
 from websocketstream._protocol.engine import choose_engine
 from websocketstream._streams.send_buffer import WAKE_AT_ONCE
-from websocketstream.testing import over_stream
 from wire import Frame, Opcode
 
 if TYPE_CHECKING:
@@ -125,24 +124,6 @@ class SlowCodec:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._codec, name)
-
-
-@asynccontextmanager
-async def connections_with_sockets(
-    count: int, **options: Any
-) -> AsyncIterator[list[tuple[WebSocketStream, socket.socket]]]:
-    """Give connections in the client's role, and the bare sockets at their other ends; nothing was read yet."""
-    async with AsyncExitStack() as stack:
-        pairs = []
-        blocks = []
-        for _ in range(count):
-            ours, theirs = socket.socketpair()
-            stack.callback(theirs.close)
-            blocks.append(over_stream(await wrap_socket(ours), server=False, **options))
-            pairs.append((theirs, blocks[-1]))
-        yield [(await stack.enter_async_context(block), theirs) for theirs, block in pairs]
-        for theirs, _ in pairs:
-            theirs.close()  # so that nobody waits for a goodbye
 
 
 CONNECTIONS = 60  # each of which takes a tenth of a pass

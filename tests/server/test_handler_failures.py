@@ -54,7 +54,7 @@ async def raise_a_group() -> None:
 async def let_out_a_cancellation() -> None:
     """Await what somebody else has cancelled; on trio, raise a cancellation outside of its scope."""
     if sniffio.current_async_library() == "asyncio":
-        other = asyncio.ensure_future(asyncio.sleep(60))
+        other = asyncio.ensure_future(anyio.sleep_forever())
         other.cancel()
         await other
     kept = None

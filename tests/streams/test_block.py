@@ -14,6 +14,7 @@ from trio.lowlevel import currently_ki_protected
 
 import websocketstream
 from streams.raw_peer import connection_and_peer
+from waiting import in_virtual_time
 from websocketstream import CloseInfo, ConnectionBroken
 from websocketstream._network.loop import current_event_loop
 from websocketstream._protocol.codec import Close
@@ -96,7 +97,7 @@ async def test_a_natively_cancelled_body_says_1001_and_stays_cancelled(anyio_bac
 
         async def body() -> None:
             async with over_stream(ours, server=True):
-                await asyncio.sleep(3600)
+                await anyio.sleep_forever()
 
         task = asyncio.ensure_future(body())
         await anyio.wait_all_tasks_blocked()
@@ -113,7 +114,7 @@ async def test_asyncio_timeout_around_the_block_works(anyio_backend: object) -> 
         async with over_stream(theirs, server=False):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01), over_stream(ours, server=True):
-                    await asyncio.sleep(3600)
+                    await anyio.sleep_forever()
         assert server.close_info is None
 
 
@@ -169,14 +170,9 @@ async def test_cancelling_the_goodbye_drops_the_connection_and_stays_cancelled()
     assert not left
 
 
+@in_virtual_time()
 class TestWithAClockOfItsOwn:
     """Deadlines in virtual time: exact, and without waiting."""
-
-    @pytest.fixture
-    def anyio_backend(self) -> object:
-        import trio.testing
-
-        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
     async def test_a_peer_that_never_answers_holds_the_block_for_close_timeout(self) -> None:
         ours, _theirs = memory_byte_stream_pair()
