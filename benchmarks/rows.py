@@ -76,8 +76,11 @@ ALL = [
         (OVERHEAD,),
         size=2**10,
     ),
+    Row("receive-64-tls", "receive", "receive messages of 64 bytes over TLS", (RATE,), size=64, tls=True),
+    Row("receive-64k-tls", "receive", "receive messages of 64 KiB over TLS", (RATE,), size=2**16, tls=True),
     Row("receive-1m-tls", "receive", "receive messages of 1 MiB over TLS", (RATE,), size=2**20, tls=True),
     Row("send-1m-tls", "send", "send messages of 1 MiB over TLS", (RATE,), size=2**20, tls=True),
+    Row("echo-64-tls", "echo", "round trip of 64 bytes over TLS, one at a time", (MEDIAN, P99), tls=True),
     Row(
         "receive-deflate",
         "deflate",

@@ -69,6 +69,7 @@ ORDER: dict[str, list[str]] = {
         # what calls a connection back
         "transport",
         "addresses",
+        "stream_transport",
         "direct_stream",
         "asyncio_transport",
         "trio_transport",

@@ -18,7 +18,7 @@ from ._network.dial import dial
 from ._network.failures import connect_failed
 from ._network.proxy import check_proxy, connect_through
 from ._network.task_transport import release
-from ._network.tls import NotTLS, end_forgiving, wrap_tls
+from ._network.tls import NotTLS, wrap_tls
 from ._protocol.client_handshake import NO_ANSWER, ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
@@ -180,14 +180,13 @@ class _Opening:
 
     async def _open(self) -> tuple[Connection, WebSocketStream]:
         stream = await self._connect()
+        if self.url.secure and not _is_tls(stream):
+            stream = await self._start_tls(stream)
         try:
-            if self.url.secure and not _is_tls(stream):
-                stream = await self._start_tls(stream)
             response = await self._shake_hands(stream)
         except BaseException:
             await release(stream)
             raise
-        end_forgiving(stream)
         connection = Connection(
             stream,
             make_codec(
@@ -232,10 +231,12 @@ class _Opening:
             ) from exc
         except TRANSPORT_ERRORS as exc:
             raise self._tls_failed(exc) from exc
-        if tls.extra(TLSAttribute.alpn_protocol) not in (None, "http/1.1"):
+        alpn = tls.extra(TLSAttribute.alpn_protocol)
+        if alpn not in (None, "http/1.1"):
+            await release(tls)
             raise ConnectFailed(
                 f"TLS handshake with {self.server_hostname} failed: the server chose the protocol "
-                f"{tls.extra(TLSAttribute.alpn_protocol)!r}, a WebSocket needs 'http/1.1'; "
+                f"{alpn!r}, a WebSocket needs 'http/1.1'; "
                 "let the ssl_context offer only that by set_alpn_protocols(['http/1.1'])"
             )
         return tls

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 from contextlib import asynccontextmanager
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+import trustme
 from anyio.lowlevel import checkpoint
 from sniffio import current_async_library
 
@@ -16,6 +19,7 @@ from waiting import until
 from websocketstream._network.loop import current_event_loop
 from websocketstream._network.sockets import wrap_socket
 from websocketstream._network.task_transport import transport_of
+from websocketstream._network.tls import TLSTransport, wrap_tls
 from websocketstream.testing import memory_byte_stream_pair
 
 if TYPE_CHECKING:
@@ -27,15 +31,13 @@ if TYPE_CHECKING:
     from websocketstream._network.transport import Transport
 
 MIB = 2**20
-KINDS = ["socket", "socket without epoll", "socket in tasks", "memory"]
+KINDS = ["socket", "socket without epoll", "socket in tasks", "memory", "TLS over a socket", "TLS in memory"]
 
 
 @asynccontextmanager
 async def stream_and_socket() -> AsyncIterator[tuple[DirectStream, socket.socket]]:
     """Give a stream and the bare socket at its other end."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        other = socket.create_connection(listener.getsockname())
-        accepted, _ = listener.accept()
+    accepted, other = stream_sockets()
     stream = await wrap_socket(accepted)
     with other:
         try:
@@ -43,6 +45,14 @@ async def stream_and_socket() -> AsyncIterator[tuple[DirectStream, socket.socket
         finally:
             stream.release()
             await stream.wait_released()
+
+
+def stream_sockets() -> tuple[socket.socket, socket.socket]:
+    """Return two connected sockets of TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        other = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    return accepted, other
 
 
 async def some_passes(count: int = 30) -> None:
@@ -175,6 +185,73 @@ class MemoryPeer:
         self._stream.reset()  # type: ignore[attr-defined]
 
 
+class TLSPeer(MemoryPeer):
+    """The other end of a transport with TLS: a stream of the library's own, for there is no other without a thread."""
+
+    def __init__(self, stream: TLSTransport, reset: Callable[[], object]) -> None:
+        super().__init__(stream)
+        self._reset = reset
+
+    async def reset(self) -> None:
+        self._reset()
+
+
+@cache
+def tls_contexts(
+    version: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return contexts for a client and a server who know each other, and no newer version."""
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    client.maximum_version = version
+    return client, server
+
+
+async def tls_over(ours: ByteStream, theirs: ByteStream) -> tuple[TLSTransport, TLSTransport]:
+    """Do the TLS handshake, ours in the client's role."""
+    client, server = tls_contexts()
+    ends: dict[str, TLSTransport] = {}
+
+    async def shake_hands(name: str, *args: Any, **options: Any) -> None:
+        ends[name] = await wrap_tls(*args, **options)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(shake_hands, "ours", ours, client, server_side=False, hostname="localhost"))
+        tasks.start_soon(partial(shake_hands, "theirs", theirs, server, server_side=True))
+    return ends["ours"], ends["theirs"]
+
+
+@asynccontextmanager
+async def tls_and_peer(kind: str) -> AsyncIterator[tuple[Transport, TLSPeer]]:
+    """Give a transport with TLS, over a socket or in memory, and the other end."""
+    reset_peer: Callable[[], object]
+    if kind == "TLS in memory":
+        ours, theirs = memory_byte_stream_pair()
+        transport, other = await tls_over(ours, theirs)
+        reset_peer = theirs.reset
+    else:
+        one, two = stream_sockets()
+        transport, other = await tls_over(await wrap_socket(one), await wrap_socket(two))
+        reset_peer = partial(reset_below, other)
+    try:
+        yield transport, TLSPeer(other, reset_peer)
+    finally:
+        for each in (transport, other):
+            each.release()
+            await each.wait_released()
+
+
+def reset_below(tls: TLSTransport) -> None:
+    """Let the system reset the connection as it is closed."""
+    raw_socket = tls.raw_socket
+    assert raw_socket is not None
+    raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    tls.release()
+
+
 @asynccontextmanager
 async def transport_and_peer(kind: str) -> AsyncIterator[tuple[Transport, Any]]:
     """Give a transport of one of the KINDS, and the other end."""
@@ -185,6 +262,10 @@ async def transport_and_peer(kind: str) -> AsyncIterator[tuple[Transport, Any]]:
             patch.delattr(select, "epoll", raising=False)
             async with transport_and_peer("socket") as both:
                 yield both
+        return
+    if kind.startswith("TLS"):
+        async with tls_and_peer(kind) as both:
+            yield both
         return
     loop = current_event_loop()
     if kind == "memory":

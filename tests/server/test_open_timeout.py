@@ -65,7 +65,7 @@ async def test_a_client_that_does_not_read_a_refusal_is_dropped_in_the_end(
     async def send(item: bytes) -> None:
         await anyio.sleep_forever()
 
-    monkeypatch.setattr("websocketstream._network.tls.DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr("websocketstream._network.any_stream.DRAIN_SECONDS", 0.05)
     listener = MemoryListener()
     async with serving(listener=listener, open_timeout=None):
         stream = listener.connect()

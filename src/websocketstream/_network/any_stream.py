@@ -9,10 +9,13 @@ from anyio import (
     BrokenResourceError,
     BusyResourceError,
     ClosedResourceError,
+    EndOfStream,
+    move_on_after,
 )
 from anyio.abc import AnyByteStream, ByteReceiveStream
 
 from .direct_stream import BelowAttribute, DirectStream
+from .stream_transport import StreamTransport
 
 READ_BYTES = 65536
 # After the last byte of ours, how long (seconds) the peer may take to end the transport before we do. RFC 6455
@@ -34,7 +37,7 @@ async def receive_some(stream: AnyByteStream) -> bytes:
 
 async def send_all(stream: AnyByteStream, data: bytes) -> None:
     """Send bytes without yielding to the event loop for no reason: the caller waits for an answer anyway."""
-    if isinstance(stream, DirectStream):
+    if isinstance(stream, StreamTransport):
         await stream.send_all(data)
     else:
         await stream.send(data)
@@ -45,10 +48,19 @@ async def half_close(stream: AnyByteStream) -> None:
     try:
         await stream.send_eof()
     except NotImplementedError:
-        # TLS has no half-close in anyio; after the Close frames its transport's will do.
+        # anyio's TLS has no half-close; after the Close frames its transport's will do.
         transport = getattr(stream, "transport_stream", None)
         if transport is not None:
             await transport.send_eof()
+
+
+async def say_and_drain(stream: AnyByteStream, last_words: bytes) -> None:
+    """Write the last bytes and let the peer read them: an immediate close could reset the connection before that."""
+    with move_on_after(DRAIN_SECONDS), suppress(EndOfStream, *TRANSPORT_ERRORS):
+        await stream.send(last_words)
+        await half_close(stream)
+        while True:
+            await receive_some(stream)
 
 
 def socket_below(stream: AnyByteStream) -> DirectStream | None:

@@ -13,21 +13,19 @@ from socket import socket
 from time import perf_counter
 from typing import Any, cast
 
-from anyio import BrokenResourceError, EndOfStream
-from anyio.lowlevel import checkpoint
+from anyio import BrokenResourceError
 
 from .addresses import socket_attributes
 from .asyncio_loop import AsyncioLoop, current_asyncio_loop
-from .direct_stream import DirectStream, discard
-from .event_loop import Waiter
-from .transport import SCRATCH, Buffer, Receiver, lost
+from .direct_stream import DirectStream
+from .stream_transport import FedStream, discard
+from .transport import SCRATCH, Buffer, lost
 
 DIRECT_WRITES = os.name == "posix"  # elsewhere a socket is no file
 BUSY_BYTES = 2**14  # who reads so many at once takes turns with others that do
-MAX_BACKLOG = 65536  # bytes that may arrive although nobody reads: to stop the transport each time costs more
 
 
-class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
+class AsyncioStream(asyncio.BufferedProtocol, FedStream, DirectStream):
     """One end of a socket connection, on the event loop's own transport."""
 
     loop: AsyncioLoop
@@ -37,12 +35,9 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         self._loop = asyncio.get_running_loop()
         self._loop_is_closed = self._loop.is_closed
         self._transport: asyncio.Transport
-        self._deliver: Callable[[Buffer], None]
         # Of the loop's thread: to ask at every read which that is would cost more.
         self._small, self._large = SCRATCH.small, SCRATCH.large
-        self._backlog = bytearray()  # what arrived before there was a receiver
         self._reading = True  # so is the transport, that is
-        self._arrival: Waiter | None = None  # for who waits in `receive`
         self._usable = True
         self._resuming = False  # called by the transport to say that all has left
         self._many = BUSY_BYTES  # a read that brings so many was a large one
@@ -53,7 +48,6 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._deliver = self._keep
         # "Writable" shall mean that all has left: what waits belongs into the send buffer, where it is counted.
         self._transport.set_write_buffer_limits(0)
         self._raw_socket: socket = transport.get_extra_info("socket")
@@ -91,26 +85,6 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
 
     # --- called by the connection
 
-    def attach(self, receiver: Receiver) -> None:
-        """See :class:`Transport`."""
-        self._receiver = receiver
-        self._deliver = receiver.data_received
-        self._hand_over()
-
-    def pause(self) -> None:
-        """See :class:`Transport`."""
-        self._paused = True
-        self._stop_reading()
-
-    def resume(self) -> None:
-        """See :class:`Transport`."""
-        if self._paused:
-            self._paused = False
-            if self._backlog or self._ended:
-                self._loop.call_soon(self._hand_over)
-            else:
-                self._read_on()
-
     def write(self, data: Buffer) -> int:
         """See :class:`Transport`."""
         if not self._usable or self._loop_is_closed():
@@ -134,30 +108,9 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
             return sent
         return len(data) - self._transport.get_write_buffer_size() if self.congested else len(data)
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Wait for bytes and return them. Cancelling is safe: nothing is lost.
-
-        :raises anyio.EndOfStream: the peer has ended its direction
-        :raises anyio.BrokenResourceError: the transport has failed
-        :raises anyio.ClosedResourceError: this end was closed
-        """
-        if self._backlog or self._ended or not self._usable:
-            await checkpoint()
-        else:
-            self._read_on()
-            self._arrival = self.loop.waiter()
-            await self._arrival.wait()
-        if not self._backlog:
-            if self._released or not self._ended:
-                self._check()
-            raise EndOfStream
-        data = bytes(self._backlog[:max_bytes])
-        del self._backlog[:max_bytes]
-        return data
-
     @property
     def raw_socket(self) -> socket | None:
-        """See :class:`DirectStream`."""
+        """See :class:`StreamTransport`."""
         # The number of the descriptor may be another file's.
         return self._raw_socket if self._usable and not self._loop_is_closed() else None
 
@@ -169,30 +122,6 @@ class AsyncioStream(asyncio.BufferedProtocol, DirectStream):
         return socket_attributes(raw_socket, raw_socket.family, info("sockname"), info("peername"))
 
     # --- reading
-
-    def _keep(self, data: Buffer) -> None:
-        self._backlog += data
-        if len(self._backlog) > MAX_BACKLOG:
-            self._stop_reading()
-        self._arrived()
-
-    def _arrived(self) -> None:
-        arrival, self._arrival = self._arrival, None
-        if arrival is not None:
-            arrival.set()
-
-    def _hand_over(self) -> None:
-        """Give the receiver what arrived before it came, unless it has to wait for that."""
-        if self._backlog and not self._paused:
-            backlog, self._backlog = self._backlog, bytearray()
-            self._deliver(backlog)
-        if self._error is not None:
-            self._tell_failure()
-        elif not self._paused:
-            if self._ended:
-                self._end()
-            else:
-                self._read_on()
 
     def _share_of_pass(self) -> memoryview:
         """Return a buffer for as much as a busy stream may read: the time of a pass is for all together."""

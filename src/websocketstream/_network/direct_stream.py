@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from socket import socket
 from typing import Any
 
-from anyio import CancelScope, ClosedResourceError, TypedAttributeSet, current_time, typed_attribute
-from anyio.abc import ByteStream
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+from anyio import TypedAttributeSet, typed_attribute
 
-from .event_loop import EventLoop, Signal, uninterrupted
-from .transport import RELEASE_SECONDS, Buffer, Receiver, Transport, lost
+from .stream_transport import StreamTransport
 
 
 class BelowAttribute(TypedAttributeSet):
@@ -22,93 +17,10 @@ class BelowAttribute(TypedAttributeSet):
     direct_stream: DirectStream = typed_attribute()
 
 
-class DirectStream(Transport, ByteStream):
-    """A socket as a transport and, as long as it has no receiver, as a byte stream for handshakes and for TLS.
-
-    What each event loop does in its own way is left to the subclasses: :meth:`receive`, :meth:`write`,
-    :meth:`pause`, :meth:`resume`, and the methods with an underscore.
-    """
+class DirectStream(StreamTransport):
+    """A socket."""
 
     keeps_last_words = True
-
-    def __init__(self, loop: EventLoop) -> None:
-        self.loop: EventLoop = loop
-        self._receiver: Receiver | None = None
-        self._paused = False
-        self._ended = False  # by the peer
-        self._end_told = False  # to the receiver
-        self._error: Exception | None = None
-        self._write_error: Exception | None = None  # reading may go on
-        self._released = False
-        self._sending_ended = False
-        self._flushed = Signal(self.loop)  # for who waits in `send`
-        self._gone = Signal(self.loop)
-
-    # --- as a byte stream
-
-    async def send(self, item: bytes) -> None:
-        """Send bytes and wait until the system has taken them all; cancelled, they are sent all the same.
-
-        :raises anyio.BrokenResourceError: the transport has failed
-        :raises anyio.ClosedResourceError: this end was closed
-        """
-        await checkpoint_if_cancelled()
-        if not await self.send_all(item):
-            await cancel_shielded_checkpoint()
-
-    async def send_all(self, data: Buffer) -> bool:
-        """Send bytes, and wait only if that is necessary; return whether it was."""
-        waited = self.congested
-        while self.congested:  # a cancelled `send` has left something over
-            await self._wait_flushed()
-        if self.write(data) == len(data):
-            return waited
-        await self._wait_flushed()
-        return True
-
-    async def _wait_flushed(self) -> None:
-        await self._flushed.wait()
-        self._check_writing()
-
-    async def send_eof(self) -> None:
-        """End our direction behind what was sent."""
-        self.end_sending()
-        await checkpoint()
-
-    async def aclose(self) -> None:
-        """Drop the connection; unsent bytes are lost."""
-        self.release()
-        await checkpoint()
-
-    # --- as a transport
-
-    @uninterrupted
-    def end_sending(self) -> None:
-        """See :class:`Transport`."""
-        if not self._sending_ended:
-            self._sending_ended = True
-            if not self.congested:
-                self._end_direction()
-
-    @uninterrupted
-    def release(self) -> None:
-        """See :class:`Transport`."""
-        if not self._released:
-            self._released = True
-            self._receiver = self._error = self._write_error = None  # whose tracebacks hold us
-            self._flushed.set()
-            with suppress(Exception):
-                self._drop()
-
-    async def wait_released(self) -> None:
-        """See :class:`Transport`."""
-        if not self._gone.is_set:
-            try:
-                await self._gone.wait()  # which takes the event loop one pass
-            except BaseException:
-                with CancelScope(shield=True, deadline=current_time() + RELEASE_SECONDS):
-                    await self._gone.wait()
-                raise
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -118,79 +30,6 @@ class DirectStream(Transport, ByteStream):
             attributes[BelowAttribute.direct_stream] = lambda: self
         return attributes
 
-    @property
-    @abstractmethod
-    def raw_socket(self) -> socket | None:
-        """The socket, or the event loop's stand-in for it; None when the connection is gone."""
-
-    # --- what the subclasses do
-
     @abstractmethod
     def _socket_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """Return the attributes of the socket, none when it is gone."""
-
-    @abstractmethod
-    def _end_direction(self) -> None:
-        """Shut the socket for writing."""
-
-    @abstractmethod
-    def _drop(self) -> None:
-        """Drop the connection."""
-
-    # --- what the subclasses call
-
-    def _congest(self) -> None:
-        self.congested = True
-        self._flushed = Signal(self.loop)
-
-    def _decongest(self) -> None:
-        self.congested = False
-        if self._sending_ended:
-            with suppress(Exception):
-                self._end_direction()
-        self._flushed.set()
-        if self._receiver is not None:
-            self._receiver.flushed()
-
-    def _end(self) -> None:
-        """The peer has ended its direction."""
-        self._ended = True
-        if self._receiver is not None and not (self._paused or self._end_told):
-            self._end_told = True
-            self._receiver.eof_received()
-
-    def _fail(self, error: Exception) -> None:
-        """Nothing works any more."""
-        if self._error is None and not self._released:
-            self._error = error
-            self._flushed.set()
-            self._tell_failure()
-
-    def _fail_to_write(self, error: Exception) -> None:
-        """What is unsent cannot leave any more; what the peer sent before may still be read."""
-        if self._released:
-            return
-        self._write_error = error
-        self._flushed.set()
-        if self._receiver is not None:
-            self._receiver.write_failed(lost(error))
-
-    def _tell_failure(self) -> None:
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.failed(lost(self._error))
-
-    def _check(self) -> None:
-        if self._released:
-            raise ClosedResourceError
-        if self._error is not None:
-            raise lost(self._error)
-
-    def _check_writing(self) -> None:
-        self._check()
-        if self._write_error is not None:
-            raise lost(self._write_error)
-
-
-def discard(data: Buffer) -> None:
-    """Take what arrives although nobody wants it any more."""

@@ -1,138 +1,381 @@
-"""TLS for both edges, and the last words to a peer that gets no connection."""
+"""TLS as a layer without I/O, between a transport and whoever would use that without TLS (RFC 8446, RFC 5246).
+
+What the transport below hands over is decrypted at once, and what is written is encrypted in the same call: there is no
+task, no lock, and nothing waits but the end of the handshake. What TLS itself has to say, such as the answer to a key
+update, leaves in its order with everything else, whether or not somebody reads or writes.
+"""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar, TypeVarTuple, cast
+from socket import socket
+from typing import Any, cast
 
-from anyio import BrokenResourceError, EndOfStream, Lock, move_on_after
-from anyio.abc import AnyByteStream, ByteStream
-from anyio.streams.tls import TLSStream
+from anyio import BrokenResourceError, move_on_after
+from anyio.abc import AnyByteStream
+from anyio.streams.tls import TLSAttribute
 
 from .._protocol.http import excerpt
-from .any_stream import DRAIN_SECONDS, READ_BYTES, TRANSPORT_ERRORS, half_close, receive_some
+from .any_stream import TRANSPORT_ERRORS
+from .event_loop import EventLoop, Signal, uninterrupted
+from .loop import current_event_loop
+from .stream_transport import FedStream, discard
+from .task_transport import transport_of
+from .transport import NOTHING, SCRATCH, Buffer, Transport, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
+RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
+# What is decrypted, and encrypted, in one go: OpenSSL's buffers grow to that size and keep it. A record is a little larger
+# than its plain text.
+FEED_BYTES = 2**15
+# A peer may make TLS answer without reading the answers (RFC 8446 section 4.6.3): with so many we read no more.
+MAX_ANSWERS = 2**16
 
-_Result = TypeVar("_Result")
-_Arguments = TypeVarTuple("_Arguments")
 _RECORD_TYPES = (b"\x15", b"\x16")  # RFC 8446 5.1: what a handshake can be answered with, alert and handshake
-
-
-async def say_and_drain(stream: AnyByteStream, last_words: bytes) -> None:
-    """Write the last bytes and let the peer read them: an immediate close could reset the connection before that."""
-    with move_on_after(DRAIN_SECONDS), suppress(EndOfStream, *TRANSPORT_ERRORS):
-        await stream.send(last_words)
-        await half_close(stream)
-        while True:
-            await receive_some(stream)
 
 
 class NotTLS(ssl.SSLError):
     """What answered the TLS handshake does not speak TLS."""
 
 
-class _BelowTLS(ByteStream):
-    """A byte stream below TLS: a TLS reader may have to write too (a key update), while somebody else is writing.
-
-    That something cannot be sent is no end of TLS, as anyio's stream would take it: what the peer said before it went
-    away may still be there to be read, a Close frame, or the alert that says why. So it is only remembered here.
-    """
-
-    def __init__(self, stream: AnyByteStream) -> None:
-        self._stream = stream
-        self._lock = Lock()
-        self.lost: Exception | None = None  # why sending failed
-        self.beginning = b""  # of what was received
-
-    async def receive(self, max_bytes: int = READ_BYTES) -> bytes:  # noqa: ARG002  (TLS reads all there is)
-        try:
-            data = await receive_some(self._stream)
-        except EndOfStream:
-            self.raise_if_lost()
-            raise
-        self.beginning = self.beginning or data[:100]
-        return data
-
-    async def send(self, item: bytes) -> None:
-        async with self._lock:
-            try:
-                await self._stream.send(item)
-            except TRANSPORT_ERRORS as exc:
-                self.lost = exc.with_traceback(None)  # whose frames hold us
-
-    def raise_if_lost(self) -> None:
-        if self.lost is not None:
-            raise BrokenResourceError("the connection was lost") from self.lost
-
-    async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    @property
-    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        return self._stream.extra_attributes
-
-
-class _TLS(TLSStream):
-    """anyio's stream, which forgets to send the alert that says why it gives up.
-
-    Should anyio rename its inner method, the alert is not sent, and nothing else changes.
-    """
-
-    # A client that opens its connection is forgiving: when it cannot send, it reads on, since TLS 1.3 refuses a client's
-    # certificate when the client has long gone on.
-    forgiving = False
-    below: _BelowTLS
-
-    async def send(self, item: bytes) -> None:
-        await super().send(item)
-        if not self.forgiving:
-            self.below.raise_if_lost()
-
-    async def _call_sslobject_method(
-        self, func: Callable[[*_Arguments], _Result], *args: *_Arguments
-    ) -> _Result:
-        try:
-            return await super()._call_sslobject_method(func, *args)
-        except ssl.SSLError:
-            if alert := self._write_bio.read():
-                with move_on_after(ALERT_SECONDS), suppress(EndOfStream, *TRANSPORT_ERRORS):
-                    await self.transport_stream.send(alert)
-            raise
-
-
 async def wrap_tls(
     stream: AnyByteStream, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
-) -> _TLS:
-    """Do the TLS handshake; the end of the stream needs no closing alert, the Close frame says how clean it was.
+) -> TLSTransport:
+    """Do the TLS handshake; the stream belongs to the result, or is released when the handshake fails.
 
     :raises ssl.SSLError: the handshake failed (:exc:`NotTLS`: the peer does not speak TLS)
     :raises anyio.BrokenResourceError: the transport ended meanwhile
+    :raises OSError: the event loop cannot wait for the transport
     """
-    below = _BelowTLS(stream)
+    loop = current_event_loop()
+    below = transport_of(stream, loop)
     try:
-        wrapped = await _TLS.wrap(
-            below, server_side=server_side, hostname=hostname, ssl_context=context, standard_compatible=False
-        )
-    except EndOfStream as exc:
-        raise BrokenResourceError("the connection was closed") from exc
-    except ssl.SSLError as exc:
-        if below.beginning and not below.beginning.startswith(_RECORD_TYPES):
-            said = excerpt(below.beginning)
-            raise NotTLS(ssl.SSL_ERROR_SSL, f'the peer does not speak TLS but says "{said}"') from exc
+        tls = TLSTransport(below, context, loop, server_side=server_side, hostname=hostname)
+        await tls.shake_hands()
+    except BaseException:
+        below.release()
+        await below.wait_released()
         raise
-    tls = cast("_TLS", wrapped)
-    tls.below = below
-    tls.forgiving = not server_side
     return tls
 
 
-def end_forgiving(stream: AnyByteStream) -> None:
-    """Report from now on when something cannot be sent: the opening handshake is complete."""
-    if isinstance(stream, _TLS):
-        stream.forgiving = False
+class TLSTransport(FedStream):  # and Receiver
+    """TLS over another transport, which it owns.
+
+    The end of the stream needs no closing alert, for the Close frame says how clean it was; we send one.
+    """
+
+    def __init__(
+        self,
+        below: Transport,
+        context: ssl.SSLContext,
+        loop: EventLoop,
+        *,
+        server_side: bool,
+        hostname: str | None,
+    ) -> None:
+        super().__init__(loop)
+        self._below = below
+        self.keeps_last_words = below.keeps_last_words  # type: ignore[misc]
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, hostname)
+        self._read: Callable[[int, memoryview], int] = cast("Any", self._tls.read)
+        self._encrypt = self._tls.write
+        self._scratch = SCRATCH.plain
+        self._unsent = NOTHING  # plain text that has not been encrypted yet
+        self._shaking = True
+        self._shaken = Signal(loop)  # or it never will be
+        self._beginning = b""  # of what the peer has said
+        self._filled = 0  # bytes of the scratch
+
+    # --- the handshake
+
+    async def shake_hands(self) -> None:
+        """Do the handshake; raises as :func:`wrap_tls`."""
+        self._below.attach(self)
+        self._go_on_shaking()
+        await self._shaken.wait()
+        if not self._shaking:
+            return
+        error = self._error or self._write_error
+        if isinstance(error, ssl.SSLError):
+            await self._wait_until_alert_has_left()
+            if self._beginning and not self._beginning.startswith(_RECORD_TYPES):
+                said = excerpt(self._beginning)
+                raise NotTLS(ssl.SSL_ERROR_SSL, f'the peer does not speak TLS but says "{said}"') from error
+            raise error
+        raise BrokenResourceError(
+            "the connection was closed" if error is None else "the connection was lost"
+        ) from error
+
+    @uninterrupted
+    def _go_on_shaking(self) -> None:
+        error = None
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as exc:
+            error = exc.with_traceback(None)
+        else:
+            self._shaking = False
+            self._beginning = b""
+            self._shaken.set()
+        self._flush()  # also the alert that says what is wrong
+        if error is not None:
+            self._fail(error)
+
+    async def _wait_until_alert_has_left(self) -> None:
+        if self._below.congested:
+            self._flushed = Signal(self.loop)
+            with move_on_after(ALERT_SECONDS):
+                await self._flushed.wait()
+
+    # --- called by the transport below
+
+    def data_received(self, data: Buffer) -> None:
+        """Decrypt what has arrived, and hand it on."""
+        if self._error is not None:
+            return
+        if self._shaking:
+            self._beginning = self._beginning or bytes(data[:100])
+        error = None
+        try:
+            filled = self._decrypt(data)
+        except ssl.SSLError as exc:
+            filled, error = self._filled, exc.with_traceback(None)
+        if self._outgoing.pending or self._unsent:
+            self._flush()
+        if filled:
+            self._deliver(self._scratch[:filled])
+        if error is not None:
+            self._fail(error)
+        elif self._ended and not self._end_told:
+            self._end()
+            self._arrived()
+
+    def eof_received(self) -> None:
+        """Take note that nothing more arrives."""
+        if self._shaking:
+            self._shaken.set()
+        elif self._error is None:
+            self._end()
+            self._arrived()
+
+    def flushed(self) -> None:
+        """Go on writing."""
+        self._flush()
+        if not (self._paused or self._released or len(self._backlog) > 0):
+            self._read_on()
+
+    def write_failed(self, error: Exception) -> None:
+        """Take note that what was written did not leave."""
+        self._fail_to_write(_cause_of(error))
+
+    def failed(self, error: Exception) -> None:
+        """Take note that the transport below is no more."""
+        self._fail(_cause_of(error))
+        self._arrived()
+
+    # --- from ciphertext to plain text
+
+    def _decrypt(self, data: Buffer) -> int:
+        """Put the plain text of what has arrived into the scratch, and return how much that is.
+
+        :raises ssl.SSLError: what arrived is no TLS, or an alert; what came before is in the scratch
+        """
+        self._filled = 0
+        if len(data) <= FEED_BYTES:
+            self._decrypt_portion(data)
+        else:
+            view = memoryview(data)
+            for start in range(0, len(view), FEED_BYTES):
+                self._decrypt_portion(view[start : start + FEED_BYTES])
+        return self._filled
+
+    def _decrypt_portion(self, data: Buffer) -> None:
+        incoming = self._incoming
+        incoming.write(data)
+        if self._shaking:
+            self._go_on_shaking()
+        if self._shaking or self._ended:
+            return
+        try:
+            while incoming.pending:
+                count = self._read(RECORD_BYTES, self._scratch[self._filled :])
+                if not count:
+                    self._ended = True
+                    break
+                self._filled += count
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._ended = True
+
+    # --- from plain text to ciphertext
+
+    @uninterrupted
+    def write(self, data: Buffer) -> int:
+        """See :class:`Transport`."""
+        if self._released or self._error or self._write_error:
+            self._check_writing()
+        if len(data) <= RECORD_BYTES and not self._below.congested:
+            try:
+                self._encrypt(data)
+            except ssl.SSLError:
+                pass  # as below
+            else:
+                record = self._outgoing.read()
+                if self._below.write(record) == len(record):
+                    return len(data)
+                self._congest()
+                return 0
+        self._unsent = memoryview(data)
+        try:
+            if self._push():
+                return len(data)
+        except TRANSPORT_ERRORS as exc:
+            self._unsent = NOTHING
+            if not isinstance(exc, ssl.SSLError):
+                raise
+            raise lost(exc) from exc
+        self._congest()
+        return max(len(data) - len(self._unsent) - FEED_BYTES, 0)
+
+    def _push(self) -> bool:
+        """Encrypt and pass on as much as the transport below takes without waiting; true when that is all.
+
+        :raises anyio.BrokenResourceError: it takes nothing any more
+        :raises ssl.SSLError: TLS does not
+        """
+        below, outgoing = self._below, self._outgoing
+        while not below.congested:
+            if self._unsent:
+                self._encrypt_some()
+            if outgoing.pending:
+                below.write(outgoing.read())
+            else:
+                return not self._unsent  # in the middle of a handshake TLS has to read first
+        return False
+
+    def _encrypt_some(self) -> None:
+        unsent = self._unsent
+        end = max(len(unsent) - FEED_BYTES, 0)
+        try:
+            while len(unsent) > end:
+                unsent = unsent[self._encrypt(unsent[:RECORD_BYTES]) :]
+        except ssl.SSLWantReadError:
+            pass
+        self._unsent = unsent or NOTHING
+
+    def _flush(self) -> None:
+        """Pass on what there is, from a call of the transport below."""
+        if self._released or self._write_error is not None:
+            return
+        try:
+            if not self._push():
+                if self._outgoing.pending > MAX_ANSWERS:
+                    self._below.pause()
+                return
+        except TRANSPORT_ERRORS as exc:
+            self._unsent = NOTHING
+            self._fail_to_write(_cause_of(exc).with_traceback(None))
+            return
+        if self.congested:
+            self._decongest()
+        elif self._sending_ended:
+            self._below.end_sending()
+        self._flushed.set()
+
+    # --- the end
+
+    def _say_goodbye(self) -> None:
+        """Say that we send nothing more (RFC 8446 section 6.1)."""
+        with suppress(ssl.SSLError):  # that the peer has not said so, too
+            self._tls.unwrap()
+
+    def _end_direction(self) -> None:
+        self._say_goodbye()
+        has_left = True  # or cannot leave, as whoever reads will learn
+        with suppress(*TRANSPORT_ERRORS):
+            has_left = self._push()
+        if has_left:
+            self._below.end_sending()
+
+    def _drop(self) -> None:
+        self._deliver = discard
+        self._gone.set()
+        self._shaken.set()
+        self._arrived()
+        # To a peer that has ended the connection it would be one packet too many: the answer is a reset.
+        if self.keeps_last_words and not (
+            self._shaking or self._ended or self.congested or self._below.congested
+        ):
+            with suppress(Exception):
+                self._say_goodbye()
+                self._push()
+        self._below.release()
+
+    async def wait_released(self) -> None:
+        """See :class:`Transport`."""
+        await self._below.wait_released()
+
+    def _fail(self, error: Exception) -> None:
+        super()._fail(error)
+        self._shaken.set()
+        self._arrived()
+
+    def _check(self) -> None:
+        if isinstance(self._error, ssl.SSLError) and not self._released:
+            raise self._error.with_traceback(None)
+        super()._check()
+
+    # --- what is below
+
+    @property
+    def large_reads(self) -> bool:
+        """See :class:`Transport`."""
+        return self._below.large_reads
+
+    @large_reads.setter
+    def large_reads(self, large: bool) -> None:
+        self._below.large_reads = large
+
+    @property
+    def raw_socket(self) -> socket | None:
+        """The socket below, or the event loop's stand-in for it; None when there is none, or no connection any more."""
+        return getattr(self._below, "raw_socket", None)
+
+    def _read_on(self) -> None:
+        self._below.resume()
+
+    def _stop_reading(self) -> None:
+        self._below.pause()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Those of the transport below, and anyio's of TLS, as long as it is connected."""
+        if self._released:
+            return {}
+        tls = self._tls
+        return {
+            **self._below.extra_attributes,
+            TLSAttribute.alpn_protocol: tls.selected_alpn_protocol,
+            TLSAttribute.channel_binding_tls_unique: tls.get_channel_binding,
+            TLSAttribute.cipher: tls.cipher,
+            TLSAttribute.peer_certificate: lambda: tls.getpeercert(False),
+            TLSAttribute.peer_certificate_binary: lambda: tls.getpeercert(True),
+            TLSAttribute.server_side: lambda: tls.server_side,
+            TLSAttribute.shared_ciphers: lambda: tls.shared_ciphers() if tls.server_side else None,
+            TLSAttribute.standard_compatible: lambda: False,
+            TLSAttribute.ssl_object: lambda: tls,
+            TLSAttribute.tls_version: tls.version,
+        }
+
+
+def _cause_of(error: Exception) -> Exception:
+    cause = error.__cause__
+    return cause if isinstance(cause, Exception) else error

@@ -13,10 +13,15 @@ from anyio import BrokenResourceError, TypedAttributeProvider
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
+NOTHING = memoryview(b"")  # an empty part of a message would hold the whole of it
+
 # What one system call may bring. Large messages cost a third less CPU time with the larger reads, but what small ones
 # bring beyond the read buffer shall not be more than the smaller.
 READ_BYTES = 2**18
 LARGE_READ_BYTES = 2**20
+
+# Of a read that was full, and perhaps cut off by TLS in the middle of a record.
+FULL_READ_BYTES = READ_BYTES - 2**15
 
 RELEASE_SECONDS = 1.0  # what a transport that was dropped may still take, before nobody waits for it any more
 
@@ -27,6 +32,8 @@ class _Scratch(threading.local):
     def __init__(self) -> None:
         self.large = memoryview(bytearray(LARGE_READ_BYTES))
         self.small = self.large[:READ_BYTES]
+        # What TLS makes of it: a record may have come in part before.
+        self.plain = memoryview(bytearray(LARGE_READ_BYTES + 2**15))
 
 
 SCRATCH = _Scratch()

@@ -17,9 +17,10 @@ from anyio.lowlevel import checkpoint
 from trio.lowlevel import notify_closing, wait_readable
 
 from .addresses import socket_attributes
-from .direct_stream import DirectStream, discard
+from .direct_stream import DirectStream
 from .event_loop import uninterrupted
-from .transport import SCRATCH, Buffer, Receiver, lost
+from .stream_transport import discard
+from .transport import NOTHING, SCRATCH, Buffer, Receiver, lost
 from .trio_loop import TrioLoop, current_trio_loop
 
 
@@ -34,7 +35,7 @@ class TrioStream(DirectStream):  # and Watched
         self.descriptor: int = connected.fileno()
         self.fileno: Callable[[], int] = connected.fileno
         self.reading = self.writing = False
-        self._unsent = memoryview(b"")
+        self._unsent = NOTHING
         self._is_attached = False
         self._deliver: Callable[[Buffer], None]
 
@@ -62,11 +63,12 @@ class TrioStream(DirectStream):  # and Watched
         except BlockingIOError:
             return
         except OSError as exc:
-            self._unsent = memoryview(b"")
+            self._unsent = NOTHING
             self._change_watch(writing=False)
             self._fail_to_write(exc)
             return
         if not self._unsent and self.congested:
+            self._unsent = NOTHING
             self._change_watch(writing=False)
             self._decongest()
 
@@ -145,7 +147,7 @@ class TrioStream(DirectStream):  # and Watched
 
     @property
     def raw_socket(self) -> socket | None:
-        """See :class:`DirectStream`."""
+        """See :class:`StreamTransport`."""
         return None if self._released else self._socket
 
     def _socket_attributes(self) -> Mapping[Any, Callable[[], Any]]:

@@ -10,8 +10,7 @@ from typing import Any
 from anyio import EndOfStream, TypedAttributeProvider
 from anyio.abc import AnyByteStream
 
-from .._network.any_stream import TRANSPORT_ERRORS, send_all
-from .._network.tls import say_and_drain
+from .._network.any_stream import TRANSPORT_ERRORS, say_and_drain, send_all
 from .._protocol.engine import make_codec
 from .._protocol.http import Headers, HeadersLike, Request
 from .._protocol.server_handshake import ServerHandshake

@@ -11,10 +11,10 @@ from contextlib import suppress
 from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time, get_cancelled_exc_class
 from anyio.abc import AnyByteStream
 
-from .._network.any_stream import TRANSPORT_ERRORS, receive_some
+from .._network.any_stream import TRANSPORT_ERRORS, receive_some, say_and_drain
 from .._network.sockets import wrap_socket
 from .._network.task_transport import release
-from .._network.tls import say_and_drain, wrap_tls
+from .._network.tls import wrap_tls
 from .._protocol.close import CloseCode
 from .._protocol.http import Request
 from .._protocol.server_handshake import BadRequest, ServerHandshake
@@ -120,7 +120,8 @@ class Visit:
             self._stream = await wrap_socket(accepted)
         assert self._stream is not None
         if self._options.ssl_context is not None:
-            self._stream = await wrap_tls(self._stream, self._options.ssl_context, server_side=True)
+            stream, self._stream = self._stream, None  # which is released when the handshake fails
+            self._stream = await wrap_tls(stream, self._options.ssl_context, server_side=True)
         return self._stream
 
     async def _receive_request(self, stream: AnyByteStream, handshake: ServerHandshake) -> Request:

@@ -19,7 +19,7 @@ from .._network.calls import NO_LIMIT
 from .._network.loop import EventLoop, Handle, Signal, current_event_loop, uninterrupted
 from .._network.task_transport import transport_of
 from .._network.tcp import ask_tcp, probe_often
-from .._network.transport import READ_BYTES, Buffer
+from .._network.transport import FULL_READ_BYTES, Buffer
 from .._protocol.close import CloseInfo, check_close
 from .._protocol.codec import Close, Codec, Event, Failure, Ping, Pong
 from .._protocol.errors import WebSocketError
@@ -279,7 +279,7 @@ class Connection:
             return
         if codec.pending or len(events) > MANY or len(data) > BUSY_BYTES:
             self.loop.calls.took_much()
-        if len(data) >= READ_BYTES:
+        if len(data) >= FULL_READ_BYTES:
             self._transport.large_reads = len(events) <= FEW
         if codec.only_messages:
             self.inbox.push(events, codec.message_bytes)  # type: ignore[arg-type]

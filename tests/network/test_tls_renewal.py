@@ -1,0 +1,234 @@
+"""TLS that has something to say in the middle of a connection: it waits for nobody, and nobody waits for it."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from openssl import ask_for_renegotiation, key_update
+from transport_kit import Recorder, some_passes, stream_sockets, tls_contexts
+
+from waiting import until
+from websocketstream._network.sockets import wrap_socket
+from websocketstream._network.tls import MAX_ANSWERS, TLSTransport, wrap_tls
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.anyio
+
+MANY = bytes(2**24)  # more than the system's buffers take
+
+
+class Peer:
+    """A server whose every read and write is the test's."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self._socket = sock
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._unsent = b""
+        self.received = bytearray()
+
+    def shake_hands(self) -> bool:
+        self.read()
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            self.write()
+        return True
+
+    def write(self, data: bytes = b"") -> bool:
+        """Write as much as the system takes; true when that is all."""
+        if data:
+            view = memoryview(data)
+            while view:
+                view = view[self.tls.write(view) :]
+        self._unsent += self._outgoing.read()
+        while self._unsent:
+            try:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            except BlockingIOError:
+                return False
+        return True
+
+    def read(self) -> None:
+        """Take everything that has arrived."""
+        while True:
+            try:
+                data = self._socket.recv(2**16)
+            except BlockingIOError:
+                return
+            self._incoming.write(data)
+            self._decrypt()
+
+    def _decrypt(self) -> None:
+        try:
+            while self._incoming.pending:
+                self.received += self.tls.read(2**14)
+        except ssl.SSLWantReadError:
+            pass
+
+    def go_on(self) -> None:
+        """Read and write what there is."""
+        self.read()
+        self.write()
+
+
+@asynccontextmanager
+async def client_and_peer(
+    version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+) -> AsyncIterator[tuple[TLSTransport, Peer]]:
+    client, server = tls_contexts(version)
+    ours, theirs = stream_sockets()
+    theirs.setblocking(False)
+    peer = Peer(theirs, server)
+
+    async def answer() -> None:
+        while not peer.shake_hands():
+            await some_passes(1)
+
+    with theirs:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer)
+            tls = await wrap_tls(await wrap_socket(ours), client, server_side=False, hostname="localhost")
+        try:
+            yield tls, peer
+        finally:
+            tls.release()
+            await tls.wait_released()
+
+
+async def test_a_key_update_is_answered_although_both_directions_are_full() -> None:
+    async with client_and_peer() as (tls, peer):
+        tls.attach(receiver := Recorder())
+        tls.pause()
+        tls.write(MANY)
+        assert tls.congested
+        key_update(peer.tls)
+        assert not peer.write(MANY), "the system takes more than expected"
+        tls.resume()
+
+        def everything_has_arrived() -> bool:
+            peer.write()
+            return len(receiver.data) == len(MANY)
+
+        # We read all of it although nobody reads what we say.
+        await until(everything_has_arrived)
+        assert tls.congested
+
+        def everything_has_left() -> bool:
+            peer.go_on()
+            return len(peer.received) == len(MANY)
+
+        await until(everything_has_left)
+        await receiver.was_told("flushed")
+        tls.write(b"with the next key")
+
+        def the_next_has_arrived() -> bool:
+            peer.go_on()
+            return peer.received.endswith(b"with the next key")
+
+        await until(the_next_has_arrived)
+        assert receiver.calls.count("flushed") == 1
+        assert receiver.error is receiver.write_error is None
+
+
+async def test_answers_that_nobody_reads_do_not_pile_up() -> None:
+    async with client_and_peer() as (tls, peer):
+        tls.attach(receiver := Recorder())
+        tls.write(MANY)
+        for _ in range(20):
+            for _ in range(1000):
+                key_update(peer.tls)
+                peer.write()
+            await some_passes(5)
+        assert tls._outgoing.pending < 2 * MAX_ANSWERS
+
+        def everything_has_left() -> bool:
+            peer.go_on()
+            return len(peer.received) == len(MANY)
+
+        await until(everything_has_left)
+        peer.write(b"read on")
+
+        def it_has_arrived() -> bool:
+            peer.go_on()
+            return receiver.data == b"read on"
+
+        await until(it_has_arrived)
+
+
+async def test_a_server_may_ask_for_a_new_handshake_while_we_write() -> None:
+    async with client_and_peer(ssl.TLSVersion.TLSv1_2) as (tls, peer):
+        tls.attach(receiver := Recorder())
+        tls.write(MANY)
+        assert tls.congested
+        ask_for_renegotiation(peer.tls)
+        peer.write(b"meanwhile")
+
+        def everything_has_left() -> bool:
+            peer.go_on()
+            return len(peer.received) == len(MANY)
+
+        await until(everything_has_left)
+        await until(lambda: not tls.congested)
+        tls.write(b"afterwards")
+
+        def the_next_has_arrived() -> bool:
+            peer.go_on()
+            return peer.received.endswith(b"afterwards")
+
+        await until(the_next_has_arrived)
+        assert receiver.data == b"meanwhile"
+        assert receiver.error is receiver.write_error is None
+
+
+@pytest.mark.parametrize("size", [1, 2**14, 2**20])
+async def test_what_is_written_in_the_middle_of_a_new_handshake_arrives(size: int) -> None:
+    async with client_and_peer(ssl.TLSVersion.TLSv1_2) as (tls, peer):
+        tls.attach(receiver := Recorder())
+        ask_for_renegotiation(peer.tls)
+        peer.write()
+        await some_passes()
+        tls.write(bytes(size))
+
+        def it_has_arrived() -> bool:
+            peer.go_on()
+            return len(peer.received) == size
+
+        await until(it_has_arrived)
+        await until(lambda: not tls.congested)
+        assert receiver.error is receiver.write_error is None
+
+
+@pytest.mark.parametrize("size", [1, 2**14, 2**20])
+async def test_what_tls_does_not_encrypt_before_it_has_read_follows_what_it_reads(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_yet(data: object) -> int:
+        raise ssl.SSLWantReadError
+
+    async with client_and_peer() as (tls, peer):
+        tls.attach(receiver := Recorder())
+        with monkeypatch.context() as patch:
+            patch.setattr(tls, "_encrypt", not_yet)
+            assert tls.write(b"x" * size) == 0
+            assert tls.congested
+            await some_passes()
+        assert not receiver.calls
+        peer.write(b"go on")
+        await receiver.was_told("flushed")
+
+        def it_has_arrived() -> bool:
+            peer.go_on()
+            return peer.received == b"x" * size
+
+        await until(it_has_arrived)
+        assert not tls.congested
