@@ -116,6 +116,21 @@ async def test_a_write_that_does_not_leave_whole_is_completed_and_then_told(kind
         assert await peer.receive(4) == b"next"
 
 
+@pytest.mark.parametrize("size", [10, MIB])
+async def test_several_buffers_are_written_as_if_they_were_one(kind: str, size: int) -> None:
+    async with transport_and_peer(kind) as (transport, peer):
+        transport.attach(receiver := Recorder())
+        buffers = [b"head", memoryview(bytes(range(256)) * (size // 4)), bytearray(b"tail"), bytes(size)]
+        data = b"".join(buffers)
+        sent = transport.write_all(buffers)
+        assert transport.congested == (sent < len(data))
+        assert await peer.receive(len(data)) == data
+        if transport.congested:
+            await receiver.was_told("flushed")
+        transport.write_all([b"next"])
+        assert await peer.receive(4) == b"next"
+
+
 async def test_the_next_write_may_come_out_of_the_call_that_the_last_has_left(kind: str) -> None:
     async with transport_and_peer(kind) as (transport, peer):
         chunks = [bytes([number]) * MIB for number in range(20)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from socket import socket
 from time import perf_counter
@@ -19,7 +19,7 @@ from .addresses import socket_attributes
 from .asyncio_loop import AsyncioLoop, current_asyncio_loop
 from .direct_stream import DirectStream
 from .stream_transport import FedStream, discard
-from .transport import SCRATCH, Buffer, lost
+from .transport import SCRATCH, Buffer, lost, rest_of
 
 DIRECT_WRITES = os.name == "posix"  # elsewhere a socket is no file
 BUSY_BYTES = 2**14  # who reads so many at once takes turns with others that do
@@ -102,10 +102,28 @@ class AsyncioStream(asyncio.BufferedProtocol, FedStream, DirectStream):
                 raise lost(exc) from exc
             if sent == len(data):
                 return sent
-        self._transport.write(memoryview(data)[sent:])
+        return sent + self._leave_to_transport(memoryview(data)[sent:])
+
+    def write_all(self, buffers: Sequence[Buffer]) -> int:
+        """See :class:`Transport`."""
+        if not DIRECT_WRITES or len(buffers) == 1 or not self._usable or self._loop_is_closed():
+            return super().write_all(buffers)
+        sent = 0
+        try:
+            sent = os.writev(self._descriptor, buffers)
+        except BlockingIOError:
+            pass
+        except OSError as exc:
+            raise lost(exc) from exc
+        rest = rest_of(buffers, sent)
+        return sent + self._leave_to_transport(rest) if rest else sent
+
+    def _leave_to_transport(self, data: Buffer) -> int:
+        """Let the event loop's transport write; return how much of it has left at once."""
+        self._transport.write(data)
         if self._transport.is_closing() and not self.congested:
             self._congest()  # it has failed, takes what it is given for nothing, and says so in the next pass
-            return sent
+            return 0
         return len(data) - self._transport.get_write_buffer_size() if self.congested else len(data)
 
     @property

@@ -27,9 +27,9 @@ from .transport import NOTHING, SCRATCH, Buffer, Transport, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
 RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
-# What is decrypted, and encrypted, in one go: OpenSSL's buffers grow to that size and keep it. A record is a little larger
-# than its plain text.
-FEED_BYTES = 2**15
+# What is decrypted, and encrypted, in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
+PORTION_BYTES = 2**16
+WRITE_BYTES = 2**19  # of plain text, what is written in one go
 # A peer may make TLS answer without reading the answers (RFC 8446 section 4.6.3): with so many we read no more.
 MAX_ANSWERS = 2**16
 
@@ -188,16 +188,16 @@ class TLSTransport(FedStream):  # and Receiver
         :raises ssl.SSLError: what arrived is no TLS, or an alert; what came before is in the scratch
         """
         self._filled = 0
-        if len(data) <= FEED_BYTES:
+        if len(data) <= PORTION_BYTES:
             self._decrypt_portion(data)
         else:
             view = memoryview(data)
-            for start in range(0, len(view), FEED_BYTES):
-                self._decrypt_portion(view[start : start + FEED_BYTES])
+            for start in range(0, len(view), PORTION_BYTES):
+                self._decrypt_portion(view[start : start + PORTION_BYTES])
         return self._filled
 
     def _decrypt_portion(self, data: Buffer) -> None:
-        incoming = self._incoming
+        incoming, scratch, filled = self._incoming, self._scratch, self._filled
         incoming.write(data)
         if self._shaking:
             self._go_on_shaking()
@@ -205,15 +205,17 @@ class TLSTransport(FedStream):  # and Receiver
             return
         try:
             while incoming.pending:
-                count = self._read(RECORD_BYTES, self._scratch[self._filled :])
+                count = self._read(RECORD_BYTES, scratch[filled:])
                 if not count:
                     self._ended = True
                     break
-                self._filled += count
+                filled += count
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
             self._ended = True
+        finally:
+            self._filled = filled
 
     # --- from plain text to ciphertext
 
@@ -243,7 +245,7 @@ class TLSTransport(FedStream):  # and Receiver
                 raise
             raise lost(exc) from exc
         self._congest()
-        return max(len(data) - len(self._unsent) - FEED_BYTES, 0)
+        return max(len(data) - len(self._unsent) - WRITE_BYTES, 0)
 
     def _push(self) -> bool:
         """Encrypt and pass on as much as the transport below takes without waiting; true when that is all.
@@ -251,25 +253,31 @@ class TLSTransport(FedStream):  # and Receiver
         :raises anyio.BrokenResourceError: it takes nothing any more
         :raises ssl.SSLError: TLS does not
         """
-        below, outgoing = self._below, self._outgoing
+        below = self._below
         while not below.congested:
-            if self._unsent:
-                self._encrypt_some()
-            if outgoing.pending:
-                below.write(outgoing.read())
-            else:
+            records = self._encrypt_some()
+            if not records:
                 return not self._unsent  # in the middle of a handshake TLS has to read first
+            below.write_all(records)
         return False
 
-    def _encrypt_some(self) -> None:
-        unsent = self._unsent
-        end = max(len(unsent) - FEED_BYTES, 0)
+    def _encrypt_some(self) -> list[bytes]:
+        """Return what is to be written next, in pieces."""
+        unsent, encrypt = self._unsent, self._encrypt
+        records = []
+        done, size = 0, min(WRITE_BYTES, len(unsent))
         try:
-            while len(unsent) > end:
-                unsent = unsent[self._encrypt(unsent[:RECORD_BYTES]) :]
+            while done < size:
+                end = min(done + PORTION_BYTES, size)
+                while done < end:
+                    done += encrypt(unsent[done : min(done + RECORD_BYTES, end)])
+                records.append(self._outgoing.read())
         except ssl.SSLWantReadError:
             pass
-        self._unsent = unsent or NOTHING
+        self._unsent = unsent[done:] or NOTHING
+        if self._outgoing.pending:  # of TLS itself
+            records.append(self._outgoing.read())
+        return records
 
     def _flush(self) -> None:
         """Pass on what there is, from a call of the transport below."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Protocol, TypeAlias
 
 from anyio import BrokenResourceError, TypedAttributeProvider
@@ -105,6 +106,10 @@ class Transport(TypedAttributeProvider):
         :raises anyio.ClosedResourceError: it was released
         """
 
+    def write_all(self, buffers: Sequence[Buffer]) -> int:
+        """Write several buffers as if they were one; see :meth:`write`."""
+        return self.write(buffers[0] if len(buffers) == 1 else b"".join(buffers))
+
     @abstractmethod
     def end_sending(self) -> None:
         """End our direction behind what was written; the other one goes on. This cannot fail."""
@@ -119,6 +124,15 @@ class Transport(TypedAttributeProvider):
 
         Whatever is in the way, a second is the most that a cancelled task waits.
         """
+
+
+def rest_of(buffers: Sequence[Buffer], sent: int) -> Buffer:
+    """Return what is left of some buffers of which so many bytes have been sent, in one piece."""
+    for number, buffer in enumerate(buffers):
+        if sent < len(buffer):
+            return b"".join([memoryview(buffer)[sent:], *buffers[number + 1 :]])
+        sent -= len(buffer)
+    return NOTHING
 
 
 def lost(cause: Exception | None) -> BrokenResourceError:

@@ -5,7 +5,7 @@ trio's own socket looks whether something has arrived, waits, and passes through
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from socket import SHUT_WR, socket
@@ -20,7 +20,7 @@ from .addresses import socket_attributes
 from .direct_stream import DirectStream
 from .event_loop import uninterrupted
 from .stream_transport import discard
-from .transport import NOTHING, SCRATCH, Buffer, Receiver, lost
+from .transport import NOTHING, SCRATCH, Buffer, Receiver, lost, rest_of
 from .trio_loop import TrioLoop, current_trio_loop
 
 
@@ -119,10 +119,28 @@ class TrioStream(DirectStream):  # and Watched
         except OSError as exc:
             raise lost(exc) from exc
         if sent < len(data):
-            self._unsent = memoryview(data)[sent:]
-            self._congest()
-            self._change_watch(writing=True)
+            self._keep_unsent(memoryview(data)[sent:])
         return sent
+
+    @uninterrupted
+    def write_all(self, buffers: Sequence[Buffer]) -> int:
+        """See :class:`Transport`."""
+        if len(buffers) == 1 or self._released or self._error or self._write_error:
+            return super().write_all(buffers)
+        try:
+            sent = self._socket.sendmsg(buffers)
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise lost(exc) from exc
+        if rest := rest_of(buffers, sent):
+            self._keep_unsent(memoryview(rest))
+        return sent
+
+    def _keep_unsent(self, data: memoryview) -> None:
+        self._unsent = data
+        self._congest()
+        self._change_watch(writing=True)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes and return them. Cancelling is safe: nothing is lost.
