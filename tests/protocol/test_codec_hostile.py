@@ -667,7 +667,7 @@ def test_broken_compressed_data_is_refused(kit, data, opcode):
     assert_dead(kit, codec)
 
 
-def test_compression_that_was_not_agreed_on_is_refused_H_rsv1_without_negotiation(kit):
+def test_compression_that_was_not_agreed_on_is_refused(kit):
     assert failure(kit.codec(), kit.frame(TEXT, Deflater()(b"x"), rsv=RSV1)).code == 1002
 
 
