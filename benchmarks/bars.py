@@ -10,6 +10,7 @@ from .rows import BY_NAME
 
 BEST = "best peer"
 OURS_ON_ASYNCIO = "ours on asyncio"
+SINGLE = "one by one"  # the row without batches
 KIB = "KiB"
 
 
@@ -28,6 +29,21 @@ BARS = (
     Bar("receive-64", ASYNCIO, "picows.websockets", 1.3),
     Bar("receive-64", TRIO, BEST, 12),
     Bar("receive-64", TRIO, OURS_ON_ASYNCIO, 0.8),
+    Bar("receive-64-batch", ASYNCIO + TRIO, SINGLE, 3),
+    Bar("send-64-batch", ASYNCIO + TRIO, SINGLE, 2),
+    Bar("receive-64-tls", ASYNCIO, BEST, 1.3),
+    Bar("receive-64-tls", TRIO, BEST, 20),
+    *(
+        bar
+        for row in ("receive-64k-tls", "receive-1m-tls", "send-1m-tls")
+        for bar in (
+            Bar(row, ASYNCIO, BEST, 1.0),
+            Bar(row, TRIO, BEST, 2.0 if row == "send-1m-tls" else 2.5),
+            Bar(row, ASYNCIO + TRIO, RAW, 0.9),
+        )
+    ),
+    Bar("echo-64-tls", ASYNCIO, BEST, 1.0, at_least=False),
+    Bar("echo-64-tls", TRIO, BEST, 1 / 1.5, at_least=False),
     Bar("send-64", ASYNCIO, "picows.websockets", 3),
     Bar("send-64", TRIO, BEST, 15),
     *(
@@ -40,7 +56,7 @@ BARS = (
     Bar("memory", ASYNCIO[:1] + TRIO, KIB, 14, at_least=False),
     *(Bar(row, ASYNCIO + TRIO, BEST, 1.0) for row in ("connect", "accept")),
 )
-ROWS = tuple(dict.fromkeys(bar.row for bar in BARS))
+ROWS = tuple(dict.fromkeys(row for bar in BARS for row in (bar.row.removesuffix("-batch"), bar.row)))
 
 HEAD = ["row", "backend", "ours", "compared with", "its figure", "ratio", "bar", "met", "by"]
 
@@ -78,6 +94,8 @@ def _compared(medians: Medians, bar: Bar, backend: str) -> tuple[str, float | No
     if bar.against == BEST:
         best = medians.best_peer(bar.row, metric, backend)
         return (BEST, None) if best is None else (f"best peer: {best[0]}", best[1])
+    if bar.against == SINGLE:
+        return SINGLE, medians.value(bar.row.removesuffix("-batch"), metric, backend, OURS)
     if bar.against == OURS_ON_ASYNCIO:
         return OURS_ON_ASYNCIO, medians.value(bar.row, metric, "asyncio", OURS)
     where = "none" if bar.against == RAW else backend

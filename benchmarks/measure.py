@@ -47,6 +47,7 @@ class Measurement:
             text=self.row.text,
             context=ssl.create_default_context(cafile=self.authority) if self.row.tls else None,
             deflate=self.row.kind == "deflate",
+            **({"batch": True} if self.row.batch else {}),
         )
 
     @property

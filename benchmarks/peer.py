@@ -20,6 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 from . import frames
 from .process import answer_parent, pin, say
 
+NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
 
 class Connection:
     """One client, after its request head has been read."""
@@ -49,7 +51,7 @@ class Connection:
         while not head.endswith(b"\r\n\r\n"):
             try:
                 data = self.sock.recv(65536)
-            except BlockingIOError:
+            except NOT_YET:
                 continue
             if not data:
                 raise ConnectionError("no request")
@@ -119,7 +121,7 @@ class Connection:
         while True:
             try:
                 count = receive(buffer)
-            except BlockingIOError:
+            except NOT_YET:
                 continue  # a sleeping core would take longer to wake than a contender takes to answer
             if not count:
                 return
@@ -135,7 +137,7 @@ class Connection:
         while view:
             try:
                 view = view[self.sock.send(view) :]
-            except BlockingIOError:
+            except NOT_YET:
                 continue
 
     def wait_for_close(self) -> None:
@@ -143,7 +145,7 @@ class Connection:
         while True:
             try:
                 last_words = self.sock.recv(16)
-            except BlockingIOError:
+            except NOT_YET:
                 continue
             if last_words:
                 self.close()
@@ -174,7 +176,7 @@ def serve_in_turn(listener: socket.socket) -> None:
     while True:
         try:
             sock, _ = listener.accept()
-        except BlockingIOError:
+        except NOT_YET:
             continue
         handle(sock, None, spin=True)
 

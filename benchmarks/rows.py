@@ -39,6 +39,7 @@ class Row:
     size: int = 64
     text: bool = False
     tls: bool = False
+    batch: bool = False  # by the list: only we can
     count: int = 0
 
     @property
@@ -66,6 +67,10 @@ def _throughput() -> list[Row]:
 
 ALL = [
     *_throughput(),
+    *(
+        Row(f"{kind}-64-batch", kind, f"{kind} binary messages of 64 bytes by the list", (RATE,), batch=True)
+        for kind in ("receive", "send")
+    ),
     Row("echo-64", "echo", "round trip of 64 bytes, one at a time", (MEDIAN, P99), size=64),
     Row("echo-16k", "echo", "round trip of 16 KiB, one at a time", (MEDIAN, P99), size=2**14),
     Row("pipeline-64", "pipeline", "echo of 64 bytes with 64 messages in flight", (RATE,), size=64, count=64),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .child import CHECKOUT, START_SECONDS, Child, Failed
-from .contenders import ENTRIES, Entry
+from .contenders import ENTRIES, OURS, Entry
 from .process import two_cores
 from .rows import Row
 
@@ -40,7 +40,11 @@ class Plan:
     def jobs(self, row: Row) -> Iterator[tuple[str, Entry]]:
         for backend in self.backends:
             for entry in self.contenders:
-                if backend in entry.backends and row.kind not in entry.cannot:
+                if (
+                    backend in entry.backends
+                    and row.kind not in entry.cannot
+                    and (entry.name == OURS or not row.batch)
+                ):
                     yield backend, entry
 
 

@@ -120,7 +120,12 @@ async def test_a_write_that_does_not_leave_whole_is_completed_and_then_told(kind
 async def test_several_buffers_are_written_as_if_they_were_one(kind: str, size: int) -> None:
     async with transport_and_peer(kind) as (transport, peer):
         transport.attach(receiver := Recorder())
-        buffers = [b"head", memoryview(bytes(range(256)) * (size // 256 + 1)), bytearray(b"tail"), bytes(size)]
+        buffers = [
+            b"head",
+            memoryview(bytes(range(256)) * (size // 256 + 1)),
+            bytearray(b"tail"),
+            bytes(size),
+        ]
         data = b"".join(buffers)
         sent = transport.write_all(buffers)
         assert transport.congested == (sent < len(data))

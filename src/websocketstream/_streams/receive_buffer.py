@@ -95,6 +95,22 @@ class ReceiveBuffer:
             return None
         return self._pop()
 
+    def take_all(self) -> list[Message] | None:
+        """Return all messages that are here; None when that needs a wait, a checkpoint, or an error."""
+        if not self._batch or self._receiving:
+            return None
+        self._budget.left = 0  # so many at once are always worth a look at the clock
+        return self._pop_all() if self._budget.allows() else None
+
+    async def wait_all(self) -> list[Message]:
+        """Wait as :meth:`wait` does, and return all messages that are here then."""
+        self._batch += self.ready  # for which waiting is not meant
+        self.ready.clear()
+        messages = [await self.wait()]
+        if self._batch:
+            messages += self._pop_all()
+        return messages
+
     async def wait(self) -> Message:
         """Wait for the next message, after a checkpoint if that is due."""
         if self._receiving:
@@ -146,6 +162,24 @@ class ReceiveBuffer:
             self._next_batch()
         return message
 
+    def _pop_all(self) -> list[Message]:
+        """Hand everything out and give all room back."""
+        messages = self._batch
+        messages += self.ready  # which come before them
+        messages.reverse()
+        for batches in (reversed(self._following), self._arrived):
+            for batch, _ in batches:
+                messages += batch
+        self._forget_all()
+        return messages
+
+    def _forget_all(self) -> None:
+        self.ready.clear()
+        self._batch, self._following, self._arrived = [], [], []
+        self._bytes = self._size = 0
+        if self.full:
+            self._make_room()
+
     def _next_batch(self) -> None:
         self._bytes -= self._size
         self._size = 0
@@ -194,11 +228,7 @@ class ReceiveBuffer:
 
     def drop(self) -> None:
         """Drop everything (rule R7)."""
-        self.ready.clear()
-        self._batch, self._following, self._arrived = [], [], []
-        self._bytes = self._size = 0
-        if self.full:
-            self._make_room()
+        self._forget_all()
 
     def _make_room(self) -> None:
         self.full = False

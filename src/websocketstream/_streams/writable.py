@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from anyio import WouldBlock
 from anyio.abc import ObjectSendStream
 
 from .connection import Connection
-from .send_buffer import Queued, Sendable, prepare
+from .send_buffer import Batch, Queued, Sendable, prepare
 from .statistics import DirectionStatistics
 
 
@@ -67,6 +69,35 @@ class WritableStream(ObjectSendStream[Sendable]):
         size = self._writer.put(queued)
         if buffer.free <= 0:
             await buffer.hold(size)
+
+    async def send_batch(self, messages: Iterable[Sendable], *, compress: bool = True) -> None:
+        """Queue several messages, in order, and wait until what is unsent fits the write buffer.
+
+        As :meth:`send` for each of them, in a fraction of the time when they are small: the same backpressure, and the same
+        promise when it is cancelled. Then those that were accepted are sent, the one that was waiting for room goes whole
+        or not at all, and those behind it do not go.
+
+        :param messages: any iterable of messages; all are looked at before the first is sent
+        :param compress: as for :meth:`send`, for all of them
+        :raises TypeError: one is neither str nor bytes-like; none was sent
+        :raises ValueError: one is text that UTF-8 cannot carry; none was sent
+        :raises ConnectionClosed: as :meth:`send`
+        :raises ConnectionBroken: as :meth:`send`
+        :raises anyio.ClosedResourceError: as :meth:`send`
+        """
+        batch = Batch(messages, compress)
+        buffer, budget = self._buffer, self._budget
+        accepted = 0
+        buffer.raise_if_ended()
+        while accepted < len(batch.items):
+            budget.left = 0  # so many at once are always worth a look at the clock
+            if not budget.allows():
+                await budget.checkpoint()
+            buffer.raise_if_ended()
+            accepted = buffer.append_some(batch, accepted)
+            self._writer.flush()
+            if buffer.free <= 0:
+                await buffer.hold(batch.size(accepted - 1))
 
     def send_nowait(self, item: Sendable, *, compress: bool = True) -> None:
         """Queue one message if there is room in the write buffer.
