@@ -72,6 +72,8 @@ ORDER: dict[str, list[str]] = {
         "stream_transport",
         "direct_stream",
         "asyncio_transport",
+        "watched_stream",
+        "selector_transport",
         "trio_transport",
         "any_stream",
         "task_transport",

@@ -76,7 +76,7 @@ async def test_the_passes_of_many_busy_connections_are_bounded_and_all_get_somet
         monkeypatch.delattr(select, "epoll", raising=False)
 
     now = 1000.0  # goes on with the work that is done, and with nothing else
-    for module in ("asyncio_transport", "calls", "timers", "trio_readiness"):
+    for module in ("asyncio_transport", "selector_transport", "calls", "timers", "trio_readiness"):
         monkeypatch.setattr(f"websocketstream._network.{module}.perf_counter", lambda: now)
 
     class Busy:

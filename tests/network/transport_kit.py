@@ -16,8 +16,9 @@ from anyio.lowlevel import checkpoint
 from sniffio import current_async_library
 
 from waiting import until
+from websocketstream._network.asyncio_loop import current_asyncio_loop
 from websocketstream._network.loop import current_event_loop
-from websocketstream._network.sockets import wrap_socket
+from websocketstream._network.sockets import watches_sockets, wrap_socket
 from websocketstream._network.task_transport import transport_of
 from websocketstream._network.tls import TLSTransport, wrap_tls
 from websocketstream.testing import memory_byte_stream_pair
@@ -31,7 +32,15 @@ if TYPE_CHECKING:
     from websocketstream._network.transport import Transport
 
 MIB = 2**20
-KINDS = ["socket", "socket without epoll", "socket in tasks", "memory", "TLS over a socket", "TLS in memory"]
+KINDS = [
+    "socket",
+    "socket without epoll",
+    "socket without watching",
+    "socket in tasks",
+    "memory",
+    "TLS over a socket",
+    "TLS in memory",
+]
 
 
 @asynccontextmanager
@@ -260,6 +269,14 @@ async def transport_and_peer(kind: str) -> AsyncIterator[tuple[Transport, Any]]:
             pytest.skip("only trio needs it")
         with pytest.MonkeyPatch.context() as patch:
             patch.delattr(select, "epoll", raising=False)
+            async with transport_and_peer("socket") as both:
+                yield both
+        return
+    if kind == "socket without watching":
+        if current_async_library() != "asyncio" or not watches_sockets():
+            pytest.skip("only asyncio's own loop can do both")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(current_asyncio_loop(), "watches_sockets", False)
             async with transport_and_peer("socket") as both:
                 yield both
         return

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.anyio
 
 WHO_LOOKS_AT_THE_CLOCK = [
     "websocketstream._network.asyncio_transport",
+    "websocketstream._network.selector_transport",
     "websocketstream._network.calls",
     "websocketstream._network.timers",
     "websocketstream._network.trio_readiness",

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from .calls import Calls
-from .event_loop import EventLoop, Handle, call, logger
+from .event_loop import EventLoop, Handle, Watched, call, logger
 from .timers import Timers
 from .turns import ReadTurns, Turns
 
@@ -31,8 +31,13 @@ class AsyncioLoop(EventLoop):
         self.read_turns: ReadTurns = ReadTurns()
         self.last_reader: int | None = None  # the id of who has done the last large read
         # libuv reads on as long as a read fills its buffer, up to 32 times in one pass.
+        # It watches sockets, on Windows perhaps not; on uvloop its transports are the shorter way.
+        self.watches_sockets: bool = isinstance(loop, asyncio.SelectorEventLoop)
         self.reads_once_a_pass: bool = isinstance(loop, asyncio.BaseEventLoop)
         self._loop = loop
+        self._watched: dict[
+            int, int
+        ] = {}  # descriptors, and what they are registered for: reading 1, writing 2
         self._timers = Timers(loop.time, call)
         self._alarm: Handle | None = None  # the one timer of the loop
         self._alarm_at = math.inf
@@ -56,6 +61,29 @@ class AsyncioLoop(EventLoop):
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
         return timer
+
+    def watch(self, watched: Watched) -> None:
+        """See :class:`EventLoop`."""
+        loop, descriptor = self._loop, watched.descriptor
+        wanted = watched.reading | watched.writing << 1
+        changed = wanted ^ self._watched.get(descriptor, 0)
+        if not changed:
+            return
+        try:
+            if changed & 1:
+                loop.add_reader(descriptor, watched.on_readable) if wanted & 1 else loop.remove_reader(
+                    descriptor
+                )
+            if changed & 2:
+                loop.add_writer(descriptor, watched.on_writable) if wanted & 2 else loop.remove_writer(
+                    descriptor
+                )
+        except RuntimeError as exc:
+            raise OSError("this event loop was closed") from exc
+        if wanted:
+            self._watched[descriptor] = wanted
+        else:
+            del self._watched[descriptor]
 
     def start_task(
         self,

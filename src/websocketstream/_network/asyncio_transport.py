@@ -20,12 +20,12 @@ from .asyncio_loop import AsyncioLoop, current_asyncio_loop
 from .direct_stream import DirectStream
 from .stream_transport import FedStream, discard
 from .transport import SCRATCH, Buffer, lost, rest_of
+from .turns import LargeReads
 
 DIRECT_WRITES = os.name == "posix"  # elsewhere a socket is no file
-BUSY_BYTES = 2**14  # who reads so many at once takes turns with others that do
 
 
-class AsyncioStream(asyncio.BufferedProtocol, FedStream, DirectStream):
+class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStream):
     """One end of a socket connection, on the event loop's own transport."""
 
     loop: AsyncioLoop
@@ -40,9 +40,7 @@ class AsyncioStream(asyncio.BufferedProtocol, FedStream, DirectStream):
         self._reading = True  # so is the transport, that is
         self._usable = True
         self._resuming = False  # called by the transport to say that all has left
-        self._many = BUSY_BYTES  # a read that brings so many was a large one
         self._busy = False  # whether the last one was
-        self._pass = -1  # in which that was
 
     # --- called by the event loop
 
@@ -54,7 +52,10 @@ class AsyncioStream(asyncio.BufferedProtocol, FedStream, DirectStream):
         self._descriptor: int = self._raw_socket.fileno()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return self._share_of_pass() if self._busy else self._small
+        if not self._busy:
+            return self._small
+        buffer = self._large if self.large_reads else self._small
+        return self._share_of(buffer, self.loop.read_turns, perf_counter())
 
     def buffer_updated(self, nbytes: int) -> None:
         self._deliver(self._large[:nbytes])
@@ -140,18 +141,6 @@ class AsyncioStream(asyncio.BufferedProtocol, FedStream, DirectStream):
         return socket_attributes(raw_socket, raw_socket.family, info("sockname"), info("peername"))
 
     # --- reading
-
-    def _share_of_pass(self) -> memoryview:
-        """Return a buffer for as much as a busy stream may read: the time of a pass is for all together."""
-        passes = self.loop
-        now = perf_counter()
-        self._pass = passes.read_turns.enter(self._pass, now)
-        buffer = self._large if self.large_reads else self._small
-        share = passes.read_turns.share_at(now)
-        if share < 1:
-            buffer = buffer[: int(len(buffer) * share)]
-        self._many = min(BUSY_BYTES, len(buffer))
-        return buffer
 
     def _let_others_read(self) -> None:
         """Read no more in this pass, if there are others."""

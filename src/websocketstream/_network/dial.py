@@ -13,7 +13,7 @@ from sniffio import current_async_library
 
 from .asyncio_transport import AsyncioStream
 from .direct_stream import DirectStream
-from .sockets import wrap_socket
+from .sockets import watches_sockets, wrap_socket
 
 HAPPY_EYEBALLS_DELAY = 0.25  # seconds between attempts, RFC 8305 section 5
 
@@ -24,8 +24,8 @@ async def dial(host: str, port: int) -> DirectStream:
     :raises OSError: no address could be connected to, or the name has none
     """
     literal = _literal(host, port)
-    if literal and current_async_library() == "asyncio":
-        # Nothing to look up and nothing to race: the event loop's own way is the shortest, on uvloop above all.
+    if literal and current_async_library() == "asyncio" and not watches_sockets():
+        # Nothing to look up and nothing to race: the event loop's own way is the shortest on uvloop.
         return (await asyncio.get_running_loop().create_connection(AsyncioStream, host, port))[1]
     return await wrap_socket(await _connect_socket(host, port))
 

@@ -39,6 +39,30 @@ class Handle(Protocol):
         ...
 
 
+class Watched(Protocol):
+    """A socket, and what it waits for: it is called when that is there."""
+
+    descriptor: int  # what the socket's was: by the time that we look, the number may be another file's
+    reading: bool
+    writing: bool
+
+    def fileno(self) -> int:
+        """The descriptor as it is now, -1 when the socket was closed."""
+        ...
+
+    def on_readable(self) -> None:
+        """Read something."""
+        ...
+
+    def on_writable(self) -> None:
+        """Write something."""
+        ...
+
+    def on_unwatched(self, error: Exception) -> None:
+        """Take note that nobody watches any more; this is called in the middle of something else."""
+        ...
+
+
 class EventLoop(ABC):
     """The event loop that is running: its clocks, its timers, and what is called or runs in the background.
 
@@ -75,6 +99,13 @@ class EventLoop(ABC):
     @abstractmethod
     def call_at(self, deadline: float, callback: Callable[[], object]) -> Handle:
         """Call back at a time of :meth:`clock`, or as soon after it as the others that are due let it."""
+
+    def watch(self, watched: Watched) -> None:
+        """Take note of what a socket waits for now, possibly nothing.
+
+        :raises OSError: it cannot be watched, or this event loop is over
+        """
+        raise OSError(f"{self!r} watches no sockets: {watched!r}")
 
     @abstractmethod
     def start_task(

@@ -7,8 +7,11 @@ import socket
 
 from sniffio import current_async_library
 
+from . import asyncio_transport
+from .asyncio_loop import current_asyncio_loop
 from .asyncio_transport import AsyncioStream
 from .direct_stream import DirectStream
+from .selector_transport import SelectorStream
 
 
 async def wrap_socket(connected: socket.socket) -> DirectStream:
@@ -17,6 +20,8 @@ async def wrap_socket(connected: socket.socket) -> DirectStream:
         connected.setblocking(False)
         _send_small_segments_at_once(connected)
         if current_async_library() == "asyncio":
+            if watches_sockets():
+                return SelectorStream(connected)
             loop = asyncio.get_running_loop()
             return (await loop.connect_accepted_socket(AsyncioStream, connected))[1]
         from .trio_transport import TrioStream
@@ -25,6 +30,11 @@ async def wrap_socket(connected: socket.socket) -> DirectStream:
     except BaseException:
         connected.close()
         raise
+
+
+def watches_sockets() -> bool:
+    """Tell whether asyncio's loop watches sockets for us."""
+    return asyncio_transport.DIRECT_WRITES and current_asyncio_loop().watches_sockets
 
 
 def _send_small_segments_at_once(sock: socket.socket) -> None:

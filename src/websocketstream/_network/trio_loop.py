@@ -14,9 +14,9 @@ import trio
 from trio.lowlevel import RunVar, cancel_shielded_checkpoint, enable_ki_protection, spawn_system_task
 
 from .calls import Calls
-from .event_loop import UNINTERRUPTED, EventLoop, Handle, call, logger, uninterrupted
+from .event_loop import UNINTERRUPTED, EventLoop, Handle, Watched, call, logger, uninterrupted
 from .timers import Timers
-from .trio_readiness import EpollReadiness, Readiness, TaskReadiness, Watched
+from .trio_readiness import EpollReadiness, Readiness, TaskReadiness
 from .turns import Turns
 
 # When the program's main task has ended, how long (seconds) the connections of its system tasks may take to say goodbye.
@@ -96,14 +96,11 @@ class TrioLoop(EventLoop):
         self._wake()
 
     @uninterrupted
-    def watch(self, watch: Watched) -> None:
-        """Take note of what a watch waits for now.
-
-        :raises OSError: it cannot be watched, or this run of trio is over
-        """
+    def watch(self, watched: Watched) -> None:
+        """See :class:`EventLoop`."""
         if not self._running:
             self._start()
-        self._sockets.update(watch)
+        self._sockets.update(watched)
         self._wake_if_idle()
 
     def attached(self) -> None:

@@ -7,40 +7,16 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
 
 from .calls import Calls
-from .event_loop import call, logger
+from .event_loop import Watched, call, logger
 from .turns import PASS_SECONDS, Turns
 
 EVENTS_AT_ONCE = 64  # for one call of the system
-
-
-class Watched(Protocol):
-    """A socket, and what it waits for: it is called when that is there."""
-
-    descriptor: int  # what the socket's was: by the time that we look, the number may be another file's
-    reading: bool
-    writing: bool
-
-    def fileno(self) -> int:
-        """The descriptor as it is now, -1 when the socket was closed."""
-        ...
-
-    def on_readable(self) -> None:
-        """Read something."""
-        ...
-
-    def on_writable(self) -> None:
-        """Write something."""
-        ...
-
-    def on_unwatched(self, error: Exception) -> None:
-        """Take note that nobody watches any more; this is called in the middle of something else."""
-        ...
 
 
 class Readiness(ABC):

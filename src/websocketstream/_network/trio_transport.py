@@ -1,183 +1,27 @@
-"""Sockets on trio: one system call and one pass of the scheduler for each read, and no task that only waits.
+"""Sockets on trio: one system call and one pass of the scheduler for each read.
 
 trio's own socket looks whether something has arrived, waits, and passes through the scheduler once more when it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
-from socket import SHUT_WR, socket
-from typing import Any
+from socket import socket
 
 import trio
-from anyio import BusyResourceError, ClosedResourceError, EndOfStream
-from anyio.lowlevel import checkpoint
+from anyio import BusyResourceError, ClosedResourceError
 from trio.lowlevel import notify_closing, wait_readable
 
-from .addresses import socket_attributes
-from .direct_stream import DirectStream
-from .event_loop import uninterrupted
-from .stream_transport import discard
-from .transport import NOTHING, SCRATCH, Buffer, Receiver, lost, rest_of
 from .trio_loop import TrioLoop, current_trio_loop
+from .watched_stream import WatchedStream
 
 
-class TrioStream(DirectStream):  # and Watched
-    """One end of a socket connection; it owns the socket, which does not block."""
+class TrioStream(WatchedStream):
+    """A socket that our system task watches."""
 
     loop: TrioLoop
 
     def __init__(self, connected: socket) -> None:
-        super().__init__(current_trio_loop())
-        self._socket = connected
-        self.descriptor: int = connected.fileno()
-        self.fileno: Callable[[], int] = connected.fileno
-        self.reading = self.writing = False
-        self._unsent = NOTHING
-        self._is_attached = False
-        self._deliver: Callable[[Buffer], None]
-
-    # --- called by the event loop
-
-    def on_readable(self) -> None:
-        """Hand on what has arrived."""
-        try:
-            count = self._socket.recv_into(SCRATCH.large if self.large_reads else SCRATCH.small)
-        except BlockingIOError:
-            return
-        except OSError as exc:
-            self._fail(exc)
-            return
-        if count:
-            self._deliver(SCRATCH.large[:count])
-        else:
-            self._change_watch(reading=False)
-            self._end()
-
-    def on_writable(self) -> None:
-        """Write what was left over."""
-        try:
-            self._unsent = self._unsent[self._socket.send(self._unsent) :]
-        except BlockingIOError:
-            return
-        except OSError as exc:
-            self._unsent = NOTHING
-            self._change_watch(writing=False)
-            self._fail_to_write(exc)
-            return
-        if not self._unsent and self.congested:
-            self._unsent = NOTHING
-            self._change_watch(writing=False)
-            self._decongest()
-
-    def on_unwatched(self, error: Exception) -> None:
-        """Take note that the event loop cannot watch the socket any more, but not in the middle of something else."""
-        with suppress(OSError):
-            self.loop.call_soon(partial(self._fail, error))
-
-    # --- called by the connection
-
-    @uninterrupted
-    def attach(self, receiver: Receiver) -> None:
-        """See :class:`Transport`."""
-        if not self._is_attached:
-            self._is_attached = True
-            self.loop.attached()
-        self._deliver = receiver.data_received
-        self._receiver = receiver
-        if self._error is not None:
-            self._tell_failure()
-        else:
-            self.reading = not self._paused
-            self.loop.watch(self)
-
-    @uninterrupted
-    def pause(self) -> None:
-        """See :class:`Transport`."""
-        if not self._paused:
-            self._paused = True
-            self._change_watch(reading=False)
-
-    @uninterrupted
-    def resume(self) -> None:
-        """See :class:`Transport`."""
-        if self._paused:
-            self._paused = False
-            self._change_watch(reading=not self._ended)
-
-    @uninterrupted
-    def write(self, data: Buffer) -> int:
-        """See :class:`Transport`."""
-        if self._released or self._error or self._write_error:
-            self._check_writing()
-        try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as exc:
-            raise lost(exc) from exc
-        if sent < len(data):
-            self._keep_unsent(memoryview(data)[sent:])
-        return sent
-
-    @uninterrupted
-    def write_all(self, buffers: Sequence[Buffer]) -> int:
-        """See :class:`Transport`."""
-        if len(buffers) == 1 or self._released or self._error or self._write_error:
-            return super().write_all(buffers)
-        try:
-            sent = self._socket.sendmsg(buffers)
-        except BlockingIOError:
-            sent = 0
-        except OSError as exc:
-            raise lost(exc) from exc
-        if rest := rest_of(buffers, sent):
-            self._keep_unsent(memoryview(rest))
-        return sent
-
-    def _keep_unsent(self, data: memoryview) -> None:
-        self._unsent = data
-        self._congest()
-        self._change_watch(writing=True)
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Wait for bytes and return them. Cancelling is safe: nothing is lost.
-
-        :raises anyio.EndOfStream: the peer has ended its direction
-        :raises anyio.BrokenResourceError: the transport has failed
-        :raises anyio.ClosedResourceError: this end was closed
-        """
-        await checkpoint()
-        while True:
-            self._check()
-            try:
-                data = self._socket.recv(max_bytes)
-            except BlockingIOError:
-                await self._wait_readable()
-            except OSError as exc:
-                self._fail(exc)
-            else:
-                if not data:
-                    raise EndOfStream
-                return data
-
-    @property
-    def raw_socket(self) -> socket | None:
-        """See :class:`StreamTransport`."""
-        return None if self._released else self._socket
-
-    def _socket_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        if self._released:
-            return {}
-        addresses = []
-        for ask in (self._socket.getsockname, self._socket.getpeername):
-            try:
-                addresses.append(ask())
-            except OSError:
-                addresses.append(None)
-        return socket_attributes(self._socket, self._socket.family, *addresses)
+        super().__init__(current_trio_loop(), connected)
 
     async def _wait_readable(self) -> None:
         try:
@@ -187,41 +31,16 @@ class TrioStream(DirectStream):  # and Watched
         except trio.BusyResourceError as exc:
             raise BusyResourceError("reading from") from exc
 
-    def _change_watch(self, *, reading: bool | None = None, writing: bool | None = None) -> None:
-        if self._released or self._error is not None:
-            return
-        self.reading = self.reading if reading is None else reading
-        self.writing = self.writing if writing is None else writing
-        try:
-            self.loop.watch(self)
-        except OSError as exc:
-            self.on_unwatched(exc)
-
-    # --- the end
-
     async def wait_released(self) -> None:
         """See :class:`Transport`."""
         await self.loop.wait_idle()
 
-    def _fail(self, error: Exception) -> None:
-        self._unwatch()
-        super()._fail(self._write_error or error)
+    def _attached(self) -> None:
+        self.loop.attached()
 
-    def _unwatch(self) -> None:
-        if self.reading or self.writing:
-            self.reading = self.writing = False
-            with suppress(OSError):
-                self.loop.watch(self)
+    def _detached(self) -> None:
+        self.loop.detached()
 
-    def _end_direction(self) -> None:
-        with suppress(OSError):  # it has failed, as whoever reads will learn
-            self._socket.shutdown(SHUT_WR)
-
-    def _drop(self) -> None:
-        self._gone.set()
-        self._deliver = discard
-        self._unwatch()
-        if self._is_attached:
-            self.loop.detached()
+    def _close(self) -> None:
         notify_closing(self._socket)
         self._socket.close()
