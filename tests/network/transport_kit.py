@@ -258,7 +258,7 @@ def reset_below(tls: TLSTransport) -> None:
     raw_socket = tls.raw_socket
     assert raw_socket is not None
     raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    tls.release()
+    tls._below.release()  # without the goodbye of TLS
 
 
 @asynccontextmanager

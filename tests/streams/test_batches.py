@@ -263,6 +263,26 @@ async def test_a_batch_of_a_peer_that_reads_arrives_whatever_its_size() -> None:
         assert received == messages
 
 
+async def test_a_large_batch_lets_others_have_their_turn() -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await anyio.sleep(0)
+            turns += 1
+
+    async with (
+        connections_with_sockets(1, write_buffer=2**30) as [(conn, _)],
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(count_turns)
+        await conn.writable.send_batch([b"x"] * 200_000)
+        assert turns >= 4
+        tasks.cancel_scope.cancel()
+        conn.writable.abort()
+
+
 async def test_several_tasks_send_batches_and_each_keeps_its_order() -> None:
     async with connection_and_peer(capacity=200, write_buffer=300) as (conn, peer):
         async with anyio.create_task_group() as tasks:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
+from typing import NoReturn
 
 from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time
 from anyio.abc import ByteStream
@@ -197,9 +198,7 @@ class FedStream(StreamTransport):
             self._arrival = self.loop.waiter()
             await self._arrival.wait()
         if not self._backlog:
-            if self._released or not self._ended:
-                self._check()
-            raise EndOfStream
+            self._raise_end()
         data = bytes(self._backlog[:max_bytes])
         del self._backlog[:max_bytes]
         return data
@@ -228,6 +227,11 @@ class FedStream(StreamTransport):
             else:
                 self._read_on()
 
+    def _raise_end(self) -> NoReturn:
+        if self._released or not self._ended:
+            self._check()
+        raise EndOfStream
+
     # --- what the subclasses do
 
     @abstractmethod
@@ -239,6 +243,25 @@ class FedStream(StreamTransport):
         """Let nothing come, soon at least."""
 
     # --- what the subclasses call
+
+    def _pass_on(self, data: Buffer) -> None:
+        """Give the receiver what has arrived, or keep it if it may not have that now."""
+        if self._paused and self._receiver is not None:
+            self._backlog += data
+        else:
+            self._deliver(data)
+
+    def _fail(self, error: Exception) -> None:
+        if self._backlog and self._receiver is not None and self._error is None and not self._released:
+            self._error = error  # which comes behind what has arrived; senders need not wait for it
+            self._fail_to_write(error)
+        else:
+            super()._fail(error)
+
+    def _tell_failure(self) -> None:
+        super()._tell_failure()
+        if self._deliver != self._keep:
+            self._deliver = discard
 
     def _keep(self, data: Buffer) -> None:
         self._backlog += data
@@ -257,7 +280,8 @@ class FedStream(StreamTransport):
             backlog, self._backlog = self._backlog, bytearray()
             self._deliver(backlog)
         if self._error is not None:
-            self._tell_failure()
+            if not self._backlog:
+                self._tell_failure()
         elif not self._paused:
             if self._ended:
                 self._end()

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from socket import socket
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from anyio import BrokenResourceError, move_on_after
 from anyio.abc import AnyByteStream
@@ -51,12 +51,13 @@ async def wrap_tls(
     """
     loop = current_event_loop()
     below = transport_of(stream, loop)
+    transport: Transport = below
     try:
-        tls = TLSTransport(below, context, loop, server_side=server_side, hostname=hostname)
+        transport = tls = TLSTransport(below, context, loop, server_side=server_side, hostname=hostname)
         await tls.shake_hands()
     except BaseException:
-        below.release()
-        await below.wait_released()
+        transport.release()  # which also ends that it knows itself, and the error
+        await transport.wait_released()
         raise
     return tls
 
@@ -90,6 +91,7 @@ class TLSTransport(FedStream):  # and Receiver
         self._shaken = Signal(loop)  # or it never will be
         self._beginning = b""  # of what the peer has said
         self._filled = 0  # bytes of the scratch
+        self._broken: ssl.SSLError | None = None  # why the peer's direction has ended
 
     # --- the handshake
 
@@ -106,7 +108,10 @@ class TLSTransport(FedStream):  # and Receiver
             if self._beginning and not self._beginning.startswith(_RECORD_TYPES):
                 said = excerpt(self._beginning)
                 raise NotTLS(ssl.SSL_ERROR_SSL, f'the peer does not speak TLS but says "{said}"') from error
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # which holds this frame
         raise BrokenResourceError(
             "the connection was closed" if error is None else "the connection was lost"
         ) from error
@@ -138,22 +143,22 @@ class TLSTransport(FedStream):  # and Receiver
 
     def data_received(self, data: Buffer) -> None:
         """Decrypt what has arrived, and hand it on."""
-        if self._error is not None:
+        if self._ended or self._error is not None:
             return
         if self._shaking:
             self._beginning = self._beginning or bytes(data[:100])
-        error = None
         try:
-            filled = self._decrypt(data)
+            self._decrypt(data)
         except ssl.SSLError as exc:
-            filled, error = self._filled, exc.with_traceback(None)
+            self._broken = exc.with_traceback(None)
+            self._ended = True
         if self._outgoing.pending or self._unsent:
             self._flush()
-        if filled:
-            self._deliver(self._scratch[:filled])
-        if error is not None:
-            self._fail(error)
-        elif self._ended and not self._end_told:
+        if filled := self._filled:
+            self._filled = 0
+            self._pass_on(self._scratch[:filled])
+        if self._ended:
+            self._stop_reading()  # RFC 8446 section 6.1: what comes behind the end is ignored
             self._end()
             self._arrived()
 
@@ -168,7 +173,7 @@ class TLSTransport(FedStream):  # and Receiver
     def flushed(self) -> None:
         """Go on writing."""
         self._flush()
-        if not (self._paused or self._released or len(self._backlog) > 0):
+        if not (self._paused or self._released or self._backlog):
             self._read_on()
 
     def write_failed(self, error: Exception) -> None:
@@ -182,19 +187,20 @@ class TLSTransport(FedStream):  # and Receiver
 
     # --- from ciphertext to plain text
 
-    def _decrypt(self, data: Buffer) -> int:
-        """Put the plain text of what has arrived into the scratch, and return how much that is.
+    def _decrypt(self, data: Buffer) -> None:
+        """Put the plain text of what has arrived into the scratch, and hand it on when that is full.
 
         :raises ssl.SSLError: what arrived is no TLS, or an alert; what came before is in the scratch
         """
-        self._filled = 0
         if len(data) <= PORTION_BYTES:
             self._decrypt_portion(data)
         else:
             view = memoryview(data)
             for start in range(0, len(view), PORTION_BYTES):
                 self._decrypt_portion(view[start : start + PORTION_BYTES])
-        return self._filled
+                if self._filled > len(self._scratch) - 2 * PORTION_BYTES:
+                    filled, self._filled = self._filled, 0
+                    self._pass_on(self._scratch[:filled])
 
     def _decrypt_portion(self, data: Buffer) -> None:
         incoming, scratch, filled = self._incoming, self._scratch, self._filled
@@ -315,6 +321,7 @@ class TLSTransport(FedStream):  # and Receiver
 
     def _drop(self) -> None:
         self._deliver = discard
+        self._broken = None
         self._gone.set()
         self._shaken.set()
         self._arrived()
@@ -331,15 +338,28 @@ class TLSTransport(FedStream):  # and Receiver
         """See :class:`Transport`."""
         await self._below.wait_released()
 
+    def _end(self) -> None:
+        if self._broken is None:
+            super()._end()
+        elif self._receiver is not None and not self._paused:
+            self._fail(self._broken)
+
+    def _raise_end(self) -> NoReturn:
+        if self._broken is not None and not self._released:
+            raise self._broken.with_traceback(None)
+        super()._raise_end()
+
     def _fail(self, error: Exception) -> None:
+        self._stop_reading()
         super()._fail(error)
         self._shaken.set()
         self._arrived()
 
-    def _check(self) -> None:
-        if isinstance(self._error, ssl.SSLError) and not self._released:
-            raise self._error.with_traceback(None)
-        super()._check()
+    def _fail_to_write(self, error: Exception) -> None:
+        super()._fail_to_write(error)
+        if self._shaking:  # the peer may have said why; but that does not take long
+            with suppress(OSError):
+                self.loop.call_at(self.loop.clock() + ALERT_SECONDS, self._shaken.set)
 
     # --- what is below
 
@@ -358,7 +378,8 @@ class TLSTransport(FedStream):  # and Receiver
         return getattr(self._below, "raw_socket", None)
 
     def _read_on(self) -> None:
-        self._below.resume()
+        if not self._ended and self._error is None:
+            self._below.resume()
 
     def _stop_reading(self) -> None:
         self._below.pause()

@@ -87,6 +87,7 @@ class Connection:
         self._timer_at = math.inf
         self._decoding: Handle | None = None  # the turn in which the codec goes on with what it was given
         self._put_off: Buffer = b""  # what arrived when the pass had taken long enough
+        self._failure: Exception | None = None  # of the transport; the codec has to come so far
         self._settled = Signal(loop)
         self._released = Signal(loop)
 
@@ -261,9 +262,14 @@ class Connection:
         self.writer.fail(error)
 
     def failed(self, error: Exception) -> None:
-        """Take note that the transport is no more."""
-        if self._put_off:
-            self._go_on_decoding()
+        """Take note that the transport is no more; what it has brought before comes first."""
+        if self._codec.pending or self._put_off:
+            self._failure = error
+            self.writer.fail(error)
+        else:
+            self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
         self._take_word()
         self._life.ended("the transport failed", self.loop.clock(), error.__cause__ or error)
         self._carry_out()
@@ -324,6 +330,8 @@ class Connection:
             # One peer must not hold the event loop: the codec works in portions.
             if self._decoding is None:
                 self._decoding = self.loop.call_soon(self._go_on_decoding)
+        elif self._failure is not None:
+            self._lose(self._failure)
         else:
             self._transport.resume()
 

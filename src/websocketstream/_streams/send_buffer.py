@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import accumulate
+from itertools import accumulate, islice
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -16,6 +16,8 @@ from .errors import EndError
 from .statistics import DirectionStatistics, Stopwatch
 
 WAKE_AT_ONCE = 128  # senders that go on in one pass of the event loop: more of them would take too much of it
+
+AT_ONCE = 512  # messages of a batch between two looks at the clock
 
 # What may be sent: text, or binary of any kind.
 Sendable: TypeAlias = str | bytes | bytearray | memoryview
@@ -104,7 +106,7 @@ class SendBuffer:
     def append_some(self, batch: Batch, start: int) -> int:
         """Queue messages from ``start`` on until there is no more room, one at least; return where the others begin."""
         before = batch.ends[start - 1] if start else 0
-        end = min(bisect_left(batch.ends, before + self.free, start) + 1, len(batch.items))
+        end = min(bisect_left(batch.ends, before + self.free, start) + 1, start + AT_ONCE, len(batch.items))
         self.queue += batch.items[start:end]
         self.free -= batch.ends[end - 1] - before
         return end
@@ -283,21 +285,21 @@ class Batch:
 
     __slots__ = ("ends", "items")
 
-    def __init__(self, messages: Iterable[Sendable], compress: bool) -> None:
-        if isinstance(messages, (str, bytes, bytearray, memoryview)):
-            raise TypeError(
-                f"several messages are wanted, not one {type(messages).__name__}; nothing was sent"
-            )
-        given: list[Any] = list(messages)
+    def __init__(self) -> None:
+        self.items: list[Queued] = []
+        self.ends: list[int] = []  # of each message, among the bytes of all
+
+    def add(self, given: list[Any], compress: bool) -> None:
+        """Add messages, or say which of them cannot be sent, and why."""
         kinds = set(map(type, given))
         # As prepare() and size_of() of each, for the sake of speed.
         plain = kinds == {bytes} or (kinds == {str} and all(map(str.isascii, given)))
         plain = plain and compress and all(given)
         size: Callable[[Any], int] = len if plain else size_of
-        self.items: list[Queued] = given if plain else [prepare(item, compress) for item in given]
-        self.ends: list[int] = list(
-            accumulate(map(size, self.items))
-        )  # of each message, among the bytes of all
+        items: list[Queued] = given if plain else [prepare(item, compress) for item in given]
+        ends = accumulate(map(size, items), initial=self.ends[-1] if self.ends else 0)
+        self.items += items
+        self.ends += islice(ends, 1, None)
 
     def size(self, number: int) -> int:
         """Return for how many bytes a message is charged."""

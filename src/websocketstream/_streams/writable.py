@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from anyio import WouldBlock
 from anyio.abc import ObjectSendStream
 
 from .connection import Connection
-from .send_buffer import Batch, Queued, Sendable, prepare
+from .send_buffer import AT_ONCE, Batch, Queued, Sendable, prepare
 from .statistics import DirectionStatistics
 
 
@@ -85,19 +86,30 @@ class WritableStream(ObjectSendStream[Sendable]):
         :raises ConnectionBroken: as :meth:`send`
         :raises anyio.ClosedResourceError: as :meth:`send`
         """
-        batch = Batch(messages, compress)
-        buffer, budget = self._buffer, self._budget
+        if isinstance(messages, (str, bytes, bytearray, memoryview)):
+            raise TypeError(
+                f"several messages are wanted, not one {type(messages).__name__}; nothing was sent"
+            )
+        batch, rest = Batch(), iter(messages)
+        buffer = self._buffer
+        while some := list(islice(rest, AT_ONCE)):
+            batch.add(some, compress)
+            await self._look_at_the_clock()
         accepted = 0
         buffer.raise_if_ended()
         while accepted < len(batch.items):
-            budget.left = 0  # so many at once are always worth a look at the clock
-            if not budget.allows():
-                await budget.checkpoint()
+            await self._look_at_the_clock()
             buffer.raise_if_ended()
             accepted = buffer.append_some(batch, accepted)
             self._writer.flush()
             if buffer.free <= 0:
                 await buffer.hold(batch.size(accepted - 1))
+
+    async def _look_at_the_clock(self) -> None:
+        """Let others have their turn if it is time: what was done meanwhile is much for one operation."""
+        self._budget.left = 0
+        if not self._budget.allows():
+            await self._budget.checkpoint()
 
     def send_nowait(self, item: Sendable, *, compress: bool = True) -> None:
         """Queue one message if there is room in the write buffer.

@@ -1,7 +1,9 @@
-"""TLS that has something to say in the middle of a connection: it waits for nobody, and nobody waits for it."""
+"""TLS whose other end does what a test wants: new keys and handshakes in the middle, and every kind of end."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import socket
 import ssl
 from contextlib import asynccontextmanager
@@ -58,6 +60,25 @@ class Peer:
                 return False
         return True
 
+    def encrypted(self, data: bytes) -> bytes:
+        """Return the records of some plain text, which are to be written next."""
+        assert not self._unsent
+        view = memoryview(data)
+        while view:
+            view = view[self.tls.write(view) :]
+        return self._outgoing.read()
+
+    def write_raw(self, data: bytes) -> None:
+        """Write bytes that are no TLS, or are already."""
+        with contextlib.suppress(BlockingIOError):
+            self._socket.send(data)
+
+    def say_goodbye(self) -> None:
+        """Say that nothing follows, and go on living."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        self.write()
+
     def read(self) -> None:
         """Take everything that has arrived."""
         while True:
@@ -88,6 +109,7 @@ async def client_and_peer(
     client, server = tls_contexts(version)
     ours, theirs = stream_sockets()
     theirs.setblocking(False)
+    theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     peer = Peer(theirs, server)
 
     async def answer() -> None:
@@ -232,3 +254,124 @@ async def test_what_tls_does_not_encrypt_before_it_has_read_follows_what_it_read
 
         await until(it_has_arrived)
         assert not tls.congested
+
+
+# --- the end
+
+
+async def test_what_comes_behind_the_end_of_tls_is_neither_kept_nor_read() -> None:
+    async with client_and_peer() as (tls, peer):
+        tls.attach(receiver := Recorder())
+        peer.write(b"last words")
+        peer.say_goodbye()
+        await receiver.was_told("eof_received")
+        for _ in range(100):
+            peer.write_raw(bytes(2**16))
+            await some_passes(2)
+        assert tls._incoming.pending == 0
+        tls.resume()
+        await some_passes()
+        assert (receiver.data, receiver.calls) == (b"last words", ["data_received", "eof_received"])
+
+
+@pytest.mark.parametrize("attached_late", [True, False])
+async def test_what_came_before_a_broken_record_is_handed_over_first_however_late(
+    attached_late: bool,
+) -> None:
+    async with client_and_peer() as (tls, peer):
+        receiver = Recorder(data_received=tls.pause)
+        if not attached_late:
+            tls.attach(receiver)
+        peer.write_raw(peer.encrypted(b"complete") + b"\x17\x03\x03\x00\x20" + bytes(32))
+        await some_passes()
+        if attached_late:
+            tls.pause()
+            tls.attach(receiver)
+            assert not receiver.calls
+            tls.resume()
+            await some_passes()
+        assert (receiver.data, receiver.calls) == (b"complete", ["data_received"])
+        tls.resume()
+        await receiver.was_told("failed")
+        assert receiver.error is not None
+        assert isinstance(receiver.error.__cause__, ssl.SSLError)
+        tls.resume()
+        await some_passes()
+        assert receiver.calls == ["data_received", "failed"]
+
+
+@pytest.mark.parametrize("pausing", [True, False])
+async def test_what_arrives_in_one_piece_may_be_of_any_size(pausing: bool) -> None:
+    """Streams of others may give more at once than a socket."""
+    async with client_and_peer() as (tls, peer):
+        receiver = Recorder(**({"data_received": tls.pause} if pausing else {}))
+        tls.attach(receiver)
+        data = bytes(range(256)) * 2**14
+        tls.data_received(peer.encrypted(data))
+        assert pausing == (len(receiver.data) < len(data))
+        while len(receiver.data) < len(data):
+            tls.resume()
+            await some_passes()
+        assert receiver.data == data
+        assert "eof_received" not in receiver
+
+
+async def test_a_handshake_whose_words_cannot_be_sent_ends_although_the_peer_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Mute(anyio.abc.ByteStream):
+        async def receive(self, max_bytes: int = 65536) -> bytes:
+            await anyio.sleep_forever()
+            return b""
+
+        async def send(self, item: bytes) -> None:
+            raise OSError("mute")
+
+        async def send_eof(self) -> None:
+            raise NotImplementedError
+
+        async def aclose(self) -> None:
+            await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr("websocketstream._network.tls.ALERT_SECONDS", 0.05)
+    with pytest.raises(anyio.BrokenResourceError) as caught:
+        await wrap_tls(Mute(), tls_contexts()[0], server_side=False, hostname="localhost")
+    assert str(caught.value.__cause__) == "mute"
+
+
+@pytest.mark.parametrize("fault", ["unknown authority", "garbage", "the end", "cancelled"])
+async def test_a_handshake_that_fails_is_freed_without_the_garbage_collector(fault: str) -> None:
+    def count() -> int:
+        return sum(type(thing) is TLSTransport for thing in gc.get_objects())
+
+    context = ssl.create_default_context() if fault == "unknown authority" else tls_contexts()[0]
+    gc.collect()
+    before = count()
+    gc.disable()
+    try:
+        with contextlib.ExitStack() as stack:
+            ours, theirs = stream_sockets()
+            stack.callback(theirs.close)
+            theirs.setblocking(False)
+            peer = Peer(theirs, tls_contexts()[1])
+            async with anyio.create_task_group() as tasks:
+
+                async def answer() -> None:
+                    await some_passes()
+                    if fault == "garbage":
+                        peer.write_raw(b"garbage")
+                    elif fault == "the end":
+                        theirs.shutdown(socket.SHUT_WR)
+                    elif fault == "cancelled":
+                        tasks.cancel_scope.cancel()
+                    else:
+                        peer.shake_hands()
+
+                tasks.start_soon(answer)
+                with contextlib.suppress(ssl.SSLError, anyio.BrokenResourceError):
+                    await wrap_tls(await wrap_socket(ours), context, server_side=False, hostname="localhost")
+                    pytest.fail("it has not failed")
+        await some_passes()
+        assert count() == before
+    finally:
+        gc.enable()
