@@ -155,6 +155,31 @@ async def test_nothing_is_written_to_a_descriptor_that_has_become_another_files(
     left[0].close()
 
 
+@pytest.mark.parametrize("attached_before", [True, False])
+async def test_what_arrived_before_the_connection_was_lost_is_handed_over_first(
+    attached_before: bool, monkeypatch: pytest.MonkeyPatch, anyio_backend: object
+) -> None:
+    monkeypatch.setattr(asyncio_transport, "DIRECT_WRITES", False)  # on the event loop's own transport
+    async with stream_and_socket() as (stream, other):
+        assert isinstance(stream, AsyncioStream)
+        other.sendall(b"last words")
+        await some_passes()
+        receiver = Recorder()
+        if attached_before:
+            stream.pause()
+            stream.attach(receiver)
+        stream._transport.abort()
+        await some_passes()
+        if attached_before:
+            assert receiver.calls == ["write_failed"]  # for senders need not wait
+            stream.resume()
+        else:
+            stream.attach(receiver)
+        await receiver.was_told("failed")
+        assert receiver.data == b"last words"
+        assert receiver.calls[-2:] == ["data_received", "failed"]
+
+
 async def test_one_busy_connection_reads_as_much_as_it_can(anyio_backend: object) -> None:
     async with stream_and_socket() as (stream, other):
         stream.attach(receiver := Recorder())

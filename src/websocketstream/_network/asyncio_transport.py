@@ -78,7 +78,8 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._usable = False
-        self._deliver = discard
+        if not self._backlog:
+            self._deliver = discard
         self._gone.set()
         if not self._released:
             self._fail(exc or ConnectionAbortedError("the event loop has closed the connection"))
