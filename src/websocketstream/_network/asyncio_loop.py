@@ -34,6 +34,7 @@ class AsyncioLoop(EventLoop):
         # It watches sockets, on Windows perhaps not; on uvloop its transports are the shorter way.
         self.watches_sockets: bool = isinstance(loop, asyncio.SelectorEventLoop)
         self.reads_once_a_pass: bool = isinstance(loop, asyncio.BaseEventLoop)
+        self.is_closed: Callable[[], bool] = loop.is_closed
         self._loop = loop
         self._watched: dict[
             int, int

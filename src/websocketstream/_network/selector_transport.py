@@ -28,6 +28,7 @@ class SelectorStream(LargeReads, WatchedStream):
 
     def __init__(self, connected: socket) -> None:
         super().__init__(current_asyncio_loop(), connected)
+        self._is_over = self.loop.is_closed
         self._small = SCRATCH.small
         self._busy = False  # whether the last read was a large one
         self._arrival: Waiter | None = None  # for who waits in `receive`
@@ -58,7 +59,7 @@ class SelectorStream(LargeReads, WatchedStream):
 
     def write(self, data: Buffer) -> int:
         """See :class:`Transport`."""
-        if self.loop.has_ended():
+        if self._is_over():
             self._check()
             raise BrokenResourceError("the event loop has ended")
         return super().write(data)
