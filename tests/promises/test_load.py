@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from network.transport_kit import transport_and_peer
-from waiting import at_rest
+from waiting import at_rest, until
 from websocketstream import (
     CloseInfo,
     WebSocketRequest,
@@ -139,6 +139,7 @@ async def test_many_tasks_go_on_when_a_peer_that_pauses_reads_at_last(ends: Ends
             async with anyio.create_task_group() as group:
                 for message in messages:
                     group.start_soon(conn.send, message)
+                await until(lambda: conn.statistics().writable.buffered_bytes)
                 await at_rest(lambda: conn.statistics().writable.buffered_bytes)
                 assert conn.statistics().writable.buffered_bytes > 0
                 ends.may_read.set()

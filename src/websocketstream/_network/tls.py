@@ -19,7 +19,7 @@ from anyio.streams.tls import TLSAttribute
 
 from .._protocol.http import excerpt
 from .any_stream import TRANSPORT_ERRORS
-from .event_loop import EventLoop, Signal, uninterrupted
+from .event_loop import EventLoop, Handle, Signal, uninterrupted
 from .loop import current_event_loop
 from .stream_transport import FedStream, discard
 from .task_transport import transport_of
@@ -92,6 +92,7 @@ class TLSTransport(FedStream):  # and Receiver
         self._beginning = b""  # of what the peer has said
         self._filled = 0  # bytes of the scratch
         self._broken: ssl.SSLError | None = None  # why the peer's direction has ended
+        self._patience: Handle | None = None  # with a peer to which nothing can be sent
 
     # --- the handshake
 
@@ -324,6 +325,8 @@ class TLSTransport(FedStream):  # and Receiver
         self._broken = None
         self._gone.set()
         self._shaken.set()
+        if self._patience is not None:
+            self._patience.cancel()
         self._arrived()
         # To a peer that has ended the connection it would be one packet too many: the answer is a reset.
         if self.keeps_last_words and not (
@@ -359,7 +362,7 @@ class TLSTransport(FedStream):  # and Receiver
         super()._fail_to_write(error)
         if self._shaking:  # the peer may have said why; but that does not take long
             with suppress(OSError):
-                self.loop.call_at(self.loop.clock() + ALERT_SECONDS, self._shaken.set)
+                self._patience = self.loop.call_at(self.loop.clock() + ALERT_SECONDS, self._shaken.set)
 
     # --- what is below
 
