@@ -28,7 +28,8 @@ from .transport import NOTHING, SCRATCH, Buffer, Transport, lost
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
 RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
 # What is decrypted, and encrypted, in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
-PORTION_BYTES = 2**16
+DECRYPT_BYTES = 2**16
+ENCRYPT_BYTES = 2**15
 WRITE_BYTES = 2**19  # of plain text, what is written in one go
 # A peer may make TLS answer without reading the answers (RFC 8446 section 4.6.3): with so many we read no more.
 MAX_ANSWERS = 2**16
@@ -193,13 +194,13 @@ class TLSTransport(FedStream):  # and Receiver
 
         :raises ssl.SSLError: what arrived is no TLS, or an alert; what came before is in the scratch
         """
-        if len(data) <= PORTION_BYTES:
+        if len(data) <= DECRYPT_BYTES:
             self._decrypt_portion(data)
         else:
             view = memoryview(data)
-            for start in range(0, len(view), PORTION_BYTES):
-                self._decrypt_portion(view[start : start + PORTION_BYTES])
-                if self._filled > len(self._scratch) - 2 * PORTION_BYTES:
+            for start in range(0, len(view), DECRYPT_BYTES):
+                self._decrypt_portion(view[start : start + DECRYPT_BYTES])
+                if self._filled > len(self._scratch) - 2 * DECRYPT_BYTES:
                     filled, self._filled = self._filled, 0
                     self._pass_on(self._scratch[:filled])
 
@@ -275,7 +276,7 @@ class TLSTransport(FedStream):  # and Receiver
         done, size = 0, min(WRITE_BYTES, len(unsent))
         try:
             while done < size:
-                end = min(done + PORTION_BYTES, size)
+                end = min(done + ENCRYPT_BYTES, size)
                 while done < end:
                     done += encrypt(unsent[done : min(done + RECORD_BYTES, end)])
                 records.append(self._outgoing.read())
