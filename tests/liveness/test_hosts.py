@@ -39,7 +39,7 @@ SLACK = 0.5  # seconds that a busy machine may be late
 UNHEARD = PATIENCE + 2  # seconds for which a living peer does what looks like death
 
 MESSAGE = bytes(range(256)) * 256
-MESSAGES = 96  # 6 MiB: more than the buffers of both hosts take
+MESSAGES = 224  # 14 MiB: more than the buffers of both hosts ever take, which grow up to 10
 
 PAUSES = f"/pauses?seconds={UNHEARD}"
 READS_SLOWLY = f"/reads-slowly?rate=100000&seconds={UNHEARD}"
