@@ -135,6 +135,8 @@ async def test_nothing_is_written_to_a_descriptor_that_has_become_another_files(
                 os.dup2(file.fileno(), stream._descriptor)
             with pytest.raises(anyio.BrokenResourceError):
                 stream.write(b"this must not get into the file")
+            with pytest.raises(anyio.BrokenResourceError):
+                stream.write_all([b"nor", b"this, in pieces"])
             stream.pause()
             stream.resume()
             stream.end_sending()

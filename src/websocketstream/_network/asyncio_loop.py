@@ -17,6 +17,7 @@ from .turns import ReadTurns, Turns
 
 # uvloop's timers know whole milliseconds, rounded, and may be early: one that was is set this much later (seconds).
 RESOLUTION = 0.001
+READING, WRITING = 1, 2
 
 
 class AsyncioLoop(EventLoop):
@@ -34,11 +35,8 @@ class AsyncioLoop(EventLoop):
         # It watches sockets, on Windows perhaps not; on uvloop its transports are the shorter way.
         self.watches_sockets: bool = isinstance(loop, asyncio.SelectorEventLoop)
         self.reads_once_a_pass: bool = isinstance(loop, asyncio.BaseEventLoop)
-        self.is_closed: Callable[[], bool] = loop.is_closed
         self._loop = loop
-        self._watched: dict[
-            int, int
-        ] = {}  # descriptors, and what they are registered for: reading 1, writing 2
+        self._watched: dict[int, int] = {}  # descriptors, and what they are registered for
         self._timers = Timers(loop.time, call)
         self._alarm: Handle | None = None  # the one timer of the loop
         self._alarm_at = math.inf
@@ -66,19 +64,19 @@ class AsyncioLoop(EventLoop):
     def watch(self, watched: Watched) -> None:
         """See :class:`EventLoop`."""
         loop, descriptor = self._loop, watched.descriptor
-        wanted = watched.reading | watched.writing << 1
+        wanted = watched.reading * READING | watched.writing * WRITING
         changed = wanted ^ self._watched.get(descriptor, 0)
         if not changed:
             return
         try:
-            if changed & 1:
-                loop.add_reader(descriptor, watched.on_readable) if wanted & 1 else loop.remove_reader(
-                    descriptor
-                )
-            if changed & 2:
-                loop.add_writer(descriptor, watched.on_writable) if wanted & 2 else loop.remove_writer(
-                    descriptor
-                )
+            if changed & READING and wanted & READING:
+                loop.add_reader(descriptor, watched.on_readable)
+            elif changed & READING:
+                loop.remove_reader(descriptor)
+            if changed & WRITING and wanted & WRITING:
+                loop.add_writer(descriptor, watched.on_writable)
+            elif changed & WRITING:
+                loop.remove_writer(descriptor)
         except RuntimeError as exc:
             raise OSError("this event loop was closed") from exc
         if wanted:

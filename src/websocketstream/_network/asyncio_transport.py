@@ -65,7 +65,6 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
 
     def eof_received(self) -> bool:
         self._end()
-        self._arrived()
         return True  # the other direction stays open
 
     def pause_writing(self) -> None:
@@ -78,12 +77,9 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._usable = False
-        if not self._backlog:
-            self._deliver = discard
         self._gone.set()
         if not self._released:
             self._fail(exc or ConnectionAbortedError("the event loop has closed the connection"))
-            self._arrived()
 
     # --- called by the connection
 

@@ -6,7 +6,9 @@ socket that they cannot write to, with all that is still to be read.
 
 from __future__ import annotations
 
+import asyncio
 from asyncio.trsock import TransportSocket
+from collections.abc import Sequence
 from socket import socket
 from time import perf_counter
 from typing import Any
@@ -28,9 +30,8 @@ class SelectorStream(LargeReads, WatchedStream):
 
     def __init__(self, connected: socket) -> None:
         super().__init__(current_asyncio_loop(), connected)
-        self._is_over = self.loop.is_closed
+        self._loop_is_closed = asyncio.get_running_loop().is_closed
         self._small = SCRATCH.small
-        self._busy = False  # whether the last read was a large one
         self._arrival: Waiter | None = None  # for who waits in `receive`
         self._stand_in: TransportSocket | None = None
 
@@ -38,31 +39,29 @@ class SelectorStream(LargeReads, WatchedStream):
         """Hand on what has arrived."""
         if self._receiver is None:
             self._note_arrival()
-            return
-        try:
-            count = self._socket.recv_into(self._room() if self._busy else self._small)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as exc:
-            self._fail(exc)
-            return
-        if count:
-            self._deliver(self._large[:count])
-            self._busy = count >= self._many
         else:
-            self._change_watch(reading=False)
-            self._end()
+            super().on_readable()
 
     def _room(self) -> memoryview:
+        if self._got < self._many:
+            return self._small
         buffer = self._large if self.large_reads else self._small
         return self._share_of(buffer, self.loop.read_turns, perf_counter())
 
     def write(self, data: Buffer) -> int:
         """See :class:`Transport`."""
-        if self._is_over():
+        self._check_loop()
+        return super().write(data)
+
+    def write_all(self, buffers: Sequence[Buffer]) -> int:
+        """See :class:`Transport`."""
+        self._check_loop()
+        return super().write_all(buffers)
+
+    def _check_loop(self) -> None:
+        if self._loop_is_closed():
             self._check()
             raise BrokenResourceError("the event loop has ended")
-        return super().write(data)
 
     # --- as a byte stream
 
@@ -79,7 +78,7 @@ class SelectorStream(LargeReads, WatchedStream):
             self._check()
             try:
                 data = self._socket.recv(max_bytes)
-            except (BlockingIOError, InterruptedError):
+            except BlockingIOError:
                 await self._wait_readable()
                 waited = True
             except OSError as exc:
@@ -120,7 +119,7 @@ class SelectorStream(LargeReads, WatchedStream):
     @property
     def raw_socket(self) -> Any:  # noqa: ANN401  (a stand-in has no type in common with a socket)
         """See :class:`StreamTransport`; as on asyncio's transports, it cannot be closed."""
-        if self._released or self.loop.has_ended():
+        if self._released or self._loop_is_closed():
             return None
         if self._stand_in is None:
             self._stand_in = TransportSocket(self._socket)

@@ -251,17 +251,21 @@ class FedStream(StreamTransport):
         else:
             self._deliver(data)
 
+    def _end(self) -> None:
+        super()._end()
+        self._arrived()
+
     def _fail(self, error: Exception) -> None:
         if self._backlog and self._receiver is not None and self._error is None and not self._released:
             self._error = error  # which comes behind what has arrived; senders need not wait for it
             self._fail_to_write(error)
         else:
             super()._fail(error)
+        self._arrived()
 
     def _tell_failure(self) -> None:
         super()._tell_failure()
-        if self._deliver != self._keep:
-            self._deliver = discard
+        self._deliver = discard
 
     def _keep(self, data: Buffer) -> None:
         self._backlog += data

@@ -156,13 +156,11 @@ class TLSTransport(FedStream):  # and Receiver
             self._ended = True
         if self._outgoing.pending or self._unsent:
             self._flush()
-        if filled := self._filled:
-            self._filled = 0
-            self._pass_on(self._scratch[:filled])
+        if self._filled:
+            self._hand_on()
         if self._ended:
             self._stop_reading()  # RFC 8446 section 6.1: what comes behind the end is ignored
             self._end()
-            self._arrived()
 
     def eof_received(self) -> None:
         """Take note that nothing more arrives."""
@@ -170,7 +168,6 @@ class TLSTransport(FedStream):  # and Receiver
             self._shaken.set()
         elif self._error is None:
             self._end()
-            self._arrived()
 
     def flushed(self) -> None:
         """Go on writing."""
@@ -185,7 +182,6 @@ class TLSTransport(FedStream):  # and Receiver
     def failed(self, error: Exception) -> None:
         """Take note that the transport below is no more."""
         self._fail(_cause_of(error))
-        self._arrived()
 
     # --- from ciphertext to plain text
 
@@ -201,8 +197,11 @@ class TLSTransport(FedStream):  # and Receiver
             for start in range(0, len(view), DECRYPT_BYTES):
                 self._decrypt_portion(view[start : start + DECRYPT_BYTES])
                 if self._filled > len(self._scratch) - 2 * DECRYPT_BYTES:
-                    filled, self._filled = self._filled, 0
-                    self._pass_on(self._scratch[:filled])
+                    self._hand_on()
+
+    def _hand_on(self) -> None:
+        filled, self._filled = self._filled, 0
+        self._pass_on(self._scratch[:filled])
 
     def _decrypt_portion(self, data: Buffer) -> None:
         incoming, scratch, filled = self._incoming, self._scratch, self._filled
@@ -345,7 +344,9 @@ class TLSTransport(FedStream):  # and Receiver
     def _end(self) -> None:
         if self._broken is None:
             super()._end()
-        elif self._receiver is not None and not self._paused:
+        elif self._receiver is None:
+            self._arrived()
+        elif not self._paused:
             self._fail(self._broken)
 
     def _raise_end(self) -> NoReturn:
@@ -357,7 +358,6 @@ class TLSTransport(FedStream):  # and Receiver
         self._stop_reading()
         super()._fail(error)
         self._shaken.set()
-        self._arrived()
 
     def _fail_to_write(self, error: Exception) -> None:
         super()._fail_to_write(error)

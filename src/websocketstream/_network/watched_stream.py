@@ -32,6 +32,7 @@ class WatchedStream(DirectStream):  # and Watched
         self.reading = self.writing = False
         self._unsent = NOTHING
         self._large = SCRATCH.large
+        self._got = 0  # bytes, by the last read
         self._is_attached = False
         self._deliver: Callable[[Buffer], None]
 
@@ -46,6 +47,7 @@ class WatchedStream(DirectStream):  # and Watched
         except OSError as exc:
             self._fail(exc)
             return
+        self._got = count
         if count:
             self._deliver(self._large[:count])
         else:
@@ -184,7 +186,7 @@ class WatchedStream(DirectStream):  # and Watched
 
     def _room(self) -> memoryview:
         """Return the part of the scratch that the next read may fill."""
-        return SCRATCH.large if self.large_reads else SCRATCH.small
+        return self._large if self.large_reads else SCRATCH.small
 
     def _attached(self) -> None:
         """Take note that there is a receiver."""
