@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,6 +15,8 @@ from websocketstream.testing import memory_byte_stream_pair, over_stream, websoc
 from wire import Frame, Opcode
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from websocketstream import WebSocketStream
     from websocketstream._streams.send_buffer import Sendable
 
@@ -131,7 +134,9 @@ async def test_a_cancelled_batch_loses_nothing() -> None:
         assert cancelled > 32
 
 
-async def test_whoever_takes_batches_without_waiting_lets_others_have_their_turn() -> None:
+@asynccontextmanager
+async def counted_turns() -> AsyncIterator[Callable[[], int]]:
+    """Give what tells how many turns another task has had by then."""
     turns = 0
 
     async def count_turns() -> None:
@@ -140,15 +145,20 @@ async def test_whoever_takes_batches_without_waiting_lets_others_have_their_turn
             await anyio.sleep(0)
             turns += 1
 
-    async with connections_with_sockets(1) as [(conn, theirs)], anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(count_turns)
+        yield lambda: turns
+        tasks.cancel_scope.cancel()
+
+
+async def test_whoever_takes_batches_without_waiting_lets_others_have_their_turn() -> None:
+    async with connections_with_sockets(1) as [(conn, theirs)], counted_turns() as turns:
         frames = Frame(Opcode.TEXT, b"x").encode() * 20_000
         in_passes(3, lambda: theirs.sendall(frames))
         left = 20_000
         while left:
             left -= len(await conn.readable.receive_batch())
-        assert turns >= 3
-        tasks.cancel_scope.cancel()
+        assert turns() >= 3
 
 
 # --- sending
@@ -264,22 +274,9 @@ async def test_a_batch_of_a_peer_that_reads_arrives_whatever_its_size() -> None:
 
 
 async def test_a_large_batch_lets_others_have_their_turn() -> None:
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            await anyio.sleep(0)
-            turns += 1
-
-    async with (
-        connections_with_sockets(1, write_buffer=2**30) as [(conn, _)],
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(count_turns)
+    async with connections_with_sockets(1, write_buffer=2**30) as [(conn, _)], counted_turns() as turns:
         await conn.writable.send_batch([b"x"] * 200_000)
-        assert turns >= 4
-        tasks.cancel_scope.cancel()
+        assert turns() >= 4
         conn.writable.abort()
 
 

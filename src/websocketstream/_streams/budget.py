@@ -43,6 +43,11 @@ class Budget:
             return True
         return False
 
+    def allows_much(self) -> bool:
+        """Take note of an operation that is as much as many: it is always worth a look at the clock."""
+        self.left = 0
+        return self.allows()
+
     def _look(self) -> bool:
         now = perf_counter()
         if not self.until:

@@ -99,8 +99,7 @@ class ReceiveBuffer:
         """Return all messages that are here; None when that needs a wait, a checkpoint, or an error."""
         if not self._batch or self._receiving:
             return None
-        self._budget.left = 0  # so many at once are always worth a look at the clock
-        return self._pop_all() if self._budget.allows() else None
+        return self._pop_all() if self._budget.allows_much() else None
 
     async def wait_all(self) -> list[Message]:
         """Wait as :meth:`wait` does, and return all messages that are here then."""
@@ -170,15 +169,8 @@ class ReceiveBuffer:
         for batches in (reversed(self._following), self._arrived):
             for batch, _ in batches:
                 messages += batch
-        self._forget_all()
+        self.drop()
         return messages
-
-    def _forget_all(self) -> None:
-        self.ready.clear()
-        self._batch, self._following, self._arrived = [], [], []
-        self._bytes = self._size = 0
-        if self.full:
-            self._make_room()
 
     def _next_batch(self) -> None:
         self._bytes -= self._size
@@ -227,8 +219,12 @@ class ReceiveBuffer:
                 self._make_room()
 
     def drop(self) -> None:
-        """Drop everything (rule R7)."""
-        self._forget_all()
+        """Let go of everything (rule R7), and give all room back."""
+        self.ready.clear()
+        self._batch, self._following, self._arrived = [], [], []
+        self._bytes = self._size = 0
+        if self.full:
+            self._make_room()
 
     def _make_room(self) -> None:
         self.full = False

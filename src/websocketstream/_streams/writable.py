@@ -106,9 +106,8 @@ class WritableStream(ObjectSendStream[Sendable]):
                 await buffer.hold(batch.size(accepted - 1))
 
     async def _look_at_the_clock(self) -> None:
-        """Let others have their turn if it is time: what was done meanwhile is much for one operation."""
-        self._budget.left = 0
-        if not self._budget.allows():
+        """Let others have their turn if it is time."""
+        if not self._budget.allows_much():
             await self._budget.checkpoint()
 
     def send_nowait(self, item: Sendable, *, compress: bool = True) -> None:
