@@ -93,6 +93,7 @@ ORDER: dict[str, list[str]] = {
         "budget",
         "receive_buffer",
         "send_buffer",
+        "waits",
         "writer",
         "connection",
         # what users hold

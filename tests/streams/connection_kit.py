@@ -21,7 +21,7 @@ from websocketstream._network.event_loop import EventLoop
 from websocketstream._network.transport import Buffer, Receiver, Transport, lost
 from websocketstream._network.turns import Turns
 from websocketstream._protocol.codec import Close, Event, Message, Outgoing, Ping, Pong
-from websocketstream._streams import budget, connection, receive_buffer, send_buffer, writer
+from websocketstream._streams import budget, connection, receive_buffer, send_buffer, waits, writer
 from websocketstream._streams.connection import Connection
 from websocketstream._streams.options import StreamOptions
 
@@ -364,7 +364,7 @@ def lockstep() -> Iterator[LockstepLoop]:
     loop = LockstepLoop()
     with (
         patch.object(connection, "current_event_loop", lambda: loop),
-        patch.object(budget, "checkpoint", loop.checkpoint),
+        patch.object(waits, "checkpoint", loop.checkpoint),
         patch.object(calls, "perf_counter", loop.clock),
         patch.object(budget, "perf_counter", loop.clock),
         patch.object(receive_buffer, "perf_counter", loop.clock),

@@ -13,7 +13,7 @@ from streams.connection_kit import Cancelled, LockstepLoop, Task
 from streams.raw_peer import some_passes
 from websocketstream._network.event_loop import EventLoop
 from websocketstream._network.loop import current_event_loop
-from websocketstream._streams import budget as budget_module, receive_buffer as receive_buffer_module
+from websocketstream._streams import budget as budget_module, receive_buffer as receive_buffer_module, waits
 from websocketstream._streams.budget import CHECKPOINT_EVERY, CHECKPOINT_NOT_BEFORE, LOOK_EVERY, Budget
 from websocketstream._streams.errors import EndError
 from websocketstream._streams.readable import ReadableStream
@@ -53,7 +53,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> LockstepLoop:
     loop = LockstepLoop()
     for module in (budget_module, receive_buffer_module):
         monkeypatch.setattr(module, "perf_counter", loop.clock)
-    monkeypatch.setattr(budget_module, "checkpoint", loop.checkpoint)
+    monkeypatch.setattr(waits, "checkpoint", loop.checkpoint)
     return loop
 
 

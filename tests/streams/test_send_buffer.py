@@ -12,6 +12,7 @@ from websocketstream._streams import budget as budget_module, send_buffer as sen
 from websocketstream._streams.budget import CHECKPOINT_NOT_BEFORE, LOOK_EVERY, LOOKS, Budget
 from websocketstream._streams.errors import EndError
 from websocketstream._streams.send_buffer import WAKE_AT_ONCE, SendBuffer, prepare, size_of
+from websocketstream._streams.waits import wait_for_room
 
 
 class Closed(Exception):
@@ -45,12 +46,12 @@ def put(buffer: SendBuffer, *items: bytes) -> None:
 def held(buffer: SendBuffer, item: bytes) -> Task:
     """Queue a message, and wait for room."""
     put(buffer, item)
-    return Task(buffer.hold(len(item)))
+    return Task(wait_for_room(buffer, len(item)))
 
 
 async def hold(buffer: SendBuffer, item: bytes) -> None:
     put(buffer, item)
-    await buffer.hold(len(item))
+    await wait_for_room(buffer, len(item))
 
 
 def figures(buffer: SendBuffer) -> Sequence[int]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from anyio.lowlevel import checkpoint
-
 from .._network.event_loop import EventLoop
 
 # And at the least: what was received after a wait can be answered before anything else happens.
@@ -58,11 +56,6 @@ class Budget:
         self.rest -= 1
         self.left = LOOK_EVERY
         return True
-
-    async def checkpoint(self) -> None:
-        """Yield to the event loop because nothing is left, and start a new turn."""
-        await checkpoint()
-        self.waited()
 
     def waited(self) -> None:
         """Start a new turn: the task has waited, and what it has waited with is the first operation of it."""

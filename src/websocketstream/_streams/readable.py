@@ -10,6 +10,7 @@ from anyio.abc import ObjectReceiveStream
 from .._protocol.codec import Message
 from .connection import Connection
 from .statistics import DirectionStatistics
+from .waits import wait_for_message, wait_for_messages
 
 
 class ReadableStream(ObjectReceiveStream[Message]):
@@ -40,7 +41,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
         if ready := self._ready:
             return ready.pop()
         message = self._buffer.take()
-        return await self._buffer.wait() if message is None else message
+        return await wait_for_message(self._buffer) if message is None else message
 
     async def __anext__(self) -> Message:
         if ready := self._ready:  # not by receive(), for the sake of speed
@@ -49,7 +50,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
         if message is not None:
             return message
         try:
-            return await self._buffer.wait()
+            return await wait_for_message(self._buffer)
         except EndOfStream:
             raise StopAsyncIteration from None
 
@@ -66,7 +67,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
         :raises anyio.BusyResourceError: as :meth:`receive`
         """
         messages = self._buffer.take_all()
-        return await self._buffer.wait_all() if messages is None else messages
+        return await wait_for_messages(self._buffer) if messages is None else messages
 
     def batches(self) -> AsyncIterator[list[Message]]:
         """Iterate over what :meth:`receive_batch` returns: ``async for messages in conn.readable.batches()``.

@@ -45,7 +45,6 @@ class ReceiveBuffer:
         "_arrival",
         "_arrived",
         "_batch",
-        "_budget",
         "_bytes",
         "_count",
         "_end",
@@ -55,6 +54,7 @@ class ReceiveBuffer:
         "_paused",
         "_receiving",
         "_size",
+        "budget",
         "filler",
         "full",
         "ready",
@@ -62,7 +62,7 @@ class ReceiveBuffer:
 
     def __init__(self, limit: int, budget: Budget, loop: EventLoop) -> None:
         self._limit = limit
-        self._budget = budget
+        self.budget: Budget = budget
         self._loop = loop
         self.ready: list[Message] = []  # always this object
         self.filler: Filler | None = None
@@ -83,7 +83,7 @@ class ReceiveBuffer:
     def take(self) -> Message | None:
         """Return the next message when none is ready; None when that needs a wait, a checkpoint, or an error."""
         batch = self._batch
-        budget = self._budget
+        budget = self.budget
         if len(batch) > LOOK_EVERY and perf_counter() < budget.until and budget.rest and not self._receiving:
             budget.rest -= 1  # the budget's own words for it, for the sake of speed
             budget.left = 0
@@ -93,48 +93,13 @@ class ReceiveBuffer:
             return ready.pop()
         if not batch or self._receiving or not budget.allows():
             return None
-        return self._pop()
+        return self.pop()
 
     def take_all(self) -> list[Message] | None:
         """Return all messages that are here; None when that needs a wait, a checkpoint, or an error."""
         if not self._batch or self._receiving:
             return None
-        return self._pop_all() if self._budget.allows_much() else None
-
-    async def wait_all(self) -> list[Message]:
-        """Wait as :meth:`wait` does, and return all messages that are here then."""
-        self._batch += self.ready  # for which waiting is not meant
-        self.ready.clear()
-        messages = [await self.wait()]
-        if self._batch:
-            messages += self._pop_all()
-        return messages
-
-    async def wait(self) -> Message:
-        """Wait for the next message, after a checkpoint if that is due."""
-        if self._receiving:
-            raise BusyResourceError("receiving from")
-        self._receiving = True
-        try:
-            if self._batch:
-                await self._budget.checkpoint()
-            while not self._batch:
-                if (
-                    self._end is None and self.filler is not None
-                ):  # as _come_for_more(), for the sake of speed
-                    self.filler.caught_up()
-                if self._end is not None:
-                    raise self._end.to_raise()
-                self._arrival = self._loop.waiter()
-                await self._arrival.wait()
-                self._budget.waited()
-        finally:
-            self._receiving = False
-            self._arrival = None
-        message = self._batch.pop()  # as _pop(), for nothing is ready
-        if not self._batch:
-            self._next_batch()
-        return message
+        return self.pop_all() if self.budget.allows_much() else None
 
     def receive_nowait(self) -> Message:
         """Return the next message if one is buffered."""
@@ -143,7 +108,7 @@ class ReceiveBuffer:
         if not self._batch:
             self._come_for_more()
             raise WouldBlock
-        return self._pop()
+        return self.pop()
 
     def _come_for_more(self) -> None:
         """Raise what receivers meet at the end; before that, say that they have come that far."""
@@ -152,7 +117,7 @@ class ReceiveBuffer:
         if self._end is not None:
             raise self._end.to_raise()
 
-    def _pop(self) -> Message:
+    def pop(self) -> Message:
         """Hand the next message out, and with the last one of a batch give its room back."""
         if self.ready:
             return self.ready.pop()
@@ -161,7 +126,7 @@ class ReceiveBuffer:
             self._next_batch()
         return message
 
-    def _pop_all(self) -> list[Message]:
+    def pop_all(self) -> list[Message]:
         """Hand everything out and give all room back."""
         messages = self._batch
         messages += self.ready  # which come before them
@@ -183,6 +148,32 @@ class ReceiveBuffer:
             self._batch.reverse()
         if self.full and self._bytes <= self._limit // 2:
             self._make_room()
+
+    # --- for a receiver that has to wait
+
+    def begin_waiting(self) -> None:
+        """Let one receiver wait, and nobody else receive."""
+        if self._receiving:
+            raise BusyResourceError("receiving from")
+        self._receiving = True
+        if self.ready:
+            self._batch += self.ready  # for which waiting is not meant
+            self.ready.clear()
+
+    def arrival(self) -> Waiter | None:
+        """Return what to wait for until something has arrived, None when something is there; or raise the end."""
+        if self._batch:
+            return None
+        self._come_for_more()
+        if self._batch:
+            return None
+        self._arrival = self._loop.waiter()
+        return self._arrival
+
+    def end_waiting(self) -> None:
+        """Let others receive again."""
+        self._receiving = False
+        self._arrival = None
 
     # --- the connection's side
 

@@ -25,12 +25,13 @@ Sendable: TypeAlias = str | bytes | bytearray | memoryview
 Queued: TypeAlias = Message | Outgoing
 
 
-class _Held:
+class Held:
     """A sender that waits for room."""
 
-    __slots__ = ("is_free", "size", "waiter")
+    __slots__ = ("is_free", "number", "size", "waiter")
 
-    def __init__(self, size: int, waiter: Waiter) -> None:
+    def __init__(self, number: int, size: int, waiter: Waiter) -> None:
+        self.number = number  # of its message
         self.size = size  # bytes of its message
         self.waiter = waiter
         self.is_free = False  # to go on, whatever happens to the connection from then on
@@ -44,7 +45,6 @@ class SendBuffer:
     """
 
     __slots__ = (
-        "_budget",
         "_freed",
         "_held",
         "_is_felt",
@@ -56,6 +56,7 @@ class SendBuffer:
         "_unsent_messages",
         "_waking",
         "_withdrawn",
+        "budget",
         "credit",
         "end",
         "free",
@@ -65,7 +66,7 @@ class SendBuffer:
 
     def __init__(self, limit: int, budget: Budget, loop: EventLoop) -> None:
         self._limit = limit
-        self._budget = budget
+        self.budget: Budget = budget
         self._loop = loop
         self.queue: list[Queued | None] = []  # None: taken back
         self.credit: int = 0
@@ -75,7 +76,7 @@ class SendBuffer:
         self._withdrawn = 0  # messages ever that were taken back, or dropped
         self._unsent_bytes = 0  # encoded, and not yet taken by the network
         self._unsent_messages = 0  # of them
-        self._held: dict[int, _Held] = {}  # senders that wait, by the number of their message
+        self._held: dict[int, Held] = {}  # senders that wait, by the number of their message
         self.end: EndError | None = None  # what senders meet
         self._freed: list[Waiter] = []  # of senders that may go on, and have not been woken yet
         self._is_felt = False  # somebody waits for room, or was refused
@@ -90,7 +91,7 @@ class SendBuffer:
 
     def renew_credit(self) -> bool:
         """Give credit for a few messages more, if the budget allows it and the writer will come for them."""
-        budget = self._budget
+        budget = self.budget
         if self.is_fetched and perf_counter() < budget.until and budget.rest:
             budget.rest -= 1
             budget.left = 0
@@ -111,27 +112,21 @@ class SendBuffer:
         self.free -= batch.ends[end - 1] - before
         return end
 
-    async def hold(self, size: int) -> None:
-        """Wait until there is room, holding the sender of the message that was queued last.
-
-        When that is cancelled, or the connection ends, the message is taken back unless the writer has begun with it.
-        """
+    def hold(self, size: int) -> Held:
+        """Hold the sender of the message that was queued last, until there is room."""
         number = self._taken + len(self.queue)
-        held = self._held[number] = _Held(size, self._loop.waiter())
+        held = self._held[number] = Held(number, size, self._loop.waiter())
         if self.end is not None:  # it came while the message was queued
             self._take_back(number)
             self.raise_if_ended()
         self.refused()
-        try:
-            await held.waiter.wait()
-        except BaseException:
-            if number in self._held:
-                self._take_back(number)
-                self._wake_if_free()
-            raise
-        self._budget.waited()
-        if not held.is_free:
-            self.raise_if_ended()
+        return held
+
+    def give_up(self, held: Held) -> None:
+        """Hold a sender no longer that was cancelled: its message is taken back unless the writer has begun with it."""
+        if held.number in self._held:
+            self._take_back(held.number)
+            self._wake_if_free()
 
     def refused(self) -> None:
         """Take note that a sender was turned away or held: backpressure is felt from now until there is room."""

@@ -11,6 +11,7 @@ from anyio.abc import ObjectSendStream
 from .connection import Connection
 from .send_buffer import AT_ONCE, Batch, Queued, Sendable, prepare
 from .statistics import DirectionStatistics
+from .waits import wait_for_room, wait_for_turn
 
 
 class WritableStream(ObjectSendStream[Sendable]):
@@ -52,7 +53,7 @@ class WritableStream(ObjectSendStream[Sendable]):
                 if buffer.free <= 0:
                     self._writer.flush()
                     if buffer.free <= 0:
-                        await buffer.hold(size)
+                        await wait_for_room(buffer, size)
                 return
             queued: Queued = item  # type: ignore[assignment]
         else:
@@ -64,12 +65,12 @@ class WritableStream(ObjectSendStream[Sendable]):
             budget.left -= 1
         elif not budget.allows():
             self._writer.flush()
-            await budget.checkpoint()
+            await wait_for_turn(budget)
             buffer.raise_if_ended()
             self._writer.continue_burst()
         size = self._writer.put(queued)
         if buffer.free <= 0:
-            await buffer.hold(size)
+            await wait_for_room(buffer, size)
 
     async def send_batch(self, messages: Iterable[Sendable], *, compress: bool = True) -> None:
         """Queue several messages, in order, and wait until what is unsent fits the write buffer.
@@ -103,12 +104,12 @@ class WritableStream(ObjectSendStream[Sendable]):
             accepted = buffer.append_some(batch, accepted)
             self._writer.flush()
             if buffer.free <= 0:
-                await buffer.hold(batch.size(accepted - 1))
+                await wait_for_room(buffer, batch.size(accepted - 1))
 
     async def _look_at_the_clock(self) -> None:
         """Let others have their turn if it is time."""
         if not self._budget.allows_much():
-            await self._budget.checkpoint()
+            await wait_for_turn(self._budget)
 
     def send_nowait(self, item: Sendable, *, compress: bool = True) -> None:
         """Queue one message if there is room in the write buffer.

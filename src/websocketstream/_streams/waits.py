@@ -1,0 +1,57 @@
+"""How tasks wait: for their turn, for a message, for room. The buffers say what for, and do not wait themselves."""
+
+from __future__ import annotations
+
+from anyio.lowlevel import checkpoint
+
+from .._protocol.codec import Message
+from .budget import Budget
+from .receive_buffer import ReceiveBuffer
+from .send_buffer import SendBuffer
+
+
+async def wait_for_turn(budget: Budget) -> None:
+    """Yield to the event loop because nothing is left of the budget."""
+    await checkpoint()
+    budget.waited()
+
+
+async def wait_for_message(buffer: ReceiveBuffer) -> Message:
+    """Wait for the next message, after a checkpoint if that is due, and take it.
+
+    It stays in the buffer until then, so a cancellation loses nothing.
+    """
+    buffer.begin_waiting()
+    try:
+        if not buffer.is_drained:
+            await wait_for_turn(buffer.budget)
+        while (arrival := buffer.arrival()) is not None:
+            await arrival.wait()
+            buffer.budget.waited()
+    finally:
+        buffer.end_waiting()
+    return buffer.pop()
+
+
+async def wait_for_messages(buffer: ReceiveBuffer) -> list[Message]:
+    """Wait as :func:`wait_for_message` does, and take all messages that are here then."""
+    messages = [await wait_for_message(buffer)]
+    if not buffer.is_drained:
+        messages += buffer.pop_all()
+    return messages
+
+
+async def wait_for_room(buffer: SendBuffer, size: int) -> None:
+    """Wait until there is room, as the sender of the message of so many bytes that was queued last.
+
+    When that is cancelled, or the connection ends, the message is taken back unless the writer has begun with it.
+    """
+    held = buffer.hold(size)
+    try:
+        await held.waiter.wait()
+    except BaseException:
+        buffer.give_up(held)
+        raise
+    buffer.budget.waited()
+    if not held.is_free:
+        buffer.raise_if_ended()
