@@ -9,8 +9,13 @@ import sysconfig
 
 from setuptools import Extension, setup
 
-# Modules, and what they depend on beside their own source.
-MODULES = {"_protocol._compiled": ["_protocol/_compiled.h"]}
+HOT = ("budget", "receive_buffer", "send_buffer", "writer", "reader")
+# Modules, their source, and what they depend on beside it.
+MODULES = {
+    "_protocol._compiled": ("_protocol/_compiled.pyx", ["_protocol/_compiled.h"]),
+    # The hot path is the Python modules, which Cython compiles with the types that stand in the .pxd files.
+    **{f"_fast.{name}": (f"_streams/{name}.py", [f"_fast/{types}.pxd" for types in HOT]) for name in HOT},
+}
 
 
 def extensions() -> list[Extension]:
@@ -26,13 +31,17 @@ def extensions() -> list[Extension]:
     sources = [
         Extension(
             f"websocketstream.{name}",
-            [f"src/websocketstream/{name.replace('.', '/')}.pyx"],
-            depends=[f"src/websocketstream/{header}" for header in headers],
+            [f"src/websocketstream/{source}"],
+            depends=[f"src/websocketstream/{other}" for other in others],
             extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0"],  # whatever Python was built with
         )
-        for name, headers in MODULES.items()
+        for name, (source, others) in MODULES.items()
     ]
-    compiled: list[Extension] = cythonize(sources)
+    compiled: list[Extension] = cythonize(
+        sources,
+        # Annotations are for type checkers: `int` would be a Python object, and `float` refuse an int.
+        compiler_directives={"annotation_typing": False},
+    )
     for item in compiled:
         item.optional = True  # a failing compiler only makes a warning; Cython does not hand this on
     return compiled

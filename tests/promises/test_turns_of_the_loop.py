@@ -21,6 +21,7 @@ from waiting import until
 from websocketstream._network.calls import PORTION_SECONDS, Calls
 from websocketstream._network.turns import PASS_SECONDS
 from websocketstream._protocol.engine import choose_engine
+from websocketstream._streams import hot
 from websocketstream._streams.send_buffer import WAKE_AT_ONCE
 from wire import Frame, Opcode
 
@@ -37,9 +38,9 @@ WHO_LOOKS_AT_THE_CLOCK = [
     "websocketstream._network.calls",
     "websocketstream._network.timers",
     "websocketstream._network.trio_readiness",
-    "websocketstream._streams.budget",
-    "websocketstream._streams.receive_buffer",
-    "websocketstream._streams.send_buffer",
+    hot.budget.__name__,
+    hot.receive_buffer.__name__,
+    hot.send_buffer.__name__,
 ]
 
 
@@ -231,7 +232,7 @@ async def test_the_statistics_look_at_no_message_beyond_those_that_came_with_the
         await until(lambda: conn.statistics().readable.messages == 50_000)
         for _ in range(7):
             await conn.receive()
-        monkeypatch.setattr("websocketstream._streams.receive_buffer.memory_of", memory_of)
+        monkeypatch.setattr(hot.receive_buffer, "memory_of", memory_of)
         statistics = conn.statistics().readable
         assert statistics.buffered_messages == 50_000 - 7
         assert statistics.buffered_bytes == (50_000 - 7) * sys.getsizeof(b"x")

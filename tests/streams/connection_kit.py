@@ -21,8 +21,9 @@ from websocketstream._network.event_loop import EventLoop
 from websocketstream._network.transport import Buffer, Receiver, Transport, lost
 from websocketstream._network.turns import Turns
 from websocketstream._protocol.codec import Close, Event, Message, Outgoing, Ping, Pong
-from websocketstream._streams import budget, connection, receive_buffer, send_buffer, waits, writer
+from websocketstream._streams import connection, waits
 from websocketstream._streams.connection import Connection
+from websocketstream._streams.hot import budget, receive_buffer, send_buffer, writer
 from websocketstream._streams.options import StreamOptions
 
 

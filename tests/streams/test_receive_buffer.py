@@ -13,11 +13,12 @@ from streams.connection_kit import Cancelled, LockstepLoop, Task
 from streams.raw_peer import some_passes
 from websocketstream._network.event_loop import EventLoop
 from websocketstream._network.loop import current_event_loop
-from websocketstream._streams import budget as budget_module, receive_buffer as receive_buffer_module, waits
-from websocketstream._streams.budget import CHECKPOINT_EVERY, CHECKPOINT_NOT_BEFORE, LOOK_EVERY, Budget
+from websocketstream._streams import hot, waits
+from websocketstream._streams.budget import CHECKPOINT_EVERY, CHECKPOINT_NOT_BEFORE, LOOK_EVERY
 from websocketstream._streams.errors import EndError
+from websocketstream._streams.hot import Budget, ReceiveBuffer
 from websocketstream._streams.readable import ReadableStream
-from websocketstream._streams.receive_buffer import ReceiveBuffer, memory_of
+from websocketstream._streams.receive_buffer import memory_of
 
 is_asyncio = pytest.mark.parametrize(
     "anyio_backend",
@@ -51,7 +52,7 @@ class Filler:
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> LockstepLoop:
     loop = LockstepLoop()
-    for module in (budget_module, receive_buffer_module):
+    for module in (hot.budget, hot.receive_buffer):
         monkeypatch.setattr(module, "perf_counter", loop.clock)
     monkeypatch.setattr(waits, "checkpoint", loop.checkpoint)
     return loop

@@ -8,10 +8,11 @@ import pytest
 
 from streams.connection_kit import Cancelled, LockstepLoop, Task
 from websocketstream._protocol.codec import Outgoing
-from websocketstream._streams import budget as budget_module, send_buffer as send_buffer_module
-from websocketstream._streams.budget import CHECKPOINT_NOT_BEFORE, LOOK_EVERY, LOOKS, Budget
+from websocketstream._streams import hot
+from websocketstream._streams.budget import CHECKPOINT_NOT_BEFORE, LOOK_EVERY, LOOKS
 from websocketstream._streams.errors import EndError
-from websocketstream._streams.send_buffer import WAKE_AT_ONCE, SendBuffer, prepare, size_of
+from websocketstream._streams.hot import Budget, SendBuffer
+from websocketstream._streams.send_buffer import WAKE_AT_ONCE, prepare, size_of
 from websocketstream._streams.waits import wait_for_room
 
 
@@ -137,8 +138,8 @@ def test_credit_is_given_only_while_the_writer_comes_for_the_next_messages_too(
     buffer: SendBuffer, budget: Budget, loop: LockstepLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without that a message would lie in the queue, and nobody would come for it."""
-    monkeypatch.setattr(budget_module, "perf_counter", loop.clock)
-    monkeypatch.setattr(send_buffer_module, "perf_counter", loop.clock)
+    monkeypatch.setattr(hot.budget, "perf_counter", loop.clock)
+    monkeypatch.setattr(hot.send_buffer, "perf_counter", loop.clock)
     for _ in range(CHECKPOINT_NOT_BEFORE + 1):
         assert budget.allows()  # so the clock has been looked at
     assert not buffer.renew_credit()
@@ -157,8 +158,8 @@ def test_credit_is_given_only_while_the_writer_comes_for_the_next_messages_too(
 def test_credit_is_given_while_the_budget_lasts(
     buffer: SendBuffer, budget: Budget, loop: LockstepLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget_module, "perf_counter", loop.clock)
-    monkeypatch.setattr(send_buffer_module, "perf_counter", loop.clock)
+    monkeypatch.setattr(hot.budget, "perf_counter", loop.clock)
+    monkeypatch.setattr(hot.send_buffer, "perf_counter", loop.clock)
     buffer.is_fetched = True
     assert not buffer.renew_credit()  # nobody has looked at the clock in this turn
     for _ in range(CHECKPOINT_NOT_BEFORE + 1):

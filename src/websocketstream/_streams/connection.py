@@ -9,35 +9,31 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 from anyio import CancelScope
 from anyio.abc import AnyByteStream
 
-from .._network.calls import NO_LIMIT
 from .._network.loop import EventLoop, Handle, Signal, current_event_loop, uninterrupted
 from .._network.task_transport import transport_of
 from .._network.tcp import ask_tcp, probe_often
-from .._network.transport import FULL_READ_BYTES, Buffer
+from .._network.transport import Buffer
 from .._protocol.close import CloseInfo, check_close
-from .._protocol.codec import Close, Codec, Event, Failure, Ping, Pong
+from .._protocol.codec import Codec
 from .._protocol.errors import WebSocketError
-from .._protocol.keepalive import Action, Keepalive, Pings, TcpReport, seconds_between_questions
+from .._protocol.keepalive import Action, Keepalive, PendingPing, Pings, TcpReport, seconds_between_questions
 from .._protocol.life import End, Life, Step
 from .._protocol.state import State
-from .budget import Budget
 from .errors import ConnectionBroken, ConnectionClosed, EndError, SendAfterClose, closed_here
+from .hot import Budget, Reader, ReceiveBuffer, SendBuffer, Writer
 from .options import StreamOptions
-from .receive_buffer import ReceiveBuffer
-from .send_buffer import SendBuffer
-from .writer import Writer
 
 logger = logging.getLogger("websocketstream")
 
-MANY = 8  # messages or so, of one read: they take a good part of the event loop's pass
-BUSY_BYTES = 2**16  # of one read: likewise
-FEW = 4  # messages of one full read: they are large, and larger reads are better
+MOST = sys.maxsize // 4  # bytes that a buffer can count, and more than any memory has
 
 
 class Connection:
@@ -68,8 +64,8 @@ class Connection:
         )
         budget = Budget(loop)
         self.budget: Budget = budget
-        self.inbox: ReceiveBuffer = ReceiveBuffer(options.read_buffer, budget, loop)
-        self.outbox: SendBuffer = SendBuffer(options.write_buffer, budget, loop)
+        self.inbox: ReceiveBuffer = ReceiveBuffer(min(options.read_buffer, MOST), budget, loop)
+        self.outbox: SendBuffer = SendBuffer(min(options.write_buffer, MOST), budget, loop)
         self.writer: Writer = Writer(
             self._transport,
             codec,
@@ -79,15 +75,22 @@ class Connection:
             loop=loop,
             changed=self._carry_out,
         )
+        self._reader = Reader(
+            self._transport,
+            codec,
+            self.inbox,
+            self._life,
+            writer=self.writer,
+            pings=self.pings,
+            loop=loop,
+            owner=self,
+        )
+        self.data_received: Callable[[Buffer], None] = self._reader.data_received
         self._error: EndError | None = None
         self._told_receivers: End | None = None  # which end they know of
         self._told_senders: End | None = None
-        self._keepalive: Keepalive | None = None
         self._timer: Handle | None = None
         self._timer_at = math.inf
-        self._decoding: Handle | None = None  # the turn in which the codec goes on with what it was given
-        self._put_off: Buffer = b""  # what arrived when the pass had taken long enough
-        self._failure: Exception | None = None  # of the transport; the codec has to come so far
         self._settled = Signal(loop)
         self._released = Signal(loop)
 
@@ -155,8 +158,7 @@ class Connection:
         """Send a Ping frame, wait for its pong and return the round-trip time in seconds."""
         self.outbox.raise_if_ended()
         waiter = self.loop.waiter()
-        ping = self.pings.start(self.loop.stopwatch(), waiter.set)
-        self.writer.ping(ping.payload)
+        ping = self._send_ping(waiter.set)
         try:
             await waiter.wait()
         finally:
@@ -168,6 +170,12 @@ class Connection:
             raise closed_here()
         return ping.latency
 
+    @uninterrupted
+    def _send_ping(self, answered: Callable[[], object]) -> PendingPing:
+        ping = self.pings.start(self.loop.stopwatch(), answered)
+        self.writer.ping(ping.payload)
+        return ping
+
     # --- life: started by the owner's block, ended by its end
 
     def start(self) -> None:
@@ -177,7 +185,7 @@ class Connection:
         """
         options = self._options
         if options.ping_interval is not None:
-            self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, self.loop.clock())
+            self._reader.keepalive = Keepalive(options.ping_interval, options.ping_timeout, self.loop.clock())
             if options.ping_timeout is not None:
                 probe_often(
                     self.stream, seconds_between_questions(options.ping_interval, options.ping_timeout)
@@ -232,19 +240,6 @@ class Connection:
 
     # --- called by the transport
 
-    def data_received(self, data: Buffer) -> None:
-        """Decode what arrived and deliver it."""
-        if self._keepalive is not None:
-            self._keepalive.heard(self.loop.clock())
-        calls = self.loop.calls
-        if calls.until != NO_LIMIT and calls.is_late:
-            # Hundreds of peers together must not hold the event loop, either.
-            self._put_off = bytes(data)
-            self._transport.pause()
-            self._read_on()
-        else:
-            self._decode(data)
-
     def eof_received(self) -> None:
         """Take note that nothing more arrives."""
         self._take_word()
@@ -263,91 +258,33 @@ class Connection:
 
     def failed(self, error: Exception) -> None:
         """Take note that the transport is no more; what it has brought before comes first."""
-        if self._codec.pending or self._put_off:
-            self._failure = error
-            self.writer.fail(error)
-        else:
-            self._lose(error)
+        self._reader.failed(error)
 
-    def _lose(self, error: Exception) -> None:
+    # --- called by the reader
+
+    def word_taken(self) -> None:
+        """Let the peer's last word count if the application has come that far, or wait until it has."""
+        self._conclude()
+        self._set_timer()
+
+    def lost(self, error: Exception) -> None:
+        """End because the transport has failed, with what the peer has said before."""
         self._take_word()
         self._life.ended("the transport failed", self.loop.clock(), error.__cause__ or error)
         self._carry_out()
 
-    # --- from bytes to messages
-
-    def _decode(self, data: Buffer) -> None:
-        codec = self._codec
-        try:
-            events = codec.receive_data(data)
-        except Exception as exc:  # noqa: BLE001  (a bug of ours)
-            self._broke_down(exc)
-            return
-        if codec.pending or len(events) > MANY or len(data) > BUSY_BYTES:
-            self.loop.calls.took_much()
-        if len(data) >= FULL_READ_BYTES:
-            self._transport.large_reads = len(events) <= FEW
-        if codec.only_messages:
-            self.inbox.push(events, codec.message_bytes)  # type: ignore[arg-type]
-        else:
-            self._sort(events)
-        if self.inbox.full or codec.pending or self._life.word is not None:
-            self._hold_back()
-
-    def _sort(self, events: list[Event]) -> None:
-        self.inbox.push(
-            [event for event in events if isinstance(event, (str, bytes))], self._codec.message_bytes
-        )
-        pinged = False
-        for event in events:
-            if isinstance(event, Ping):
-                self.writer.pong(event.payload)
-                pinged = True
-            elif isinstance(event, Pong):
-                self.pings.pong(event.payload, self.loop.stopwatch())
-            elif isinstance(event, (Close, Failure)):
-                self._life.take_word(event, self.loop.clock())
-        if pinged:
-            self.writer.flush()
-        if self._life.word is not None:
-            self._conclude()
-            self._set_timer()
-
-    def _hold_back(self) -> None:
-        """Read nothing more until the application has caught up, or the codec has."""
-        self._transport.pause()
-        if self._keepalive is not None and (self.inbox.full or self._life.word is not None):
-            self._keepalive.pause(self.loop.clock())
-        self._read_on()
-
-    def _read_on(self) -> None:
-        """Go on with what is next, unless the application has to catch up first."""
-        if self.inbox.full or self._life.word is not None or self._released.is_set:
-            return
-        if self._keepalive is not None:
-            self._keepalive.resume(self.loop.clock())
-        if self._codec.pending or self._put_off:
-            # One peer must not hold the event loop: the codec works in portions.
-            if self._decoding is None:
-                self._decoding = self.loop.call_soon(self._go_on_decoding)
-        elif self._failure is not None:
-            self._lose(self._failure)
-        else:
-            self._transport.resume()
-
-    def _go_on_decoding(self) -> None:
-        self._decoding = None
-        if self._codec.pending or self._put_off:
-            data, self._put_off = self._put_off, b""
-            self._decode(data)
-        self._read_on()
+    def broke_down(self, bug: Exception) -> None:
+        """Log a bug of ours, and close."""
+        logger.error("internal error of a connection, which is closed", exc_info=bug)
+        self._life.broke_down(bug, self.loop.clock())
+        self._carry_out()
 
     # --- called by the receive buffer
 
     @uninterrupted
     def room_made(self) -> None:
         """Read on."""
-        self._read_on()
+        self._reader.read_on()
         self._set_timer()
 
     @uninterrupted
@@ -375,8 +312,8 @@ class Connection:
     def _set_timer(self) -> None:
         """See to it that we are called at the next deadline; one that has moved away is looked at when it comes."""
         due = self._life.next_deadline
-        if self._keepalive is not None:
-            due = min(due, self._keepalive.deadline)
+        if self._reader.keepalive is not None:
+            due = min(due, self._reader.keepalive.deadline)
         if due < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
@@ -394,8 +331,8 @@ class Connection:
             self._take_word()
             self._life.time_passed(now)
             self._carry_out()
-        elif self._keepalive is not None:
-            self._keep_alive(self._keepalive, now)
+        elif self._reader.keepalive is not None:
+            self._keep_alive(self._reader.keepalive, now)
         self._set_timer()
 
     def _keep_alive(self, keepalive: Keepalive, now: float) -> None:
@@ -419,11 +356,6 @@ class Connection:
 
     # --- what follows
 
-    def _broke_down(self, bug: Exception) -> None:
-        logger.error("internal error of a connection, which is closed", exc_info=bug)
-        self._life.broke_down(bug, self.loop.clock())
-        self._carry_out()
-
     def _carry_out(self) -> None:
         """Do what the life of the connection asks for; it may be asked at any time, and asks for nothing twice."""
         life = self._life
@@ -438,7 +370,7 @@ class Connection:
         if life.farewell is not None:
             self.writer.flush()
         if life.state is not State.OPEN:
-            self._keepalive = None  # from here on the closing handshake has its own deadline
+            self._reader.keepalive = None  # from here on the closing handshake has its own deadline
             if life.result is not None:
                 self._settle(life)
         step = life.step
@@ -448,7 +380,7 @@ class Connection:
             if step is Step.END_SENDING:
                 life.step_taken(step)
                 self._transport.end_sending()
-            self._read_on()  # whatever we waited for before may not matter any more
+            self._reader.read_on()  # whatever we waited for before may not matter any more
             self._set_timer()
 
     def _tell_receivers(self, end: End | None) -> None:
@@ -483,12 +415,12 @@ class Connection:
         self._life.step_taken(Step.RELEASE)
         with suppress(Exception):
             self._transport.release()
-        for handle in (self._timer, self._decoding):
-            if handle is not None:
-                handle.cancel()
-        self._timer = self._decoding = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._timer_at = math.inf
         self.inbox.filler = None
+        self._reader.stop()
         self.writer.stop()
         self._released.set()
 

@@ -14,9 +14,9 @@ from anyio import BusyResourceError, WouldBlock
 
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message
+from .._streams.errors import EndError
+from .._streams.statistics import DirectionStatistics, Stopwatch
 from .budget import LOOK_EVERY, Budget
-from .errors import EndError
-from .statistics import DirectionStatistics, Stopwatch
 
 # A buffered message is charged with its memory in bytes, so that tiny messages are not free.
 memory_of = getsizeof

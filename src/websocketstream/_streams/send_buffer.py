@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message, Outgoing
+from .._streams.errors import EndError
+from .._streams.statistics import DirectionStatistics, Stopwatch
 from .budget import LOOK_EVERY, Budget
-from .errors import EndError
-from .statistics import DirectionStatistics, Stopwatch
 
 WAKE_AT_ONCE = 128  # senders that go on in one pass of the event loop: more of them would take too much of it
 

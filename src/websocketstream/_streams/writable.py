@@ -8,8 +8,10 @@ from itertools import islice
 from anyio import WouldBlock
 from anyio.abc import ObjectSendStream
 
+from .._network.loop import uninterrupted
 from .connection import Connection
-from .send_buffer import AT_ONCE, Batch, Queued, Sendable, prepare
+from .hot import AT_ONCE, NOT_YET, Batch, prepare
+from .send_buffer import Sendable
 from .statistics import DirectionStatistics
 from .waits import wait_for_room, wait_for_turn
 
@@ -25,6 +27,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         self._writer = connection.writer
         self._budget = connection.budget
 
+    @uninterrupted
     async def send(self, item: Sendable, *, compress: bool = True) -> None:
         """Queue one message and wait until what is unsent fits the write buffer.
 
@@ -42,36 +45,23 @@ class WritableStream(ObjectSendStream[Sendable]):
         :raises ConnectionBroken: the connection ended in another way (an :exc:`anyio.BrokenResourceError`)
         :raises anyio.ClosedResourceError: we have closed the connection
         """
+        size = self._writer.accept(item, compress)
+        if size:
+            await self._wait(item, compress, size)
+
+    async def _wait(self, item: Sendable, compress: bool, size: int) -> None:
+        """Wait for what a message has to wait for: its sender's turn, or room, or both."""
         buffer = self._buffer
-        kind = type(item)
-        if compress and (kind is bytes or (kind is str and item.isascii())):  # type: ignore[union-attr]
-            if buffer.credit > 0 or (buffer.is_fetched and buffer.renew_credit()):
-                buffer.credit -= 1
-                size = len(item) or 1  # as size_of()
-                buffer.queue.append(item)  # type: ignore[arg-type]
-                buffer.free -= size
-                if buffer.free <= 0:
-                    self._writer.flush()
-                    if buffer.free <= 0:
-                        await wait_for_room(buffer, size)
-                return
-            queued: Queued = item  # type: ignore[assignment]
-        else:
-            queued = prepare(item, compress)
-        if buffer.end is not None:
-            buffer.raise_if_ended()
-        budget = self._budget
-        if budget.left > 0:
-            budget.left -= 1
-        elif not budget.allows():
-            self._writer.flush()
-            await wait_for_turn(budget)
+        if size == NOT_YET:
+            queued = prepare(item, compress)  # before anybody can change it
+            await wait_for_turn(self._budget)
             buffer.raise_if_ended()
             self._writer.continue_burst()
-        size = self._writer.put(queued)
+            size = self._writer.put(queued)
         if buffer.free <= 0:
             await wait_for_room(buffer, size)
 
+    @uninterrupted
     async def send_batch(self, messages: Iterable[Sendable], *, compress: bool = True) -> None:
         """Queue several messages, in order, and wait until what is unsent fits the write buffer.
 
@@ -111,6 +101,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         if not self._budget.allows_much():
             await wait_for_turn(self._budget)
 
+    @uninterrupted
     def send_nowait(self, item: Sendable, *, compress: bool = True) -> None:
         """Queue one message if there is room in the write buffer.
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from .._network.any_stream import TRANSPORT_ERRORS
 from .._network.calls import NO_LIMIT
-from .._network.loop import EventLoop, Handle, uninterrupted
+from .._network.loop import EventLoop, Handle
 from .._network.transport import Buffer, Transport
 from .._protocol.codec import Codec, Outgoing
 from .._protocol.life import Life
 from .budget import Budget
-from .send_buffer import Queued, SendBuffer, size_of
+from .send_buffer import Queued, Sendable, SendBuffer, prepare, size_of
 
 # Ten pings want ten pongs, but a peer that pings and does not read gets no endless queue: beyond this many unsent
 # pongs the oldest is dropped, as RFC 6455 section 5.5.3 allows.
@@ -25,6 +25,7 @@ BATCH_BYTES = 65536  # how much payload of small messages is encoded and written
 WRITE_BYTES = 2**18
 DIRECT_WRITE_BYTES = 2**19  # a fifth less CPU time for 1 MiB; without waiting, senders learn it soon enough
 BUSY_BYTES = 2**15  # who writes so many in one go takes a good part of the event loop's pass
+NOT_YET = -1  # what :meth:`Writer.accept` returns for a message that it has not taken
 TURN_BYTES = 2**20  # so much is written in one go, if the system takes it, before it is the turn of others
 
 
@@ -107,7 +108,31 @@ class Writer:
         """Whether something of ours waits on this side of the network."""
         return self._unsent > 0 or self.has_work
 
-    @uninterrupted
+    def accept(self, message: Sendable, compress: bool) -> int:
+        """Take a message over unless its sender has to yield first: then return :data:`NOT_YET`.
+
+        Otherwise return 0, or, if its sender has to wait for room, the bytes for which the message is charged.
+        """
+        buffer = self._buffer
+        kind = type(message)
+        if compress and (kind is bytes or (kind is str and message.isascii())):  # type: ignore[union-attr]
+            if buffer.credit > 0 or (buffer.is_fetched and buffer.renew_credit()):
+                buffer.credit -= 1
+                size = len(message) or 1  # as size_of()
+                buffer.append(message, size)  # type: ignore[arg-type]
+                if buffer.free <= 0:
+                    self.flush()
+                return size if buffer.free <= 0 else 0
+            queued: Queued = message  # type: ignore[assignment]
+        else:
+            queued = prepare(message, compress)
+        buffer.raise_if_ended()
+        if not self._budget.allows():
+            self.flush()
+            return NOT_YET
+        size = self.put(queued)
+        return size if buffer.free <= 0 else 0
+
     def put(self, item: Queued) -> int:
         """Take a message over, room or not, and return the bytes for which it is charged.
 
@@ -158,7 +183,6 @@ class Writer:
 
     # --- writing
 
-    @uninterrupted
     def flush(self) -> None:
         """Write what there is, as far as that is possible without waiting; the rest follows by itself.
 

@@ -1,0 +1,34 @@
+# The C types of _streams/receive_buffer.py.
+
+from .budget cimport Budget
+
+cdef class ReceiveBuffer:
+    cdef Py_ssize_t _limit
+    cdef object _loop
+    cdef readonly Budget budget
+    cdef readonly list ready
+    cdef public object filler
+    cdef readonly bint full
+    cdef list _batch
+    cdef Py_ssize_t _size
+    cdef list _following
+    cdef list _arrived
+    cdef Py_ssize_t _bytes
+    cdef Py_ssize_t _count
+    cdef bint _receiving
+    cdef object _arrival
+    cdef object _end
+    cdef object _paused
+
+    cpdef take(self)
+    cpdef list take_all(self)
+    cpdef pop(self)
+    cpdef list pop_all(self)
+    cdef _come_for_more(self)
+    cdef _next_batch(self)
+    cpdef begin_waiting(self)
+    cpdef arrival(self)
+    cpdef end_waiting(self)
+    cpdef push(self, list messages, Py_ssize_t size)
+    cpdef drop(self)
+    cdef _make_room(self)

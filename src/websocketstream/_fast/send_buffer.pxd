@@ -1,0 +1,31 @@
+# The C types of _streams/send_buffer.py.
+
+from .budget cimport Budget
+
+cdef class SendBuffer:
+    cdef Py_ssize_t _limit
+    cdef object _loop
+    cdef readonly Budget budget
+    cdef readonly list queue
+    cdef public Py_ssize_t credit
+    cdef public bint is_fetched
+    cdef public Py_ssize_t free
+    cdef Py_ssize_t _taken
+    cdef Py_ssize_t _withdrawn
+    cdef Py_ssize_t _unsent_bytes
+    cdef Py_ssize_t _unsent_messages
+    cdef dict _held
+    cdef readonly object end
+    cdef list _freed
+    cdef bint _is_felt
+    cdef object _paused
+
+    cpdef raise_if_ended(self)
+    cpdef bint renew_credit(self) except -1
+    cpdef append(self, item, Py_ssize_t size)
+    cpdef list take_batch(self, Py_ssize_t most)
+    cpdef passed_by(self, Py_ssize_t unsent)
+    cpdef left_to_send(self, Py_ssize_t unsent)
+    cdef _take_back(self, number)
+    cdef _wake_if_free(self)
+    cdef _drop(self)

@@ -1,0 +1,42 @@
+# The C types of _streams/writer.py.
+
+from .budget cimport Budget
+from .send_buffer cimport SendBuffer
+
+cdef class Writer:
+    cdef object _transport
+    cdef object _codec
+    cdef SendBuffer _buffer
+    cdef object _life
+    cdef Budget _budget
+    cdef object _loop
+    cdef object _changed
+    cdef Py_ssize_t _write_bytes
+    cdef Py_ssize_t _batch_bytes
+    cdef Py_ssize_t _turn
+    cdef object _call
+    cdef list _pongs
+    cdef list _pings
+    cdef object _portions
+    cdef Py_ssize_t _in_portions
+    cdef object _chunks
+    cdef Py_ssize_t _unsent
+    cdef Py_ssize_t _in_transport
+    cdef bint _has_closed
+    cdef readonly Py_ssize_t written
+
+    cpdef Py_ssize_t accept(self, message, bint compress) except? -1
+    cpdef Py_ssize_t put(self, item) except -1
+    cpdef flush(self)
+    cdef _write_on(self)
+    cpdef flushed(self)
+    cpdef drop_portions(self)
+    cdef _wake(self)
+    cdef _write_alone(self, item)
+    cdef _write(self, chunk)
+    cdef _took(self)
+    cpdef fail(self, Exception error)
+    cdef _end(self)
+    cdef bint _encode_next(self) except -1
+    cdef _encode_controls(self, list buffers)
+    cdef _encode_batch(self, list buffers)

@@ -1,0 +1,179 @@
+"""The reader: everything that arrives goes through here, from bytes to messages in the receive buffer.
+
+It never waits, and it reads no more than the application keeps up with: a full buffer pauses the transport.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .._network.calls import NO_LIMIT
+from .._network.loop import EventLoop, Handle
+from .._network.transport import FULL_READ_BYTES, Buffer, Transport
+from .._protocol.codec import Close, Codec, Event, Failure, Ping, Pong
+from .._protocol.keepalive import Keepalive, Pings
+from .._protocol.life import Life
+from .receive_buffer import ReceiveBuffer
+from .writer import Writer
+
+MANY = 8  # messages or so, of one read: they take a good part of the event loop's pass
+BUSY_BYTES = 2**16  # of one read: likewise
+FEW = 4  # messages of one full read: they are large, and larger reads are better
+
+
+class Owner(Protocol):
+    """Whose bytes they are."""
+
+    def word_taken(self) -> None:
+        """The peer has said its last word."""
+        ...
+
+    def lost(self, error: Exception) -> None:
+        """The transport has failed, and all that it has brought before is in the buffer."""
+        ...
+
+    def broke_down(self, bug: Exception) -> None:
+        """There is a bug."""
+        ...
+
+
+class Reader:
+    """Decodes in portions, and delivers: messages to the buffer, pings to the writer, the last word to the life."""
+
+    __slots__ = (
+        "_buffer",
+        "_call",
+        "_codec",
+        "_failure",
+        "_life",
+        "_loop",
+        "_owner",
+        "_pings",
+        "_put_off",
+        "_transport",
+        "_writer",
+        "keepalive",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        codec: Codec,
+        buffer: ReceiveBuffer,
+        life: Life,
+        *,
+        writer: Writer,
+        pings: Pings,
+        loop: EventLoop,
+        owner: Owner,
+    ) -> None:
+        self._transport = transport
+        self._codec = codec
+        self._buffer = buffer
+        self._life = life
+        self._writer = writer
+        self._pings = pings
+        self._loop = loop
+        self._owner: Owner | None = owner  # None when it is over
+        self.keepalive: Keepalive | None = (
+            None  # which wants to know when something arrives, and when we do not read
+        )
+        self._call: Handle | None = None  # the turn in which the codec goes on with what it was given
+        self._put_off: Buffer = b""  # what arrived when the pass had taken long enough
+        self._failure: Exception | None = None  # of the transport; the codec has to come so far
+
+    def data_received(self, data: Buffer) -> None:
+        """Decode what arrived and deliver it."""
+        if self.keepalive is not None:
+            self.keepalive.heard(self._loop.clock())
+        calls = self._loop.calls
+        if calls.until != NO_LIMIT and calls.is_late:
+            # Hundreds of peers together must not hold the event loop, either.
+            self._put_off = bytes(data)
+            self._transport.pause()
+            self.read_on()
+        else:
+            self._decode(data)
+
+    def failed(self, error: Exception) -> None:
+        """Take note that the transport is no more; what it has brought before comes first."""
+        if self._codec.pending or self._put_off:
+            self._failure = error
+            self._writer.fail(error)
+        elif self._owner is not None:
+            self._owner.lost(error)
+
+    def read_on(self) -> None:
+        """Go on with what is next, unless the application has to catch up first."""
+        if self._buffer.full or self._life.word is not None or self._owner is None:
+            return
+        if self.keepalive is not None:
+            self.keepalive.resume(self._loop.clock())
+        if self._codec.pending or self._put_off:
+            # One peer must not hold the event loop: the codec works in portions.
+            if self._call is None:
+                self._call = self._loop.call_soon(self._take_turn)
+        elif self._failure is not None:
+            self._owner.lost(self._failure)
+        else:
+            self._transport.resume()
+
+    def stop(self) -> None:
+        """Read nothing more: the transport has been let go."""
+        self._owner = None
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _take_turn(self) -> None:
+        self._call = None
+        if self._codec.pending or self._put_off:
+            data, self._put_off = self._put_off, b""
+            self._decode(data)
+        self.read_on()
+
+    def _decode(self, data: Buffer) -> None:
+        codec = self._codec
+        try:
+            events = codec.receive_data(data)
+        except Exception as exc:  # noqa: BLE001  (a bug of ours)
+            if self._owner is not None:
+                self._owner.broke_down(exc)
+            return
+        size = len(data)
+        pending = codec.pending
+        if pending or len(events) > MANY or size > BUSY_BYTES:
+            self._loop.calls.took_much()
+        if size >= FULL_READ_BYTES:
+            self._transport.large_reads = len(events) <= FEW
+        if codec.only_messages:
+            self._buffer.push(events, codec.message_bytes)  # type: ignore[arg-type]
+        else:
+            self._sort(events)
+        if self._buffer.full or pending or self._life.word is not None:
+            self._hold_back()
+
+    def _sort(self, events: list[Event]) -> None:
+        self._buffer.push(
+            [event for event in events if isinstance(event, (str, bytes))], self._codec.message_bytes
+        )
+        pinged = False
+        for event in events:
+            if isinstance(event, Ping):
+                self._writer.pong(event.payload)
+                pinged = True
+            elif isinstance(event, Pong):
+                self._pings.pong(event.payload, self._loop.stopwatch())
+            elif isinstance(event, (Close, Failure)):
+                self._life.take_word(event, self._loop.clock())
+        if pinged:
+            self._writer.flush()
+        if self._life.word is not None and self._owner is not None:
+            self._owner.word_taken()
+
+    def _hold_back(self) -> None:
+        """Read nothing more until the application has caught up, or the codec has."""
+        self._transport.pause()
+        if self.keepalive is not None and (self._buffer.full or self._life.word is not None):
+            self.keepalive.pause(self._loop.clock())
+        self.read_on()
