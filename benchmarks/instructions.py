@@ -56,6 +56,7 @@ COUNTS = {
     "send-64": Count(20_000, portion=1000, start=4),
     "echo-64": Count(1_500, start=300),
     "receive-1m": Count(80, start=20),
+    "receive-deflate": Count(4_000, start=400),
     "send-1m": Count(80, portion=10, start=4),
     "connect": Count(40, start=20),
 }
@@ -138,6 +139,9 @@ async def work(measurement: Measurement, portions: int) -> None:
     if row.kind == "receive":
         link = await measurement.open("flood")
         await link.receive_n(portions)
+    elif row.kind == "deflate":
+        link = await measurement.open("flood", deflate=1)
+        await link.receive_n(portions)
     elif row.kind == "send":
         link = await measurement.open("sink", ack=portion)
         await sending(link, portion, measurement.message)(portions)
@@ -198,7 +202,7 @@ def main() -> None:
     let_time_pass_by_looking()  # before anybody has imported a clock
     job = json.loads(sys.argv[1])
     pin(job["core"])
-    if BY_NAME[job["row"]].kind == "receive":
+    if BY_NAME[job["row"]].kind in {"receive", "deflate"}:
         select.epoll = selectors.EpollSelector._selector_cls = PatientPoll  # type: ignore # noqa: PGH003, SLF001
     measurement = Measurement(ENTRIES[OURS].load(), BY_NAME[job["row"]], job["port"], seconds=0)
 
