@@ -10,11 +10,19 @@ import sysconfig
 from setuptools import Extension, setup
 
 HOT = ("budget", "receive_buffer", "send_buffer", "writer", "reader")
-# Modules, their source, and what they depend on beside it.
+# Modules, with their source, the files that they depend on beside it, and the libraries that they are linked with. Each is
+# left out by itself when it cannot be built.
 MODULES = {
-    "_protocol._compiled": ("_protocol/_compiled.pyx", ["_protocol/_compiled.h"]),
+    "_protocol._compiled": (
+        "_protocol/_compiled.pyx",
+        ["_protocol/_compiled.h", "_protocol/_zlib.h", "_protocol/_zlib.pxd"],
+        [],
+    ),
+    "_protocol._zlib": ("_protocol/_zlib.pyx", ["_protocol/_zlib.h", "_protocol/_zlib.pxd"], ["z"]),
     # The hot path is the Python modules, which Cython compiles with the types that stand in the .pxd files.
-    **{f"_fast.{name}": (f"_streams/{name}.py", [f"_fast/{types}.pxd" for types in HOT]) for name in HOT},
+    **{
+        f"_fast.{name}": (f"_streams/{name}.py", [f"_fast/{types}.pxd" for types in HOT], []) for name in HOT
+    },
 }
 
 
@@ -32,10 +40,11 @@ def extensions() -> list[Extension]:
         Extension(
             f"websocketstream.{name}",
             [f"src/websocketstream/{source}"],
-            depends=[f"src/websocketstream/{other}" for other in others],
+            depends=[f"src/websocketstream/{file}" for file in files],
+            libraries=libraries,
             extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0"],  # whatever Python was built with
         )
-        for name, (source, others) in MODULES.items()
+        for name, (source, files, libraries) in MODULES.items()
     ]
     compiled: list[Extension] = cythonize(
         sources,

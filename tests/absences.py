@@ -18,6 +18,12 @@ VARIABLE = "WEBSOCKETSTREAM_TEST_WITHOUT"
 def _without_compiler() -> None:
     """As where the compiled engine could not be built."""
     sys.modules["websocketstream._protocol._compiled"] = None  # type: ignore[assignment]
+    _without_zlib_header()
+
+
+def _without_zlib_header() -> None:
+    """As where the compiled engine was built without zlib's header, or zlib itself is gone."""
+    sys.modules["websocketstream._protocol._zlib"] = None  # type: ignore[assignment]
 
 
 def _without_epoll() -> None:
@@ -39,9 +45,10 @@ def _network(module: str) -> Any:
     return importlib.import_module(f"websocketstream._network.{module}")
 
 
-# The first one comes before anything of the library is imported, as the others do.
+# The first two come before anything of the library is imported, as the others do.
 ABSENCES: dict[str, Callable[[], None]] = {
     "compiler": _without_compiler,
+    "zlib-header": _without_zlib_header,
     "epoll": _without_epoll,
     "tcp-info": _without_tcp_info,
     "direct-writes": _without_direct_writes,

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from websocketstream._network.trio_readiness import TaskReadiness
 ROOT = Path(__file__).parent.parent
 REPRESENTATIVES = {
     "compiler": "tests/promises/test_wire_errors.py",
+    "zlib-header": "tests/protocol/test_discard.py",
     "epoll": "tests/network/test_trio_loop.py",
     "tcp-info": "tests/promises/test_paused_peer.py",
     "direct-writes": "tests/network/test_asyncio_transport.py",
@@ -55,7 +57,10 @@ def test_the_tests_that_meet_an_absence_pass_without(absence: str) -> None:
 def test_an_absence_that_does_not_exist_is_refused() -> None:
     done = run_pytest("--collect-only", without="electricity")
     assert done.returncode != 0
-    assert "must name some of compiler, epoll, tcp-info, direct-writes, not 'electricity'" in done.stderr
+    assert (
+        "must name some of compiler, zlib-header, epoll, tcp-info, direct-writes, not 'electricity'"
+        in done.stderr
+    )
 
 
 def test_nox_runs_all_tests_without_each_of_them() -> None:
@@ -68,6 +73,10 @@ def test_nox_runs_all_tests_without_each_of_them() -> None:
 
 def has_compiled_engine() -> bool:
     return websocketstream.engine == "compiled"
+
+
+def has_zlib_header() -> bool:
+    return find_spec("websocketstream._protocol._zlib") is not None
 
 
 def has_epoll() -> bool:
@@ -100,6 +109,7 @@ def has_direct_writes() -> bool:
 
 PRESENT: dict[str, Callable[[], bool]] = {
     "compiler": has_compiled_engine,
+    "zlib-header": has_zlib_header,
     "epoll": has_epoll,
     "tcp-info": has_tcp_info,
     "direct-writes": has_direct_writes,
@@ -114,6 +124,6 @@ def test_what_this_run_goes_without_is_not_there(name: str) -> None:
 @pytest.mark.skipif(
     sys.platform != "linux" or bool(absences.simulated()), reason="only a whole Linux has everything"
 )
-@pytest.mark.parametrize("name", [name for name in PRESENT if name != "compiler"])
+@pytest.mark.parametrize("name", [name for name in PRESENT if name not in {"compiler", "zlib-header"}])
 def test_what_others_go_without_is_there_on_linux(name: str) -> None:
     assert PRESENT[name]()

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SHOW_ENGINE = "from websocketstream._protocol.engine import ENGINE; print(ENGINE)"
+SHOW_ZLIB = "from websocketstream._protocol import _compiled; print(_compiled.PerMessageDeflate.__module__)"
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,25 +37,42 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
-    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "_compiled.c", "*.egg-info")
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "_compiled.c", "_zlib.c", "*.egg-info")
     shutil.copytree(ROOT / "src", tree / "src", ignore=ignored)
     return tree
 
 
-def built_engine(tree: Path, tmp_path: Path, **variables: str) -> str:
+def built_engine(tree: Path, tmp_path: Path, show: str = SHOW_ENGINE, **variables: str) -> str:
     run(
         *("setup.py", "-q", "build", f"--build-base={tmp_path / 'base'}", f"--build-lib={tmp_path / 'lib'}"),
         cwd=tree,
         **variables,
     )
-    return run("-c", SHOW_ENGINE, cwd=tmp_path, PYTHONPATH=str(tmp_path / "lib"))
+    return run("-c", show, cwd=tmp_path, PYTHONPATH=str(tmp_path / "lib"))
 
 
-@pytest.mark.skipif(
+needs_compiler = pytest.mark.skipif(
     os.name != "posix" or not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler"
 )
+
+
+@needs_compiler
 def test_with_a_compiler_the_compiled_engine_is_built_and_used(tree, tmp_path):
     assert built_engine(tree, tmp_path) == "compiled"
+
+
+@needs_compiler
+@pytest.mark.parametrize("lacking", ["header", "library"])
+def test_without_zlibs_header_or_library_the_compiled_engine_uses_pythons_zlib(tree, tmp_path, lacking):
+    variables = {}
+    if lacking == "header":
+        (tmp_path / "zlib.h").write_text("#error hidden")
+        variables["CPATH"] = str(tmp_path)
+    else:
+        (tmp_path / "libz.so").write_text("no library")
+        variables["LDFLAGS"] = f"-L{tmp_path}"
+    built_in = built_engine(tree, tmp_path, SHOW_ZLIB, **variables)
+    assert built_in == "websocketstream._protocol.deflate"
 
 
 @pytest.mark.parametrize("compiler", ["/bin/false", "/there/is/no/compiler"])

@@ -50,6 +50,7 @@ ORDER: dict[str, list[str]] = {
         # bytes to events, messages to bytes
         "codec",
         "assembly",
+        "_zlib",
         "_compiled",
         "wsproto_codec",
         "engine",

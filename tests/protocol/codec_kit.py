@@ -8,14 +8,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from websocketstream._protocol.codec import Codec, CodecLimits, Event, Outgoing
-from websocketstream._protocol.deflate import Compression, DeflateParameters
+from websocketstream._protocol.deflate import Compression, DeflateParameters, PerMessageDeflate
 from websocketstream._protocol.wsproto_codec import WsprotoCodec
 
 try:
+    from websocketstream._protocol import _compiled
     from websocketstream._protocol._compiled import CompiledCodec
 except ImportError:  # it is optional, and its tests are skipped
     CompiledCodec = None  # type: ignore[assignment,misc]
+try:
+    from websocketstream._protocol import _zlib
+except ImportError:  # likewise
+    _zlib = None  # type: ignore[assignment]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 RSV1, RSV2, RSV3 = 4, 2, 1
@@ -24,6 +31,27 @@ TAIL = b"\x00\x00\xff\xff"
 
 ENGINES: dict[str, Any] = {"wsproto": WsprotoCodec, "compiled": CompiledCodec}
 NOT_BUILT = "the compiled engine is not built (python setup.py build_ext --inplace)"
+NO_ZLIB = "zlib's C interface is not built in (its header and a C compiler are needed)"
+# The implementations of permessage-deflate.
+DEFLATES: dict[str, type[PerMessageDeflate]] = {"python": PerMessageDeflate}
+
+if _zlib is not None:
+    DEFLATES["c"] = _zlib.PerMessageDeflate
+if _zlib is not None and CompiledCodec is not None:
+
+    class WithPythonsZlib(CompiledCodec):
+        """The compiled engine as where zlib's header is missing."""
+
+        def __init__(self, **options: Any) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(_compiled, "PerMessageDeflate", PerMessageDeflate)
+                super().__init__(**options)
+
+    ENGINES["compiled-with-pythons-zlib"] = WithPythonsZlib
+
+
+def inflates_in_c(engine: Any) -> bool:
+    return engine is CompiledCodec and _zlib is not None
 
 
 def mask(payload: bytes, key: bytes = KEY) -> bytes:

@@ -10,7 +10,7 @@ import tracemalloc
 import zlib
 
 import pytest
-from codec_kit import TAIL, Deflater
+from codec_kit import DEFLATES, TAIL, Deflater
 from hypothesis import given, strategies as st
 
 from websocketstream._protocol.deflate import (
@@ -32,8 +32,13 @@ NO_TAKEOVER = {"server_no_context_takeover": True, "client_no_context_takeover":
 JSON = b'{"id": 17, "name": "sensor", "values": [1, 2, 3, 4, 5]}' * 40
 
 
-def inflater(**parameters) -> PerMessageDeflate:
-    return PerMessageDeflate(DeflateParameters(**parameters), Compression(), client=True)
+@pytest.fixture(scope="module", params=DEFLATES)
+def implementation(request):
+    return DEFLATES[request.param]
+
+
+def inflater(implementation: type[PerMessageDeflate], **parameters) -> PerMessageDeflate:
+    return implementation(DeflateParameters(**parameters), Compression(), client=True)
 
 
 def inflate(deflate: PerMessageDeflate, *fragments: bytes, limit: int | None = None) -> bytes:
@@ -329,15 +334,15 @@ def test_our_client_and_our_server_always_agree_on_the_same(client, server):
 @pytest.mark.parametrize("bits", range(8, 16))
 @pytest.mark.parametrize("takeover", [True, False])
 @pytest.mark.parametrize("client", [True, False])
-def test_what_one_side_compresses_the_other_side_inflates(bits, takeover, client):
+def test_what_one_side_compresses_the_other_side_inflates(implementation, bits, takeover, client):
     parameters = DeflateParameters(
         server_max_window_bits=bits,
         client_max_window_bits=bits,
         server_no_context_takeover=not takeover,
         client_no_context_takeover=not takeover,
     )
-    sender = PerMessageDeflate(parameters, Compression(), client=client)
-    receiver = PerMessageDeflate(parameters, Compression(), client=not client)
+    sender = implementation(parameters, Compression(), client=client)
+    receiver = implementation(parameters, Compression(), client=not client)
     sizes = []
     for message in (JSON, JSON, b"x", JSON, os.urandom(1000), JSON, bytes(300_000)):
         compressed = sender.compress(message)
@@ -354,10 +359,12 @@ def test_what_one_side_compresses_the_other_side_inflates(bits, takeover, client
 
 @pytest.mark.parametrize("level", range(10))
 @pytest.mark.parametrize("mem_level", [1, 5, 9])
-def test_a_window_of_8_bits_is_never_exceeded_although_zlib_compresses_with_9(level, mem_level):
+def test_a_window_of_8_bits_is_never_exceeded_although_zlib_compresses_with_9(
+    implementation, level, mem_level
+):
     # zlib says that it looks back at most 2**9 - 262 = 250 bytes. One byte of input at a time, so that the inflater
     # has nothing but its 256 bytes to look back into.
-    sender = PerMessageDeflate(
+    sender = implementation(
         DeflateParameters(client_max_window_bits=8),
         Compression(level=level, mem_level=mem_level),
         client=True,
@@ -373,8 +380,11 @@ def test_a_window_of_8_bits_is_never_exceeded_although_zlib_compresses_with_9(le
             )
 
 
-def test_what_does_not_get_shorter_is_not_compressed_and_does_not_spoil_what_follows():
-    sender, receiver = inflater(), PerMessageDeflate(DeflateParameters(), Compression(), client=False)
+def test_what_does_not_get_shorter_is_not_compressed_and_does_not_spoil_what_follows(implementation):
+    sender, receiver = (
+        inflater(implementation),
+        implementation(DeflateParameters(), Compression(), client=False),
+    )
     noise = os.urandom(5000)
     for message in (JSON, noise, noise + JSON, b"", b"a", JSON, b"", b"", JSON):
         compressed = sender.compress(message)
@@ -391,8 +401,8 @@ def test_what_does_not_get_shorter_is_not_compressed_and_does_not_spoil_what_fol
 
 @pytest.mark.parametrize("takeover", [True, False])
 @pytest.mark.parametrize("pad", [b"", b"\x00"], ids=["bare", "padded"])
-def test_a_message_that_ends_with_a_last_block_is_followed_by_others(takeover, pad):
-    deflate = inflater(server_no_context_takeover=not takeover)
+def test_a_message_that_ends_with_a_last_block_is_followed_by_others(implementation, takeover, pad):
+    deflate = inflater(implementation, server_no_context_takeover=not takeover)
     assert inflate(deflate, Deflater()(b"before")) == b"before"
     for message in (b"", b"first", JSON):
         assert inflate(deflate, Deflater().final(message) + pad) == message
@@ -400,35 +410,37 @@ def test_a_message_that_ends_with_a_last_block_is_followed_by_others(takeover, p
         assert inflate(deflate, Deflater()(message)) == message
 
 
-def test_the_window_outlives_a_last_block():
-    deflate = inflater()
+def test_the_window_outlives_a_last_block(implementation):
+    deflate = inflater(implementation)
     assert inflate(deflate, Deflater().final(JSON)) == JSON
     compressed = Deflater(zdict=JSON)(JSON)  # nothing but references to the message before
     assert len(compressed) < 30
     assert inflate(deflate, compressed) == JSON
 
 
-def test_the_window_that_outlives_a_last_block_is_the_negotiated_one():
-    deflate = inflater(server_max_window_bits=9)
+def test_the_window_that_outlives_a_last_block_is_the_negotiated_one(implementation):
+    deflate = inflater(implementation, server_max_window_bits=9)
     history = os.urandom(3000)
     for i in range(0, len(history), 100):
         assert inflate(deflate, Deflater(9).final(history[i : i + 100])) == history[i : i + 100]
     assert inflate(deflate, Deflater(9, zdict=history[-512:])(history[-200:])) == history[-200:]
 
 
-def test_a_last_block_in_the_middle_of_a_message_is_legal():
+def test_a_last_block_in_the_middle_of_a_message_is_legal(implementation):
     assert inflate(
-        inflater(), Deflater().final(b"one ") + Deflater().final(b"two ") + Deflater()(b"three")
+        inflater(implementation), Deflater().final(b"one ") + Deflater().final(b"two ") + Deflater()(b"three")
     ) == (b"one two three")
-    assert inflate(inflater(), Deflater().final(b"one "), Deflater().final(b"two")) == b"one two"
+    assert (
+        inflate(inflater(implementation), Deflater().final(b"one "), Deflater().final(b"two")) == b"one two"
+    )
 
 
 @pytest.mark.parametrize(
     "empty", [b"", b"\x00", b"\x02\x00", b"\x03\x00", b"\x03\x00\x00", b"\x00" + TAIL + b"\x00"]
 )
 @pytest.mark.parametrize("takeover", [True, False])
-def test_every_way_to_write_an_empty_message_is_understood(empty, takeover):
-    deflate = inflater(server_no_context_takeover=not takeover)
+def test_every_way_to_write_an_empty_message_is_understood(implementation, empty, takeover):
+    deflate = inflater(implementation, server_no_context_takeover=not takeover)
     compress = Deflater()
     assert inflate(deflate, compress(JSON)) == JSON
     assert inflate(deflate, empty) == b""
@@ -454,35 +466,35 @@ def test_every_way_to_write_an_empty_message_is_understood(empty, takeover):
         pytest.param(Deflater()(JSON) + TAIL + b"\x01", id="unfinished-block"),
     ],
 )
-def test_what_is_not_deflate_data_is_an_error(data):
+def test_what_is_not_deflate_data_is_an_error(implementation, data):
     for fragments in ((data,), [data[i : i + 1] for i in range(len(data))]):
         with pytest.raises(InflateError, match="RFC 7692"):
-            inflate(inflater(), *fragments)
+            inflate(inflater(implementation), *fragments)
 
 
-def test_a_context_that_should_not_have_been_kept_is_an_error():
-    deflate, compress = inflater(server_no_context_takeover=True), Deflater()
+def test_a_context_that_should_not_have_been_kept_is_an_error(implementation):
+    deflate, compress = inflater(implementation, server_no_context_takeover=True), Deflater()
     assert inflate(deflate, compress(JSON)) == JSON
     with pytest.raises(InflateError):
         inflate(deflate, compress(JSON))
 
 
-def test_a_distance_beyond_the_negotiated_window_is_an_error():
+def test_a_distance_beyond_the_negotiated_window_is_an_error(implementation):
     noise = os.urandom(20_000)
     compressed = Deflater(15)(noise + noise[:1000])
     with pytest.raises(InflateError):
         inflate(
-            inflater(server_max_window_bits=9),
+            inflater(implementation, server_max_window_bits=9),
             *(compressed[i : i + 100] for i in range(0, len(compressed), 100)),
         )
 
 
 @pytest.mark.parametrize("size", [STEP - 1, STEP, STEP + 1, 2 * STEP - 1, 2 * STEP, 5 * STEP, 5 * STEP + 1])
 @pytest.mark.parametrize("final", [True, False])
-def test_pieces_have_a_bounded_size_and_lose_nothing_at_their_edges(size, final):
+def test_pieces_have_a_bounded_size_and_lose_nothing_at_their_edges(implementation, size, final):
     message = random.Random(size).randbytes(100) * (size // 100 + 1)
     for data in (message[:size], bytes(size)):
-        deflate = inflater()
+        deflate = inflater(implementation)
         deflate.begin(size)
         compressed = Deflater().final(data) if final else Deflater()(data)
         pieces = list(deflate.inflate(compressed, last=True))
@@ -492,14 +504,14 @@ def test_pieces_have_a_bounded_size_and_lose_nothing_at_their_edges(size, final)
 
 
 @pytest.mark.parametrize("limit", [0, 1, 1000, STEP - 1, STEP, STEP + 1, 3 * STEP])
-def test_the_limit_counts_inflated_bytes_exactly(limit):
-    assert inflate(inflater(), Deflater()(bytes(limit)), limit=limit) == bytes(limit)
+def test_the_limit_counts_inflated_bytes_exactly(implementation, limit):
+    assert inflate(inflater(implementation), Deflater()(bytes(limit)), limit=limit) == bytes(limit)
     with pytest.raises(InflatedTooLarge):
-        inflate(inflater(), Deflater()(bytes(limit + 1)), limit=limit)
+        inflate(inflater(implementation), Deflater()(bytes(limit + 1)), limit=limit)
 
 
-def test_the_limit_runs_over_the_fragments_of_a_message_and_starts_anew_with_the_next():
-    deflate, compress = inflater(), Deflater()
+def test_the_limit_runs_over_the_fragments_of_a_message_and_starts_anew_with_the_next(implementation):
+    deflate, compress = inflater(implementation), Deflater()
     for _ in range(3):
         data = compress(bytes(1000))
         assert inflate(deflate, *(data[i : i + 1] for i in range(len(data))), limit=1000) == bytes(1000)
@@ -508,19 +520,19 @@ def test_the_limit_runs_over_the_fragments_of_a_message_and_starts_anew_with_the
         inflate(deflate, *(data[i : i + 1] for i in range(len(data))), limit=1000)
 
 
-def test_input_that_inflates_to_nothing_still_lets_the_caller_take_breaks():
+def test_input_that_inflates_to_nothing_still_lets_the_caller_take_breaks(implementation):
     blocks = b"\x00" + TAIL  # an empty stored block
     for data in (blocks * 20_000 + b"\x00", b"\x03\x00" * 5000):
-        deflate = inflater()
+        deflate = inflater(implementation)
         deflate.begin(0)
         steps = list(deflate.inflate(data, last=True))
         assert set(steps) == {b""}
         assert len(steps) >= len(data) // 2 // 8192
 
 
-def test_a_bomb_needs_no_memory_beyond_a_few_steps():
+def test_a_bomb_needs_no_memory_beyond_a_few_steps(implementation):
     bomb = Deflater(level=9)(bytes(64 * 2**20))
-    deflate = inflater()
+    deflate = inflater(implementation)
     tracemalloc.start()
     try:
         deflate.begin(None)
@@ -533,7 +545,7 @@ def test_a_bomb_needs_no_memory_beyond_a_few_steps():
 
 
 @pytest.mark.parametrize(("takeover", "bound"), [(True, 60 * 1024), (False, 4 * 1024)])
-def test_without_context_takeover_nothing_is_kept_between_messages(takeover, bound):
+def test_without_context_takeover_nothing_is_kept_between_messages(implementation, takeover, bound):
     parameters = DeflateParameters(
         server_max_window_bits=12,
         client_max_window_bits=12,
@@ -544,7 +556,7 @@ def test_without_context_takeover_nothing_is_kept_between_messages(takeover, bou
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        deflate = PerMessageDeflate(parameters, Compression(), client=True)
+        deflate = implementation(parameters, Compression(), client=True)
         assert deflate.compress(JSON) is not None
         assert inflate(deflate, data) == JSON * 10
         kept = tracemalloc.get_traced_memory()[0] - before
@@ -555,8 +567,8 @@ def test_without_context_takeover_nothing_is_kept_between_messages(takeover, bou
 
 
 @given(st.binary(max_size=300), st.booleans(), st.lists(st.integers(0, 300), max_size=3))
-def test_random_bytes_inflate_or_are_an_error_but_nothing_else(data, takeover, cuts):
-    deflate = inflater(server_no_context_takeover=not takeover)
+def test_random_bytes_inflate_or_are_an_error_but_nothing_else(implementation, data, takeover, cuts):
+    deflate = inflater(implementation, server_no_context_takeover=not takeover)
     edges = itertools.pairwise([0, *sorted(cuts), len(data)])
     with contextlib.suppress(InflateError, InflatedTooLarge):
         assert len(inflate(deflate, *(data[start:end] for start, end in edges), limit=10_000)) <= 10_000

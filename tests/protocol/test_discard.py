@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
-from codec_kit import BINARY, CLOSE, CONTINUATION, PING, RSV1, TEXT, Deflater, Kit, drain
+from codec_kit import BINARY, CLOSE, CONTINUATION, PING, RSV1, TEXT, Deflater, Kit, drain, inflates_in_c
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol.codec import Close, Codec, Event, Ping
@@ -121,6 +121,8 @@ def test_the_framing_is_still_checked_behind_a_message_dropped_while_it_was_infl
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("yielded", range(4))
 def test_data_may_be_dropped_by_somebody_who_gets_a_turn_while_zlib_works(kit, shape, yielded, monkeypatch):
+    if inflates_in_c(kit.engine):
+        pytest.skip("nobody gets a turn there")
     codec = kit.codec(deflate=MODES["takeover"])
     inflate = PerMessageDeflate.inflate
     turns = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 from typing import Any
 
@@ -129,6 +130,55 @@ def test_both_engines_make_the_same_events_of_the_same_bytes(
     wire = data.draw(wires(client))
     options = {"deflate": deflate, "max_message_size": limit, "max_fragments": fragments}
     ours, oracle = (Kit(engine, client).codec(**options) for engine in (CompiledCodec, WsprotoCodec))
+    for i, chunk in enumerate(chunks_of(wire, cuts)):
+        if i == discard_at:
+            ours.discard_data()
+            oracle.discard_data()
+        if not agree(ours, oracle, chunk):
+            break
+
+
+# More than one step of inflating, more than one call, and exactly as much.
+large = st.one_of(
+    st.sampled_from([16384, 16385, 32767, 65536, 13 * 16384, 14 * 16384, 15 * 16384 + 1]).map(bytes),
+    st.integers(0, 300_000).map(lambda size: b"0123456789abcde\n" * (size // 16)),
+    st.integers(0, 20_000).map(lambda size: "€ and 😀, ".encode() * (size // 14)),
+    st.integers(0, 40_000).map(lambda size: random.Random(size).randbytes(size)),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    payloads=st.lists(large, min_size=1, max_size=4),
+    options=st.data(),
+    client=st.booleans(),
+    takeover=st.booleans(),
+    cuts=st.lists(st.one_of(st.integers(0, 2000), st.integers(0, 40_000)), max_size=6),
+    discard_at=st.one_of(st.none(), st.none(), st.integers(0, 6)),
+)
+def test_both_engines_make_the_same_events_of_large_compressed_messages(
+    payloads, options, client, takeover, cuts, discard_at
+):
+    kit = Kit(None, client)
+    compress, wire = Deflater(), b""
+    for payload in payloads:
+        data = compress(payload) if options.draw(st.booleans()) or takeover else Deflater().final(payload)
+        if not takeover:
+            compress = Deflater()
+        if options.draw(st.sampled_from([False, False, False, True])):
+            at = options.draw(st.integers(0, len(data) - 1))
+            data = data[:at] + options.draw(st.binary(max_size=1)) + data[at + 1 :]
+        edges = [0, *sorted(options.draw(st.lists(st.integers(0, len(data)), max_size=2))), len(data)]
+        parts = [data[start:end] for start, end in pairwise(edges)]
+        opcode = options.draw(st.sampled_from([TEXT, BINARY]))
+        wire += kit.message(opcode, *parts, rsv=RSV1, between=kit.frame(PING, b"between"))
+    size = len(payloads[-1])
+    limit = options.draw(st.sampled_from([None, 2**20, size, size - 1, size + 1]))
+    settings_ = {
+        "deflate": TAKEOVER if takeover else NO_TAKEOVER,
+        "max_message_size": None if limit is None else max(0, limit),
+    }
+    ours, oracle = (Kit(engine, client).codec(**settings_) for engine in (CompiledCodec, WsprotoCodec))
     for i, chunk in enumerate(chunks_of(wire, cuts)):
         if i == discard_at:
             ours.discard_data()

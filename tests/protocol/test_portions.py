@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 import pytest
-from codec_kit import BINARY, RSV1, TEXT, Kit, drain, read_frames, send
+from codec_kit import BINARY, RSV1, TEXT, Kit, drain, inflates_in_c, read_frames, send
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol import deflate as deflate_module
@@ -73,6 +73,8 @@ def test_a_message_below_the_threshold_is_not_compressed_in_portions_either(kit)
 
 @pytest.mark.parametrize("level", [0, 1, 6, 7, 9])
 def test_a_step_compresses_no_more_than_a_portion(kit, level, monkeypatch):
+    if inflates_in_c(kit.engine):
+        pytest.skip("it cannot be watched there; the number of steps is tested below")
     work: list[int] = []
 
     class Spy:

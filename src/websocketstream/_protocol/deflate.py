@@ -231,10 +231,15 @@ class PerMessageDeflate:
         by_server = parameters.server_max_window_bits, not parameters.server_no_context_takeover
         by_client = parameters.client_max_window_bits, not parameters.client_no_context_takeover
         ours, theirs = (by_client, by_server) if client else (by_server, by_client)
-        self._compressor = _Compressor(*ours, compression)
-        self._inflater = _Inflater(*theirs)
+        new_compressor, new_inflater = self._parts()
+        self._compressor = new_compressor(*ours, compression)
+        self._inflater = new_inflater(*theirs)
         self.threshold = compression.threshold
         self.portion = self._compressor.portion
+
+    @staticmethod
+    def _parts() -> tuple[type[_Compressor], type[_Inflater]]:
+        return _Compressor, _Inflater  # _zlib.pyx has others
 
     def compress(self, payload: bytes) -> bytes | None:
         """Return the payload of a message's only frame, or None when compressing does not make it shorter.
@@ -269,6 +274,11 @@ class PerMessageDeflate:
         return self._inflater.inflate(data, last=last)
 
 
+def portion_of(level: int) -> int:
+    """Return how many bytes are compressed in one step."""
+    return _PORTION if level <= 6 else _PORTION_OF_HIGH_LEVELS
+
+
 class _Compressor:
     def __init__(self, bits: int, takeover: bool, compression: Compression) -> None:
         # zlib cannot compress raw data with 8 bits. With 9 it never looks back further than 512 - 262 = 250 bytes
@@ -277,7 +287,7 @@ class _Compressor:
         self._takeover = takeover
         self._deflate: zlib._Compress | None = None
         self._in_portions = False
-        self.portion = _PORTION if compression.level <= 6 else _PORTION_OF_HIGH_LEVELS
+        self.portion = portion_of(compression.level)
 
     def compress(self, payload: bytes) -> bytes | None:
         if not payload:
@@ -363,7 +373,10 @@ class _Inflater:
         if self._zlib is None:
             return False
         probe = self._zlib.copy()
-        return not probe.decompress(_FINAL_BLOCK, 1) and probe.eof and not probe.unused_data
+        try:
+            return not probe.decompress(_FINAL_BLOCK, 1) and probe.eof and not probe.unused_data
+        except zlib.error:  # in the middle of a code
+            return False
 
     def _feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         more = True
