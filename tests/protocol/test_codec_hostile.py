@@ -677,4 +677,4 @@ def test_endless_last_blocks_are_inflated_within_the_budget(kit):
     while (events := codec.receive_data(data)) == []:
         calls, data = calls + 1, b""
     assert events == [b""]
-    assert calls >= 5000 // 128  # what zlib does without putting anything out is more work than a frame
+    assert calls >= 5000 // 512  # what zlib does without putting anything out is more work than a frame

@@ -40,6 +40,7 @@ CLIENT, SERVER = Kit(CompiledCodec, client=True), Kit(CompiledCodec, client=Fals
 BITS_15 = DeflateParameters()
 SIZES = [*range(301), *range(65536 - 20, 65536 + 20)]
 KEYS_AT_ONCE = 1024
+EMPTY_BLOCKS = int("0000000010" * 4, 2).to_bytes(5, "little")  # RFC 1951 3.2.6: four of them, of 10 bits each
 
 
 @pytest.fixture
@@ -366,6 +367,7 @@ def test_whatever_arrives_a_call_is_short(kit):
         "fragments": (kit.frame(BINARY, b"x", fin=False) + kit.frame(CONTINUATION, b"y")) * 50_000,
         "large": kit.frame(BINARY, bytes(32 * 2**20)),
         "inflated": kit.frame(BINARY, Deflater()(bytes(16 * 2**20)), rsv=RSV1),
+        "empty blocks": kit.frame(BINARY, EMPTY_BLOCKS * 100_000 + b"\x00", rsv=RSV1),
         "last blocks": kit.frame(BINARY, b"\x03\x00" * 20_000, rsv=RSV1),
     }
     slow = {}
