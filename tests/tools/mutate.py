@@ -258,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _mutate(options: argparse.Namespace) -> int:
+    sys.modules["websocketstream._fast"] = None  # type: ignore[assignment]  # it would not see what is changed
     mutation = Mutation(options.module, options.tests)
     chosen = mutants(mutation.source)
     if options.lines:

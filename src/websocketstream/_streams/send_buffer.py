@@ -54,7 +54,6 @@ class SendBuffer:
         "_taken",
         "_unsent_bytes",
         "_unsent_messages",
-        "_waking",
         "_withdrawn",
         "budget",
         "credit",

@@ -1,0 +1,67 @@
+"""The hot path that runs is the one that is read: compiled from the source beside it, with every attribute declared."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from sources import COMPILED, SOURCE
+from websocketstream._protocol.engine import ENGINE
+from websocketstream._streams import hot
+
+MODULES = [hot.budget, hot.receive_buffer, hot.send_buffer, hot.writer, hot.reader]
+each_module = pytest.mark.parametrize("name", [module.__name__.rpartition(".")[2] for module in MODULES])
+PATHS = [Path(module.__file__ or "") for module in MODULES]
+
+
+def slots_of(name: str) -> dict[str, set[str]]:
+    """The attributes of a module's classes."""
+    tree = ast.parse((SOURCE / "_streams" / f"{name}.py").read_text("utf-8"))
+    return {
+        definition.name: set(ast.literal_eval(line.value))
+        for definition in tree.body
+        if isinstance(definition, ast.ClassDef)
+        for line in definition.body
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "__slots__"
+    }
+
+
+def declared_in(name: str) -> dict[str, set[str]]:
+    """The attributes that have C types."""
+    text = (SOURCE / COMPILED / f"{name}.pxd").read_text("utf-8")
+    classes = re.split(r"^cdef class (\w+):$", text, flags=re.MULTILINE)[1:]
+    return {
+        title: set(re.findall(r"^    cdef (?:public |readonly )?\w+ (\w+)$", body, re.MULTILINE))
+        for title, body in zip(classes[::2], classes[1::2], strict=True)
+    }
+
+
+@each_module
+def test_every_attribute_of_a_compiled_class_has_a_type_and_nothing_else_has(name: str) -> None:
+    declared = declared_in(name)
+    assert declared
+    slots = slots_of(name)
+    assert declared == {title: slots[title] for title in declared}
+
+
+def test_whoever_has_the_compiled_codec_has_the_compiled_hot_path() -> None:
+    assert hot.IS_COMPILED == (ENGINE == "compiled")
+    assert {module.__name__.split(".")[1] for module in MODULES} == {
+        COMPILED if hot.IS_COMPILED else "_streams"
+    }
+
+
+@pytest.mark.skipif(not hot.IS_COMPILED, reason="the hot path was not compiled")
+@pytest.mark.parametrize("path", PATHS, ids=[path.name.partition(".")[0] for path in PATHS])
+def test_what_was_compiled_is_no_older_than_its_source(path: Path) -> None:
+    if not path.is_relative_to(SOURCE):
+        pytest.skip("it was not built in place")
+    name = path.name.partition(".")[0]
+    changed = max(
+        file.stat().st_mtime
+        for file in (SOURCE / "_streams" / f"{name}.py", SOURCE / COMPILED / f"{name}.pxd")
+    )
+    assert path.stat().st_mtime >= changed, "pip install -e . again: tests would not see what was changed"
