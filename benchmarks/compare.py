@@ -84,7 +84,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _chance_of_at_most(heads: int, tosses: int) -> float:
-    return sum(comb(tosses, count) for count in range(heads + 1)) / 2**tosses
+    return sum(comb(tosses, count) for count in range(heads + 1)) / float(2**tosses)
 
 
 def run(

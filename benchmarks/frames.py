@@ -17,6 +17,11 @@ CLOSE_FRAME = b"\x88\x00"
 MASK = b"\x5a\xa5\x3c\xc3"
 MASKED_CLOSE_FRAME = b"\x88\x80" + MASK
 CLOSE_BYTE = 0x88
+COMPRESSED = 0x40  # the bit of a frame's first byte
+WINDOW_BITS = 12  # of permessage-deflate, in both directions, for all who let themselves be told
+DEFLATE_OFFER = (
+    f"permessage-deflate; server_max_window_bits={WINDOW_BITS}; client_max_window_bits={WINDOW_BITS}"
+)
 
 
 def payload(size: int, *, text: bool) -> bytes:
@@ -54,8 +59,9 @@ def server_frame(data: bytes, *, text: bool, compressed: bool = False) -> bytes:
     return header(0x80 | 0x40 * compressed | (1 if text else 2), len(data)) + data
 
 
-def client_frame(data: bytes, *, text: bool) -> bytes:
-    return header(0x80 | (1 if text else 2), len(data), masked=True) + MASK + mask(data, MASK)
+def client_frame(data: bytes, *, text: bool, compressed: bool = False) -> bytes:
+    first_byte = 0x80 | 0x40 * compressed | (1 if text else 2)
+    return header(first_byte, len(data), masked=True) + MASK + mask(data, MASK)
 
 
 def client_frame_size(length: int) -> int:
@@ -68,10 +74,27 @@ def mask(data: bytes, key: bytes) -> bytes:
 
 
 def unmask_frame(frame: bytes) -> tuple[bool, bytes]:
-    """Return whether one whole client's frame is text, and its payload."""
+    """Return whether one whole client's frame is text, and its payload, decompressed if it was the first."""
     length = frame[1] & 0x7F
     start = {126: 4, 127: 10}.get(length, 2)
-    return frame[0] == 0x81, mask(frame[start + 4 :], frame[start : start + 4])
+    data = mask(frame[start + 4 :], frame[start : start + 4])
+    if frame[0] & COMPRESSED:
+        data = zlib.decompressobj(-15).decompress(data + b"\0\0\xff\xff")
+    return frame[0] & 0x0F == 1, data
+
+
+def frame_size(data: bytes | bytearray, start: int) -> int:
+    """Return how long the frame is that begins there; 0 while too little of it has come to tell."""
+    head = data[start : start + 10]
+    if len(head) < 2:
+        return 0
+    masked, length = head[1] >> 7, head[1] & 0x7F
+    size = {126: 2, 127: 8}.get(length, 0)
+    if len(head) < 2 + size:
+        return 0
+    if size:
+        length = int.from_bytes(head[2 : 2 + size], "big")
+    return 2 + size + 4 * masked + length
 
 
 def deflated(data: bytes, window_bits: int) -> bytes:
@@ -80,15 +103,26 @@ def deflated(data: bytes, window_bits: int) -> bytes:
     return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
+def conversation(size: int, count: int) -> list[bytes]:
+    """Return a client's frames of JSON, each compressed with what came before in its window."""
+    compressor = zlib.compressobj(6, zlib.DEFLATED, -WINDOW_BITS)
+    data = (
+        (compressor.compress(records(size)) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4] for _ in range(count)
+    )
+    return [client_frame(part, text=False, compressed=True) for part in data]
+
+
 def block(frame: bytes) -> bytes:
     """Return as many whole frames as make a good write."""
     return frame * max(1, BLOCK_BYTES // len(frame))
 
 
-def request(host: str, target: str) -> bytes:
+def request(host: str, target: str, extensions: str = "") -> bytes:
     return (
         f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+        + (f"Sec-WebSocket-Extensions: {extensions}\r\n" if extensions else "")
+        + "\r\n"
     ).encode()
 
 
@@ -118,11 +152,14 @@ def deflate_answer(head: bytes) -> tuple[bytes, int]:
     offer = header_field(head, b"sec-websocket-extensions").split(b",")[0]
     if not offer.startswith(b"permessage-deflate"):
         raise ValueError(f"this client does not offer permessage-deflate: {offer!r}")
-    answer, bits = b"permessage-deflate; server_no_context_takeover", 12
+    answer, bits = b"permessage-deflate; server_no_context_takeover", WINDOW_BITS
     for name, value in _parameters(offer):
         if name == b"server_max_window_bits":
             bits = min(bits, int(value))
             answer += b"; server_max_window_bits=%d" % bits
+        elif name == b"client_max_window_bits":
+            # A larger window would find the whole message in the one before, which is the same here.
+            answer += b"; client_max_window_bits=%d" % min(WINDOW_BITS, int(value or 15))
     return answer, bits
 
 

@@ -202,8 +202,8 @@ def main() -> None:
     let_time_pass_by_looking()  # before anybody has imported a clock
     job = json.loads(sys.argv[1])
     pin(job["core"])
-    if BY_NAME[job["row"]].kind in {"receive", "deflate"}:
-        select.epoll = selectors.EpollSelector._selector_cls = PatientPoll  # type: ignore # noqa: PGH003, SLF001
+    if BY_NAME[job["row"]].kind == "receive":
+        select.epoll = selectors.EpollSelector._selector_cls = PatientPoll  # type: ignore[assignment,attr-defined,misc] # noqa: SLF001
     measurement = Measurement(ENTRIES[OURS].load(), BY_NAME[job["row"]], job["port"], seconds=0)
 
     if job["backend"] == "trio":

@@ -39,19 +39,21 @@ class Measurement:
         return await block.__aenter__()
 
     def connect(self, action: str, **query: int) -> AbstractAsyncContextManager[Link]:
-        query = {"size": self.row.size, "text": int(self.row.text), **query}
+        query = {"size": self.row.size, "text": int(self.row.text), "deflate": int(self.row.deflate), **query}
         parameters = "&".join(f"{name}={value}" for name, value in query.items())
         scheme = "wss" if self.row.tls else "ws"
         return self.contender.connect(
             f"{scheme}://127.0.0.1:{self.port}/{action}?{parameters}",
             text=self.row.text,
             context=ssl.create_default_context(cafile=self.authority) if self.row.tls else None,
-            deflate=self.row.kind == "deflate",
+            deflate=self.row.deflate,
             **({"batch": True} if self.row.batch else {}),
         )
 
     @property
     def message(self) -> Message:
+        if self.row.deflate:
+            return frames.records(self.row.size).decode()
         return frames.message(self.row.size, text=self.row.text)
 
 
@@ -97,17 +99,11 @@ def times(figures: Figures, factor: int) -> Figures:
 
 
 async def receive(measurement: Measurement) -> Figures:
-    return await _receive(measurement, await measurement.open("flood"), measurement.message)
-
-
-async def deflate(measurement: Measurement) -> Figures:
-    link = await measurement.open("flood", deflate=1)
-    return await _receive(measurement, link, frames.records(measurement.row.size).decode())
-
-
-async def _receive(measurement: Measurement, link: Link, expected: Message) -> Figures:
+    link = await measurement.open("flood")
     received = await link.receive_n(1)
-    if received is not None and link.data(received) != expected:  # None: a bare socket does not look
+    if (
+        received is not None and link.data(received) != measurement.message
+    ):  # None: a bare socket does not look
         raise ValueError(f"received something else: {link.data(received)[:80]!r}")
     count = await warm_up(link.receive_n, measurement.seconds)
     return await throughput(link.receive_n, count, measurement.row.size, measurement.seconds)
@@ -190,5 +186,5 @@ async def connect(measurement: Measurement) -> Figures:
 
 
 KINDS: dict[str, Callable[[Measurement], Awaitable[Figures]]] = {
-    each.__name__: each for each in (receive, send, deflate, echo, pipeline, slow, connect)
+    each.__name__: each for each in (receive, send, echo, pipeline, slow, connect)
 }

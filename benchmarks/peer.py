@@ -1,7 +1,7 @@
 """The other end of a contender that is a client: raw sockets, static frames, and nothing that could be the bottleneck.
 
     /flood?size=64&text=0   sends messages until the client closes; &deflate=1 compressed ones
-    /sink?size=64&ack=1000  counts bytes and sends one message for every 1,000 messages
+    /sink?size=64&ack=1000  counts bytes and sends one message for every 1,000 messages; &deflate=1 counts frames
     /echo?size=64           answers every frame with the same frame, without ever sleeping
 
 The client's frames are counted by their size, only the first of a connection is looked into: its payload has to be the
@@ -19,8 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from . import frames
 from .process import answer_parent, pin, say
-
-NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+from .tls import NOT_YET, server_context
 
 
 class Connection:
@@ -39,7 +38,8 @@ class Connection:
         extensions = b""
         data = frames.payload(self.size, text=self.text)
         self.frame = frames.server_frame(data, text=self.text)
-        if query.get("deflate"):
+        self.deflate = bool(query.get("deflate"))
+        if self.deflate:
             extensions, bits = frames.deflate_answer(head)
             data = frames.deflated(frames.records(self.size), bits)
             self.frame = frames.server_frame(data, text=True, compressed=True)
@@ -59,9 +59,12 @@ class Connection:
         return head
 
     def run(self) -> None:
-        {"/flood": self.flood, "/sink": self.sink, "/echo": self.echo, "/close": self.wait_for_close}[
-            self.action
-        ]()
+        {
+            "/flood": self.flood,
+            "/sink": self.sink_deflated if self.deflate else self.sink,
+            "/echo": self.echo,
+            "/close": self.wait_for_close,
+        }[self.action]()
 
     def close(self) -> None:
         """Answer the Close frame and end TCP at once, as RFC 6455 7.1.1 wants it of a server."""
@@ -94,6 +97,29 @@ class Connection:
                 self.close()
                 return
 
+    def sink_deflated(self) -> None:
+        """Count frames: how small a client compresses is its own affair."""
+        acknowledgement = frames.server_frame(b"ok", text=self.text)
+        rest, left, first = bytearray(), self.ack, True
+        while data := self.sock.recv(frames.BLOCK_BYTES):
+            rest += data
+            start = 0
+            while (size := frames.frame_size(rest, start)) and start + size <= len(rest):
+                if rest[start] == frames.CLOSE_BYTE:
+                    self.close()
+                    return
+                if first:
+                    self._check(bytes(rest[start : start + size]), (True, frames.records(self.size)))
+                    first = False
+                if not rest[start] & frames.COMPRESSED:
+                    raise ValueError("the client sent a message that is not compressed")
+                start += size
+                left -= 1
+                if left == 0:
+                    self.sock.sendall(acknowledgement)
+                    left = self.ack
+            del rest[:start]
+
     def _peek(self) -> int:
         if isinstance(self.sock, ssl.SSLSocket):
             return 0  # a test of TLS just goes away
@@ -106,10 +132,13 @@ class Connection:
             if not data or frame[:1] == b"\x88":
                 raise ConnectionError("no message")
             frame += data
-        if frames.unmask_frame(bytes(frame)) != (self.text, frames.payload(self.size, text=self.text)):
+        self._check(bytes(frame), (self.text, frames.payload(self.size, text=self.text)))
+        return len(frame)
+
+    def _check(self, frame: bytes, expected: tuple[bool, bytes]) -> None:
+        if frames.unmask_frame(frame) != expected:
             self.sock.close()
             raise ValueError("the client sent something else than it was asked for")
-        return len(frame)
 
     def echo(self) -> None:
         size = frames.client_frame_size(self.size)
@@ -184,10 +213,7 @@ def serve_in_turn(listener: socket.socket) -> None:
 def main(core: str, mode: str, certificate: str) -> None:
     pin(int(core) if core else None)
     answer_parent()
-    context = None
-    if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
+    context = server_context(certificate) if certificate else None
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
         say(port=listener.getsockname()[1])
         if mode == "in-turn":

@@ -27,6 +27,12 @@ def two_cores() -> tuple[int | None, int | None]:
     return (cores[0], cores[1]) if len(cores) > 1 else (None, None)
 
 
+def third_core() -> int | None:
+    """Return the core of the other end of two processes; None where there is none for it alone."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return cores[2] if len(cores) > 2 else None
+
+
 def allow_descriptors(wanted: int) -> None:
     """Raise the limit of open descriptors as far as the system lets us."""
     with contextlib.suppress(ImportError):  # not on Windows

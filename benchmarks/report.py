@@ -143,7 +143,7 @@ def troubles(results: Results) -> Iterable[str]:
     shares = [
         figures["busy"]
         for name, row in results.figures.items()
-        if BY_NAME[name].kind in ("receive", "send", "deflate")
+        if BY_NAME[name].kind in ("receive", "send")
         for contenders in row.values()
         for rounds in contenders.values()
         for figures in rounds

@@ -16,6 +16,7 @@ class Metric:
 
 RATE = Metric("rate", "messages/s", True)
 CONNECTIONS = Metric("rate", "connections/s", True)
+CONNECTIONS_PER_CPU = Metric("rate_per_cpu", "connections/CPU s", True)
 CPU_PER_GIB = Metric("cpu", "CPU s/GiB", False)
 MEDIAN = Metric("median", "us", False)
 P99 = Metric("p99", "us", False)
@@ -39,13 +40,20 @@ class Row:
     size: int = 64
     text: bool = False
     tls: bool = False
+    deflate: bool = False  # JSON, compressed by permessage-deflate
     batch: bool = False  # by the list: only we can
     count: int = 0
+    processes: int = 1  # of the server
 
     @property
     def by_server(self) -> bool:
         """Whether the contender is the server."""
-        return self.kind in ("accept", "memory", "many")
+        return self.kind in ("accept", "memory", "many", "broadcast")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a contender has to be able to do."""
+        return frozenset((self.kind, "deflate") if self.deflate else (self.kind,))
 
 
 SIZES = {"16": 16, "64": 64, "1k": 2**10, "64k": 2**16, "1m": 2**20}
@@ -88,20 +96,55 @@ ALL = [
     Row("echo-64-tls", "echo", "round trip of 64 bytes over TLS, one at a time", (MEDIAN, P99), tls=True),
     Row(
         "receive-deflate",
-        "deflate",
+        "receive",
         "receive 4 KiB of JSON, compressed by permessage-deflate",
         (RATE,),
         size=2**12,
         text=True,
+        deflate=True,
+    ),
+    Row(
+        "send-deflate",
+        "send",
+        "send 4 KiB of JSON, compressed by permessage-deflate",
+        (RATE,),
+        size=2**12,
+        text=True,
+        deflate=True,
     ),
     Row("connect", "connect", "a client opens and closes connections, one after the other", (CONNECTIONS,)),
     Row("accept", "accept", "a server accepts and closes connections, 16 at a time", (CONNECTIONS,)),
+    Row(
+        "accept-tls",
+        "accept",
+        "a server accepts and closes TLS connections, 16 at a time",
+        # A client's half of a TLS handshake costs as much as a server's, so time alone would measure the load.
+        (CONNECTIONS, CONNECTIONS_PER_CPU),
+        tls=True,
+    ),
     Row(
         "memory",
         "memory",
         "a server's memory for an idle connection, keepalive on, of 2,000",
         (MEMORY,),
         count=2000,
+    ),
+    Row(
+        "memory-tls",
+        "memory",
+        "a server's memory for an idle TLS connection, keepalive on, of 1,000",
+        (MEMORY,),
+        tls=True,
+        count=1000,
+    ),
+    Row(
+        "memory-deflate",
+        "memory",
+        "a server's memory for a connection that has echoed compressed JSON, keepalive on, of 500",
+        (MEMORY,),
+        size=2**12,
+        deflate=True,
+        count=500,
     ),
     *(
         Row(
@@ -112,6 +155,29 @@ ALL = [
             count=count,
         )
         for count in (1, 10, 100, 1000)
+    ),
+    Row(
+        "many-100-tls",
+        "many",
+        "a server echoes 64 bytes on each of 100 TLS connections",
+        (WALL_PER_MESSAGE, CPU_PER_MESSAGE),
+        tls=True,
+        count=100,
+    ),
+    Row(
+        "broadcast-1000",
+        "broadcast",
+        "a server sends each message of 64 bytes to all of its 1,000 connections",
+        (CPU_PER_MESSAGE,),  # the load takes longer to read it all than the fastest to send it
+        count=1000,
+    ),
+    Row(
+        "two-processes",
+        "many",
+        "two server processes, each with a core, share a port and echo 64 bytes on each of 100 connections",
+        (RATE, CPU_PER_MESSAGE),
+        count=100,
+        processes=2,
     ),
 ]
 BY_NAME = {row.name: row for row in ALL}

@@ -17,12 +17,10 @@ from typing import Any, Self
 
 from .child import CHECKOUT, START_SECONDS, Child, Failed
 from .contenders import ENTRIES, OURS, Entry
-from .process import two_cores
+from .process import third_core, two_cores
 from .rows import Row
 
 SETTLE_SECONDS = 0.5  # after the last connection was opened, before memory is read
-
-LOADS = {"memory": "hold", "accept": "accept", "many": "many"}
 
 Figures = dict[str, float]
 
@@ -42,7 +40,7 @@ class Plan:
             for entry in self.contenders:
                 if (
                     backend in entry.backends
-                    and row.kind not in entry.cannot
+                    and row.needs.isdisjoint(entry.cannot)
                     and (entry.name == OURS or not row.batch)
                 ):
                     yield backend, entry
@@ -115,9 +113,7 @@ class Job:
     environment: Mapping[str, str] | None = None  # of the contender's process alone
 
     def run(self) -> Figures:
-        self_core, other_core = two_cores()
-        core = "" if other_core is None else str(other_core)
-        return self._as_server(self_core, core) if self.row.by_server else self._as_client(self_core, core)
+        return self._as_server(*two_cores()) if self.row.by_server else self._as_client(*two_cores())
 
     def _worker(self, core: int | None, port: int = 0) -> Child:
         job = {
@@ -128,50 +124,60 @@ class Job:
             "port": port,
             "seconds": self.seconds,
             "authority": self.authority,
+            "certificate": self.certificate,
         }
         return Child("worker", json.dumps(job), environment=self.environment)
 
-    def _as_client(self, core: int | None, other_core: str) -> Figures:
+    def _as_client(self, core: int | None, other_core: int | None) -> Figures:
         mode = "in-turn" if self.row.kind == "connect" else "at-once"
         certificate = self.certificate if self.row.tls else ""
         with (
-            Child("peer", other_core, mode, certificate) as peer,
+            Child("peer", "" if other_core is None else str(other_core), mode, certificate) as peer,
             self._worker(core, peer.hear("port")) as worker,
         ):
             return worker.hear("figures", START_SECONDS + 10 * self.seconds)  # type: ignore[no-any-return]
 
-    def _as_server(self, core: int | None, other_core: str) -> Figures:
-        measure = {"memory": self._memory, "accept": self._accept, "many": self._many}[self.row.kind]
-        numbers = {
-            "memory": [str(self.row.count)],
-            "accept": [str(float(self.seconds))],
-            "many": [str(self.row.count), str(float(self.seconds))],
+    def _as_server(self, core: int | None, other_core: int | None) -> Figures:
+        measure = {
+            "memory": self._memory,
+            "accept": self._accept,
+            "many": self._many,
+            "broadcast": self._many,
         }[self.row.kind]
-        with self._worker(core) as worker:
-            port = str(worker.hear("port"))
-            with Child("load", other_core, LOADS[self.row.kind], port, *numbers) as load:
-                load.hear("ready", START_SECONDS + 2 * self.seconds)
-                return measure(worker, load)
+        with contextlib.ExitStack() as stack:
+            workers = [stack.enter_context(self._worker(core))]
+            port = workers[0].hear("port")
+            if self.row.processes > 1:
+                workers.append(stack.enter_context(self._worker(other_core, port)))
+                workers[1].hear("port")
+                other_core = third_core()
+            job = {"row": self.row.name, "core": other_core, "port": port, "seconds": self.seconds}
+            load = stack.enter_context(Child("load", json.dumps(job)))
+            load.hear("ready", 2 * START_SECONDS + 2 * self.seconds)
+            return measure(workers, load)
 
-    def _memory(self, worker: Child, load: Child) -> Figures:
+    def _memory(self, workers: Sequence[Child], load: Child) -> Figures:
+        (worker,) = workers
         before = worker.ask("pss", "pss")
         count = load.ask("go", "connections", 3 * START_SECONDS)
         time.sleep(SETTLE_SECONDS)
         return {"memory": (worker.ask("pss", "pss") - before) / count / 1024}
 
-    def _accept(self, worker: Child, load: Child) -> Figures:  # noqa: ARG002
-        said = self._go(load)
-        return {"rate": said["count"] / said["seconds"]}
+    def _accept(self, workers: Sequence[Child], load: Child) -> Figures:
+        count, seconds, cpu = self._go(workers, load)
+        return {"rate": count / seconds, "rate_per_cpu": count / cpu}
 
-    def _many(self, worker: Child, load: Child) -> Figures:
-        before = worker.ask("cpu", "cpu")
-        said = self._go(load)
-        cpu = worker.ask("cpu", "cpu") - before
-        return {"wall": said["seconds"] / said["count"] * 1e6, "cpu": cpu / said["count"] * 1e6}
+    def _many(self, workers: Sequence[Child], load: Child) -> Figures:
+        count, seconds, cpu = self._go(workers, load)
+        return {"wall": seconds / count * 1e6, "cpu": cpu / count * 1e6, "rate": count / seconds}
 
-    def _go(self, load: Child) -> dict[str, Any]:
+    def _go(self, workers: Sequence[Child], load: Child) -> tuple[int, float, float]:
+        """Return how much was done, in how many seconds, with how many of CPU time in all the processes."""
+        before = sum(worker.ask("cpu", "cpu") for worker in workers)
         load.tell("go")
-        return load.hear_all(START_SECONDS + 2 * self.seconds)
+        said = load.hear_all(START_SECONDS + 2 * self.seconds)
+        cpu = sum(worker.ask("cpu", "cpu") for worker in workers) - before
+        return said["count"], said["seconds"], cpu
 
 
 def describe_environment(plan: Plan) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from typing import Any
 
 from . import measure
 from .contenders import ENTRIES
+from .contenders.base import Serving
 from .process import allow_descriptors, answer_parent, end, pin, say
 from .rows import BY_NAME
+from .tls import server_context
 
 
 def run_asyncio(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -51,7 +53,15 @@ def main() -> None:
         if row.by_server:
             allow_descriptors(row.count + 100)
             answer_parent()
-            await contender.serve(lambda port: say(port=port), keepalive=row.kind == "memory")
+            how = Serving(
+                keepalive=row.kind == "memory",
+                context=server_context(job["certificate"]) if row.tls else None,
+                deflate=row.deflate,
+                broadcast=row.kind == "broadcast",
+                port=job["port"],
+                shared=row.processes > 1,
+            )
+            await contender.serve(lambda port: say(port=port), how)
         else:
             measurement = measure.Measurement(contender, row, job["port"], job["seconds"], job["authority"])
             say(figures=await measure.KINDS[row.kind](measurement))

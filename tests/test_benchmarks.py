@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,58 @@ def test_a_client_row_and_a_server_row_have_figures_for_us_and_for_a_bare_socket
     assert results["figures"]["receive-64"]["none"]["raw"][0]["rate"] > 0
     assert results["figures"]["many-1"]["asyncio"]["websocketstream"][0]["wall"] > 0
     assert plot.read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("row", "figure", "backend", "raw_too"),
+    [
+        ("receive-deflate", "rate", "trio", False),
+        ("send-deflate", "rate", "asyncio", False),
+        ("accept", "rate", "trio", True),
+        ("accept-tls", "rate_per_cpu", "asyncio", True),
+        ("memory-tls", "memory", "trio", False),
+        ("memory-deflate", "memory", "asyncio", False),
+        ("many-100-tls", "cpu", "trio", True),
+        ("broadcast-1000", "cpu", "asyncio", True),
+        ("two-processes", "rate", "trio", True),
+    ],
+)
+def test_each_kind_of_row_has_a_figure(row, figure, backend, raw_too, tmp_path):
+    figures = tmp_path / "figures.json"
+    contenders = "websocketstream,raw" if raw_too else "websocketstream"
+    run_benchmarks(
+        "--rows", row, "--contenders", contenders, "--backends", backend,
+        "--rounds", "1", "--seconds", "0.02", f"--json={figures}",
+    )  # fmt: skip
+    results = json.loads(figures.read_text())
+    assert results["failures"] == []
+    assert results["figures"][row][backend]["websocketstream"][0][figure] > 0
+    if raw_too:
+        assert results["figures"][row]["none"]["raw"][0][figure] > 0
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_client_that_does_not_compress_although_it_was_asked_to_is_found_out(compressed, monkeypatch):
+    monkeypatch.syspath_prepend(CHECKOUT)
+    from benchmarks import frames
+
+    command = [sys.executable, "-m", "benchmarks.peer", "", "at-once", ""]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=CHECKOUT, **pipes) as peer:  # it ends when its input does
+        port = json.loads(peer.stdout.readline())["port"]
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            sock.sendall(
+                frames.request("here", "/sink?size=4096&text=1&deflate=1&ack=1", frames.DEFLATE_OFFER)
+            )
+            head = sock.recv(4096)
+            assert b"client_max_window_bits=12" in head
+            data = frames.records(4096)
+            if compressed:
+                data = frames.deflated(data, 12)
+            frame = frames.client_frame(data, text=True, compressed=compressed)
+            sock.sendall(frame[:3])
+            sock.sendall(frame[3:])
+            assert sock.recv(4096) == (frames.server_frame(b"ok", text=True) if compressed else b"")
 
 
 def test_the_bars_compare_saved_figures_with_the_right_peer(tmp_path):

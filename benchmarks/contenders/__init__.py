@@ -15,7 +15,7 @@ RAW = "raw"
 
 ASYNCIO = ("asyncio", "uvloop")
 TRIO = ("trio",)
-SERVER = frozenset({"accept", "many", "memory"})
+SERVER = frozenset({"accept", "many", "memory", "broadcast"})
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Entry:
     module: str
     distribution: str
     backends: tuple[str, ...]
-    cannot: frozenset[str] = frozenset()  # kinds of rows
+    cannot: frozenset[str] = frozenset()  # kinds of rows, or "deflate"
     awaitable: bool = True
 
     def missing(self) -> str:

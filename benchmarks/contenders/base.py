@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import trio
 
 Message = str | bytes
 perf_counter = time.perf_counter
@@ -66,6 +71,26 @@ class Link:
                 pass
 
 
+@dataclass(frozen=True)
+class Serving:
+    """What a server is asked for."""
+
+    keepalive: bool = False
+    context: ssl.SSLContext | None = None
+    deflate: bool = False  # with windows of frames.WINDOW_BITS
+    broadcast: bool = False  # send a message to all connections instead of back, as the library documents it
+    port: int = 0  # 0 for a free one
+    shared: bool = False  # other processes listen on the port, too (SO_REUSEPORT)
+
+
+def shared_listener(port: int) -> trio.SocketListener:
+    """Return what the servers of trio take that have no option for sharing a port."""
+    import trio
+
+    sock = socket.create_server(("127.0.0.1", port), backlog=512, reuse_port=True)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
 class Contender(Protocol):
     """Compression is off unless asked for, keepalive too, messages of any size are taken; all else is the default."""
 
@@ -74,5 +99,5 @@ class Contender(Protocol):
     ) -> AbstractAsyncContextManager[Link]:
         """Open a connection, and close it with the closing handshake."""
 
-    async def serve(self, announce: Callable[[int], None], *, keepalive: bool) -> None:
+    async def serve(self, announce: Callable[[int], None], how: Serving) -> None:
         """Serve echoes forever; tell the port."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from httpx import AsyncClient
 from httpx_ws import AsyncWebSocketSession, aconnect_ws
 
-from .base import Link
+from .base import Link, Serving
 
 
 class HttpxWs:
@@ -29,7 +29,7 @@ class HttpxWs:
             else:
                 yield Link(session.send_bytes, session.receive_bytes)
 
-    async def serve(self, announce: Callable[[int], None], *, keepalive: bool) -> None:
+    async def serve(self, announce: Callable[[int], None], how: Serving) -> None:
         raise NotImplementedError
 
 

@@ -9,9 +9,16 @@ from typing import Any
 
 import anyio
 
-from websocketstream import WebSocketRequest, WebSocketStream, open_websocket_stream, serve_websocket_streams
+from websocketstream import (
+    Compression,
+    WebSocketRequest,
+    WebSocketStream,
+    open_websocket_stream,
+    serve_websocket_streams,
+)
 
-from .base import Link, Message
+from ..frames import WINDOW_BITS
+from .base import Link, Message, Serving
 
 LIST = 1000  # messages that are sent in one call
 
@@ -26,7 +33,8 @@ class BatchLink(Link):
         self.ahead = 0  # messages that were received beyond what was asked for
 
     async def receive_n(self, count: int) -> Any:
-        receive_batch, batch = self.receive_batch, [None]
+        receive_batch = self.receive_batch
+        batch: list[Any] = [None]
         count -= self.ahead
         while count > 0:
             batch = await receive_batch()
@@ -39,6 +47,37 @@ class BatchLink(Link):
         while count > 0:
             await self.send_batch(messages if count >= LIST else messages[:count])
             count -= LIST
+
+
+async def echo(request: WebSocketRequest) -> None:
+    async with request.accept() as conn:
+        async for message in conn.readable:
+            await conn.writable.send(message)
+
+
+class Room:
+    """A server that sends to all, as docs/how-to/broadcast.md has it."""
+
+    def __init__(self) -> None:
+        self.clients: set[WebSocketStream] = set()
+
+    async def chat(self, request: WebSocketRequest) -> None:
+        async with request.accept() as conn:
+            self.clients.add(conn)
+            try:
+                async for message in conn.readable:
+                    self.broadcast(message)
+            finally:
+                self.clients.discard(conn)
+
+    def broadcast(self, message: Message) -> None:
+        for client in list(self.clients):
+            try:
+                client.writable.send_nowait(message)
+            except anyio.WouldBlock:
+                client.close(1013, "you read too slowly")
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass  # it is on its way out
 
 
 class Ours:
@@ -58,25 +97,31 @@ class Ours:
         ) as conn:
             yield BatchLink(conn) if batch else Link(conn.writable.send, conn.readable.receive)
 
-    async def serve(self, announce: Callable[[int], None], *, keepalive: bool) -> None:
-        async def handler(request: WebSocketRequest) -> None:
-            async with request.accept() as conn:
-                async for message in conn.readable:
-                    await conn.writable.send(message)
+    async def serve(self, announce: Callable[[int], None], how: Serving) -> None:
+        where: dict[str, Any] = {"host": "127.0.0.1"}
+        if how.shared:
+            listeners = await anyio.create_tcp_listener(
+                local_host="127.0.0.1", local_port=how.port, reuse_port=True
+            )
+            (listener,) = listeners.listeners
+            where = {"listener": listener}
+        windows = Compression(server_max_window_bits=WINDOW_BITS, client_max_window_bits=WINDOW_BITS)
 
-        async def start(handler: object, host: str, *, task_status: anyio.abc.TaskStatus[object]) -> None:
+        async def start(*, task_status: anyio.abc.TaskStatus[object]) -> None:
             await serve_websocket_streams(
-                handler,  # type: ignore[arg-type]
-                host,
+                Room().chat if how.broadcast else echo,
+                **where,
                 origins=None,
-                ping_interval=20 if keepalive else None,
+                ssl_context=how.context,
+                compression=windows if how.deflate else False,
+                ping_interval=20 if how.keepalive else None,
                 max_message_size=None,
                 task_status=task_status,
             )
 
         async with anyio.create_task_group() as tasks:
-            listener = await tasks.start(start, handler, "127.0.0.1")
-            announce(listener.port)
+            server = await tasks.start(start)
+            announce(server.port)
 
 
 CONTENDER = Ours()

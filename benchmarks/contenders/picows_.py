@@ -6,11 +6,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect, ws_create_server
 
-from .base import Link, Message, perf_counter
+from .base import Link, Message, Serving, perf_counter
 
 PING_SECONDS = 20
 
@@ -138,6 +138,27 @@ class Echo(WSListener):
             transport.send(frame.msg_type, frame.get_payload_as_bytes())
 
 
+class Chat(WSListener):
+    """Sends what it gets to all: there is nothing for it but to call each, and no backpressure either."""
+
+    clients: ClassVar[set[WSTransport]] = set()
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.clients.add(transport)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.clients.discard(transport)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type is WSMsgType.CLOSE:
+            transport.send_close(frame.get_close_code(), frame.get_close_message())
+            transport.disconnect()
+            return
+        data = frame.get_payload_as_bytes()
+        for client in self.clients:
+            client.send(frame.msg_type, data)
+
+
 class Picows:
     @asynccontextmanager
     async def connect(
@@ -149,10 +170,17 @@ class Picows:
         transport.send_close()
         await transport.wait_disconnected()
 
-    async def serve(self, announce: Callable[[int], None], *, keepalive: bool) -> None:
+    async def serve(self, announce: Callable[[int], None], how: Serving) -> None:
         options: dict[str, Any] = {"enable_auto_ping": True, "auto_ping_idle_timeout": PING_SECONDS}
+        listener = Chat if how.broadcast else Echo
         server = await ws_create_server(
-            lambda _request: Echo(), "127.0.0.1", 0, max_frame_size=2**24, **(options if keepalive else {})
+            lambda _request: listener(),
+            "127.0.0.1",
+            how.port,
+            ssl=how.context,
+            max_frame_size=2**24,
+            reuse_port=how.shared or None,
+            **(options if how.keepalive else {}),
         )
         announce(server.sockets[0].getsockname()[1])
         await server.serve_forever()

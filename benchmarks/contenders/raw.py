@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
 from .. import frames
-from .base import Link, Message, perf_counter
+from ..tls import NOT_YET
+from .base import Link, Message, Serving, perf_counter
 
 ACKNOWLEDGEMENT = len(frames.server_frame(b"ok", text=False))
 
@@ -95,11 +97,10 @@ class Raw:
             pass
         sock.close()
 
-    async def serve(self, announce: Callable[[int], None], *, keepalive: bool) -> None:
-        del keepalive
-        with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+    async def serve(self, announce: Callable[[int], None], how: Serving) -> None:
+        with socket.create_server(("127.0.0.1", how.port), backlog=512, reuse_port=how.shared) as listener:
             announce(listener.getsockname()[1])
-            serve(listener)
+            serve(listener, how)
 
 
 def incoming_size(path: str, query: str) -> int:
@@ -109,7 +110,7 @@ def incoming_size(path: str, query: str) -> int:
     return len(frames.server_frame(bytes(size), text=False))
 
 
-def serve(listener: socket.socket) -> None:
+def serve(listener: socket.socket, how: Serving) -> None:
     """Echo every read with one static frame; the load sends nothing else, one frame at a time."""
     poll = select.epoll()
     poll.register(listener, select.EPOLLIN)
@@ -120,28 +121,39 @@ def serve(listener: socket.socket) -> None:
             if fd == listener.fileno():
                 sock, _ = listener.accept()
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if how.context is not None:
+                    sock.setblocking(False)
+                    # The first read does the handshake, in as many calls as it takes.
+                    sock = how.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 poll.register(sock, select.EPOLLIN)
                 clients[sock.fileno()] = sock
                 continue
-            if not answer_one(clients[fd], answer):
+            others = clients.values() if how.broadcast else (clients[fd],)
+            if not answer_one(clients[fd], answer, others):
                 poll.unregister(fd)
                 clients.pop(fd).close()
 
 
-def answer_one(sock: socket.socket, answer: bytes) -> bool:
+def answer_one(sock: socket.socket, answer: bytes, others: Iterable[socket.socket]) -> bool:
     """Answer one request, message or Close frame; return whether the connection goes on."""
     try:
         data = sock.recv(4096)
-        if data[:1] == b"G":
-            sock.send(frames.response(data))
-        elif data and data[0] != frames.CLOSE_BYTE:
-            sock.send(answer)
-        else:
-            sock.send(frames.CLOSE_FRAME)
-            return False
+    except NOT_YET:
+        return True  # TLS shakes hands
     except OSError:
         return False
-    return True
+    with contextlib.suppress(OSError):
+        if data[:1] == b"G":
+            sock.send(frames.response(data))
+            return True
+        if data and data[0] != frames.CLOSE_BYTE:
+            for other in others:
+                other.send(answer)
+            return True
+        sock.send(frames.CLOSE_FRAME)
+        if isinstance(sock, ssl.SSLSocket):
+            sock.unwrap()  # says that this is the end, and raises instead of waiting for the answer
+    return False
 
 
 CONTENDER = Raw()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 from websockets.trio.client import connect
-from websockets.trio.server import ServerConnection, serve
+from websockets.trio.server import ServerConnection, broadcast, serve
 
-from .base import Link
+from .base import Link, Serving, shared_listener
+from .websockets_ import DEFLATE
 
 
 class WebsocketsTrio:
@@ -29,18 +31,33 @@ class WebsocketsTrio:
         ) as websocket:
             yield Link(websocket.send, websocket.recv)
 
-    async def serve(self, announce: Callable[[int], None], *, keepalive: bool) -> None:
-        async def handler(websocket: ServerConnection) -> None:
+    async def serve(self, announce: Callable[[int], None], how: Serving) -> None:
+        clients: set[ServerConnection] = set()
+
+        async def echo(websocket: ServerConnection) -> None:
             async for message in websocket:
                 await websocket.send(message)
 
+        async def chat(websocket: ServerConnection) -> None:
+            clients.add(websocket)
+            try:
+                async for message in websocket:
+                    await broadcast(clients, message)
+            finally:
+                clients.remove(websocket)
+
+        where: dict[str, Any] = {"host": "127.0.0.1", "port": how.port}
+        if how.shared:
+            where = {"listeners": [shared_listener(how.port)]}
+
         async def start(*, task_status: trio.TaskStatus[object]) -> None:
             await serve(
-                handler,
-                0,
-                host="127.0.0.1",
-                compression=None,
-                ping_interval=20 if keepalive else None,
+                chat if how.broadcast else echo,
+                **where,
+                ssl=how.context,
+                compression="deflate" if how.deflate else None,
+                extensions=[DEFLATE] if how.deflate else None,
+                ping_interval=20 if how.keepalive else None,
                 max_size=None,
                 task_status=task_status,
             )
