@@ -98,12 +98,13 @@ def _table(medians: Medians, backend: str) -> tuple[str, list[str], list[list[st
                 raw = [medians.cell(row.name, metric, "none", RAW)] if has_raw else []
                 shown = ["-" if cell is None else str(cell) for cell in [*cells, *raw]]
                 lines.append(
-                    [_title(row, metric), metric.unit, *shown, *_ratios(medians, row, metric, backend)]
+                    [title(row, metric), metric.unit, *shown, *_ratios(medians, row, metric, backend)]
                 )
     return f"{backend}: medians of {medians.results.environment.get('rounds', 1)} rounds", head, lines
 
 
-def _title(row: Row, metric: Metric) -> str:
+def title(row: Row, metric: Metric) -> str:
+    """Name one figure of a row."""
     return row.name if metric is row.metrics[0] else f"{row.name} {metric.name}"
 
 

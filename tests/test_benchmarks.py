@@ -129,6 +129,20 @@ def test_the_bars_compare_saved_figures_with_the_right_peer(tmp_path):
     )
 
 
+def test_a_bar_may_be_about_another_figure_than_the_first_and_about_our_own_other_row(tmp_path):
+    saved, tables = tmp_path / "figures.json", tmp_path / "tables.md"
+    ours = {row: {"wall": 1.0, "cpu": cpu} for row, cpu in (("many-10", 10.0), ("many-1000", 12.0))}
+    figures = {row: {"trio": {"websocketstream": [each]}} for row, each in ours.items()}
+    figures["many-10"]["trio"]["trio-websocket"] = [{"wall": 9.0, "cpu": 50.0}]
+    saved.write_text(json.dumps({"environment": {}, "figures": figures}))
+    run_benchmarks("--bars", f"--from={saved}", f"--markdown={tables}")
+    lines = tables.read_text().splitlines()
+    assert (
+        "| many-10 cpu | trio | 10 | best peer: trio-websocket | 50 | 0.20 | <= 0.25 | met | +25% |" in lines
+    )
+    assert "| many-1000 cpu | trio | 12 | ours on 10 | 10 | 1.20 | <= 1.3 | met | +8% |" in lines
+
+
 def test_a_comparison_tells_worse_from_as_good_from_better_from_noise(tmp_path):
     def rounds(*rates):
         return [{"rate": rate, "busy": 1.0} for rate in rates]
