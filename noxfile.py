@@ -91,6 +91,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def guard(session: nox.Session) -> None:
+    """See whether a hot path takes over 5 % more instructions than before; needs Valgrind. After -- comes a commit."""
+    _install(session, "test")
+    session.run("python", "-m", "benchmarks", "--guard", *session.posargs)
+
+
+@nox.session
 def mutants(session: nox.Session) -> None:
     """Change a module in small ways and see whether tests notice: `nox -s mutants -- MODULE TESTS...`."""
     _install(session, "test")

@@ -15,6 +15,7 @@ from .rows import ALL, BY_NAME
 from .run import Plan, Results, available, describe_environment, run
 
 BACKENDS = ("asyncio", "uvloop", "trio")
+BASE = "base"  # of a guard: the commit that the change is based on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in ALL:
             print(f"{row.name:18} {row.about}")
         return 0
+    if options.guard:
+        if why := instructions.why_not():
+            print(f"guard skipped: {why}")
+            return 0
+        options.instructions = True
+        options.compare = states.base_commit() if options.guard == BASE else options.guard
     if options.compare:
         return _compare(options)
     results = Results.load(options.from_) if options.from_ else _run(options)
@@ -72,6 +79,14 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="with --compare: count instructions (by valgrind) instead of time, for "
         + ", ".join(instructions.COUNTS),
+    )
+    parser.add_argument(
+        "--guard",
+        metavar="COMMIT",
+        nargs="?",
+        const=BASE,
+        help="--compare with this commit by --instructions, as CI does; skipped without valgrind. By default the commit "
+        "where the change has left origin/main, or the one before",
     )
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument(

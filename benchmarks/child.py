@@ -65,17 +65,11 @@ class Child:
         if not line:
             self._process.kill()
             self._process.wait()
-            raise Failed(self._last_words())
+            raise Failed(self.last_words())
         return json.loads(line)  # type: ignore[no-any-return]
 
-    def wait(self, timeout: float) -> None:
-        """Wait until the process has ended."""
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise Failed("it does not end") from None
-
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """Return the last line of what it has written to its standard error."""
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read().splitlines() if line.strip(" |+-")]
         return lines[-1] if lines else "stuck, or ended without a word"

@@ -88,6 +88,18 @@ def two_states(commit: str) -> Iterator[tuple[State, State]]:
         yield before, after
 
 
+def base_commit() -> str:
+    """Return the commit that a change is compared with: where it has left ``origin/main``, or the commit before it."""
+    head = _git("rev-parse", "HEAD").strip()
+    try:
+        base = _git("merge-base", "HEAD", "origin/main").strip()
+    except SystemExit:
+        base = head  # nobody has a branch of that name here
+    if base == head and not _git("--no-optional-locks", "status", "--porcelain").strip():
+        base = _git("rev-parse", "HEAD~1").strip()
+    return base.decode()
+
+
 def _git(*arguments: str) -> bytes:
     done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, check=False)
     if done.returncode:

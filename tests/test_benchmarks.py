@@ -179,28 +179,37 @@ def test_a_comparison_tells_worse_from_as_good_from_better_from_noise(tmp_path):
     }
 
 
-@pytest.mark.timeout(180)  # twenty processes, one after the other
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_a_working_tree_that_is_slower_than_its_commit_is_found_out(tmp_path, monkeypatch):
-    monkeypatch.setenv("WEBSOCKETSTREAM_BUILD_EXTENSION", "0")  # a build takes longer than all rounds
-    copy = tmp_path / "checkout"
+def committed_copy(folder):
+    """Commit the library and the benchmarks to a repository of their own."""
     ignored = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
-    for folder in ("src", "benchmarks"):
-        shutil.copytree(CHECKOUT / folder, copy / folder, ignore=ignored)
-    for name in ("setup.py", "pyproject.toml", "README.md"):
-        shutil.copy(CHECKOUT / name, copy)
+    for name in ("src", "benchmarks"):
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=ignored)
+    for name in ("setup.py", "pyproject.toml", "README.md", ".gitignore"):
+        shutil.copy(CHECKOUT / name, folder)
     for arguments in (
         ["init", "-q"],
         ["add", "."],
         ["-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "-q", "-m", "Fast"],
     ):
-        subprocess.run(["git", *arguments], cwd=copy, check=True)
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    return folder
+
+
+def slow_down(copy, statement):
     with (copy / "src" / "websocketstream" / "__init__.py").open("a") as module:
         module.write(
             "\nimport time\n_fast = open_websocket_stream\n"
             "def open_websocket_stream(*args, **options):\n"
-            "    time.sleep(0.1)\n    return _fast(*args, **options)\n"
+            f"    {statement}\n    return _fast(*args, **options)\n"
         )
+
+
+@pytest.mark.timeout(180)  # twenty processes, one after the other
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_working_tree_that_is_slower_than_its_commit_is_found_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEBSOCKETSTREAM_BUILD_EXTENSION", "0")  # a build takes longer than all rounds
+    copy = committed_copy(tmp_path / "checkout")
+    slow_down(copy, "time.sleep(0.1)")
     output = run_benchmarks(
         "--compare=HEAD", "--rows=connect", "--backends=asyncio", "--rounds=5", "--seconds=0.02",
         status=1, checkout=copy,
@@ -208,6 +217,26 @@ def test_a_working_tree_that_is_slower_than_its_commit_is_found_out(tmp_path, mo
     assert output.splitlines()[1].endswith("WORSE")
     assert "before: " in output
     assert " Fast" in output
+
+
+@pytest.mark.timeout(180)  # Valgrind makes everything fifty times slower
+@pytest.mark.skipif(not (shutil.which("git") and shutil.which("valgrind")), reason="needs git and valgrind")
+def test_the_guard_compares_with_the_commit_that_the_change_is_based_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("WEBSOCKETSTREAM_BUILD_EXTENSION", "0")
+    copy = committed_copy(tmp_path / "checkout")
+    slow_down(copy, "sum(range(20_000))")
+    output = run_benchmarks(
+        "--guard", "--rows=connect,send-64", "--backends=asyncio", status=1, checkout=copy
+    )
+    connect, send = output.splitlines()[1:3]
+    assert connect.endswith("WORSE")
+    assert send.endswith("as good")
+    assert " Fast" in output
+
+
+def test_the_guard_is_skipped_without_valgrind(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "guard skipped: valgrind is not installed" in run_benchmarks("--guard")
 
 
 def test_instructions_are_not_counted_without_valgrind(tmp_path, monkeypatch):
