@@ -20,9 +20,7 @@ MODULES = {
     ),
     "_protocol._zlib": ("_protocol/_zlib.pyx", ["_protocol/_zlib.h", "_protocol/_zlib.pxd"], ["z"]),
     # The hot path is the Python modules, which Cython compiles with the types that stand in the .pxd files.
-    **{
-        f"_fast.{name}": (f"_streams/{name}.py", [f"_fast/{types}.pxd" for types in HOT], []) for name in HOT
-    },
+    **{f"_fast.{name}": (f"_streams/{name}.py", [f"_fast/{types}.pxd" for types in HOT], []) for name in HOT},
 }
 
 

@@ -48,7 +48,7 @@ def test_every_attribute_of_a_compiled_class_has_a_type_and_nothing_else_has(nam
 
 
 def test_whoever_has_the_compiled_codec_has_the_compiled_hot_path() -> None:
-    assert hot.IS_COMPILED == (ENGINE == "compiled")
+    assert (ENGINE == "compiled") == hot.IS_COMPILED
     assert {module.__name__.split(".")[1] for module in MODULES} == {
         COMPILED if hot.IS_COMPILED else "_streams"
     }
