@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         options.instructions = True
         options.compare = states.base_commit() if options.guard == BASE else options.guard
+        if options.compare is None:
+            print("guard skipped: this clone has no commit before the last one to compare with")
+            return 0
     if options.compare:
         return _compare(options)
     results = Results.load(options.from_) if options.from_ else _run(options)

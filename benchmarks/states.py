@@ -88,15 +88,21 @@ def two_states(commit: str) -> Iterator[tuple[State, State]]:
         yield before, after
 
 
-def base_commit() -> str:
-    """Return the commit that a change is compared with: where it has left ``origin/main``, or the commit before it."""
+def base_commit() -> str | None:
+    """Return the commit that a change is compared with: where it has left ``origin/main``, or the commit before it.
+
+    There is none in a clone that has only the last commit.
+    """
     head = _git("rev-parse", "HEAD").strip()
     try:
         base = _git("merge-base", "HEAD", "origin/main").strip()
     except SystemExit:
         base = head  # nobody has a branch of that name here
     if base == head and not _git("--no-optional-locks", "status", "--porcelain").strip():
-        base = _git("rev-parse", "HEAD~1").strip()
+        try:
+            base = _git("rev-parse", "--verify", "HEAD~1").strip()
+        except SystemExit:
+            return None
     return base.decode()
 
 

@@ -16,6 +16,7 @@ import trio
 from websocketstream import ConnectFailed, ConnectionBroken, open_websocket_stream, serve_websocket_streams
 from websocketstream._network import trio_loop
 from websocketstream._streams.connection import Connection as OurConnection
+from websocketstream._streams.statistics import Stopwatch
 from websocketstream.testing import memory_byte_stream_pair, over_stream, websocket_stream_pair
 from wire import connect
 
@@ -77,6 +78,45 @@ def test_ctrl_c_in_the_middle_of_a_block_leaves_no_connection_behind(
         trio.run(main)
     assert opened
     assert opened[0].close_info is not None
+
+
+def test_ctrl_c_in_the_middle_of_sending_comes_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with websocket_stream_pair() as (client, server):
+            transport = client._connection._transport
+            monkeypatch.setattr(transport, "write", interrupted(transport.write))
+            await client.send("whole")
+            with pytest.raises(KeyboardInterrupt):
+                await trio.lowlevel.checkpoint()
+            monkeypatch.undo()
+            await client.send("next")
+            assert [await server.receive(), await server.receive()] == ["whole", "next"]
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("by_batch", [False, True])
+def test_ctrl_c_in_the_middle_of_receiving_comes_behind_it(
+    by_batch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with websocket_stream_pair(read_buffer=1000) as (client, server):
+            for _ in range(
+                2
+            ):  # the first one fills the buffer, and what comes behind it has to wait for room
+                await server.send("x" * 2000)
+                await anyio.wait_all_tasks_blocked()
+            with monkeypatch.context() as patch:
+                patch.setattr(Stopwatch, "stop", interrupted(Stopwatch.stop))
+                if by_batch:
+                    assert await client.readable.receive_batch() == ["x" * 2000]
+                else:
+                    assert await client.receive() == "x" * 2000
+            with pytest.raises(KeyboardInterrupt):
+                await trio.lowlevel.checkpoint()
+            assert await client.receive() == "x" * 2000
+
+    trio.run(main)
 
 
 @pytest.fixture

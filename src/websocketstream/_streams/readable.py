@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from anyio import EndOfStream
 from anyio.abc import ObjectReceiveStream
 
+from .._network.loop import uninterrupted
 from .._protocol.codec import Message
 from .connection import Connection
 from .statistics import DirectionStatistics
@@ -27,6 +28,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
         self._buffer = connection.inbox
         self._ready = connection.inbox.ready
 
+    @uninterrupted
     async def receive(self) -> Message:
         """Wait for the next message and return it.
 
@@ -43,6 +45,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
         message = self._buffer.take()
         return await wait_for_message(self._buffer) if message is None else message
 
+    @uninterrupted
     async def __anext__(self) -> Message:
         if ready := self._ready:  # not by receive(), for the sake of speed
             return ready.pop()
@@ -54,6 +57,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
         except EndOfStream:
             raise StopAsyncIteration from None
 
+    @uninterrupted
     async def receive_batch(self) -> list[Message]:
         """Wait for the next message and return all that have arrived, one at least.
 
@@ -76,6 +80,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
         """
         return _Batches(self)
 
+    @uninterrupted
     def receive_nowait(self) -> Message:
         """Return the next message if one is buffered.
 
