@@ -24,7 +24,9 @@ class AsyncioLoop(EventLoop):
     """One for each loop, as long as somebody uses it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.clock = loop.time
+        # What the method of asyncio's own loops does, without the call of a method.
+        is_stock = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+        self.clock = time.monotonic if is_stock else loop.time
         self.stopwatch = time.monotonic  # uvloop's own clock has whole milliseconds
         self.waiter = partial(_FutureWaiter, loop)
         self.turns = Turns()
@@ -37,7 +39,7 @@ class AsyncioLoop(EventLoop):
         self.reads_once_a_pass: bool = isinstance(loop, asyncio.BaseEventLoop)
         self._loop = loop
         self._watched: dict[int, int] = {}  # descriptors, and what they are registered for
-        self._timers = Timers(loop.time, call)
+        self._timers = Timers(self.clock, call)
         self._alarm: Handle | None = None  # the one timer of the loop
         self._alarm_at = math.inf
         self._tasks: set[asyncio.Task[object]] = set()  # asyncio itself keeps only weak references
@@ -120,7 +122,7 @@ class AsyncioLoop(EventLoop):
         self._alarm = None if deadline == math.inf else self._loop.call_at(deadline, self._ring)
 
     def _ring(self) -> None:
-        early = self._timers.earliest > self._loop.time()
+        early = self._timers.earliest > self.clock()
         self._alarm_at = -math.inf  # what callbacks add is seen to below
         if self._timers.call_due():
             self._alarm = self._loop.call_soon(self._ring)
