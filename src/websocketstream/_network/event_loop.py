@@ -130,13 +130,13 @@ class Signal:
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
         self.is_set: bool = False
-        self._waiters: list[Waiter] = []
+        self._waiters: list[Waiter] | None = None  # there are many signals that nobody ever waits for
 
     def set(self) -> None:
         """Wake all who wait; further calls change nothing."""
         self.is_set = True
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
             with suppress(RuntimeError):  # their event loop was closed before they were through
                 waiter.set()
 
@@ -146,11 +146,13 @@ class Signal:
             await checkpoint()
             return
         waiter = self._loop.waiter()
+        if self._waiters is None:
+            self._waiters = []
         self._waiters.append(waiter)
         try:
             await waiter.wait()
         except BaseException:
-            if waiter in self._waiters:
+            if self._waiters is not None and waiter in self._waiters:
                 self._waiters.remove(waiter)
             raise
 

@@ -28,6 +28,8 @@ BUSY_BYTES = 2**15  # who writes so many in one go takes a good part of the even
 NOT_YET = -1  # what :meth:`Writer.accept` returns for a message that it has not taken
 TURN_BYTES = 2**20  # so much is written in one go, if the system takes it, before it is the turn of others
 
+NO_CHUNKS: Iterator[Buffer] = iter(())  # one for all: it is used up
+
 
 class Writer:
     """Writes control frames first, then messages in order, then the Close frame, which is the last of all."""
@@ -83,7 +85,7 @@ class Writer:
         self._pings: list[bytes] = []
         self._portions: Iterator[list[Buffer]] | None = None  # a message that is encoded bit by bit
         self._in_portions = 0  # bytes of that message
-        self._chunks: Iterator[Buffer] = iter(())  # encoded, and not yet given to the transport
+        self._chunks: Iterator[Buffer] = NO_CHUNKS  # encoded, and not yet given to the transport
         self._unsent = 0  # bytes of the chunks, and of what the transport has not sent yet
         self._in_transport = 0  # of these, those that the transport has
         self._has_closed = False  # the Close frame is among what was encoded, and nothing comes after it
@@ -229,7 +231,7 @@ class Writer:
             self._call.cancel()
             self._call = None
         self.drop_portions()
-        self._chunks = iter(())
+        self._chunks = NO_CHUNKS
         self._unsent = self._in_transport = 0
         self._buffer.stop()
 
