@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHOW_ENGINE = "from websocketstream._protocol.engine import ENGINE; print(ENGINE)"
+SHOW_ENGINE = """
+from websocketstream._protocol.engine import ENGINE
+from websocketstream._streams.hot import IS_COMPILED
+print(ENGINE, "hot path" if IS_COMPILED else "alone")
+"""
 SHOW_ZLIB = "from websocketstream._protocol import _compiled; print(_compiled.PerMessageDeflate.__module__)"
 
 pytestmark = [
@@ -58,7 +62,7 @@ needs_compiler = pytest.mark.skipif(
 
 @needs_compiler
 def test_with_a_compiler_the_compiled_engine_is_built_and_used(tree, tmp_path):
-    assert built_engine(tree, tmp_path) == "compiled"
+    assert built_engine(tree, tmp_path) == "compiled hot path"
 
 
 @needs_compiler
@@ -77,13 +81,13 @@ def test_without_zlibs_header_or_library_the_compiled_engine_uses_pythons_zlib(t
 
 @pytest.mark.parametrize("compiler", ["/bin/false", "/there/is/no/compiler"])
 def test_without_a_working_compiler_the_build_succeeds_and_wsproto_is_used(tree, tmp_path, compiler):
-    assert built_engine(tree, tmp_path, CC=compiler) == "wsproto"
+    assert built_engine(tree, tmp_path, CC=compiler) == "wsproto alone"
 
 
 def test_an_environment_variable_switches_the_build_of_the_engine_off(tree, tmp_path):
-    assert built_engine(tree, tmp_path, WEBSOCKETSTREAM_BUILD_EXTENSION="0") == "wsproto"
+    assert built_engine(tree, tmp_path, WEBSOCKETSTREAM_BUILD_EXTENSION="0") == "wsproto alone"
 
 
 def test_without_cython_the_build_succeeds_and_wsproto_is_used(tree, tmp_path):
     (tmp_path / "Cython.py").write_text('raise ImportError("hidden")')
-    assert built_engine(tree, tmp_path, PYTHONPATH=str(tmp_path)) == "wsproto"
+    assert built_engine(tree, tmp_path, PYTHONPATH=str(tmp_path)) == "wsproto alone"
