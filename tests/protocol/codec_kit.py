@@ -28,6 +28,11 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 RSV1, RSV2, RSV3 = 4, 2, 1
 KEY = b"\xa5\x00\xff\x3c"
 TAIL = b"\x00\x00\xff\xff"
+# Two empty blocks with tables of 286 and 30 codes (RFC 1951 3.2.7): of all compressed data, the byte takes longest here.
+TABLES = bytes.fromhex(
+    "ec1d036018306cb66ddbb66ddbb66ddbb66ddbb66ddcb66ddb4c6adb78c4de31"
+    "008601c366dbb66ddbb66ddbb66ddbb66ddbc66ddbb6cda4b68d47"
+)
 
 ENGINES: dict[str, Any] = {"wsproto": WsprotoCodec, "compiled": CompiledCodec}
 NOT_BUILT = "the compiled engine is not built (python setup.py build_ext --inplace)"

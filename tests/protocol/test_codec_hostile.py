@@ -23,6 +23,7 @@ from codec_kit import (
     RSV1,
     RSV2,
     RSV3,
+    TABLES,
     TEXT,
     Deflater,
     Kit,
@@ -228,6 +229,17 @@ def test_any_mixture_of_small_frames_fits_into_one_budget(kit):
         calls += 1
     assert (messages, pongs) == (10_000, 5000)
     assert calls >= 10_000 // kit.controls_per_call
+
+
+def test_compressed_data_costs_something_although_nothing_comes_out(kit):
+    codec = kit.codec(deflate=DeflateParameters())
+    data, calls = kit.frame(BINARY, TABLES * 10_000 + b"\x00", rsv=RSV1), 0
+    while data or codec.pending:
+        events = codec.receive_data(data)
+        data = b""
+        calls += 1
+    assert events == [b""]
+    assert calls >= 590_000 // (32 * 1024)
 
 
 def test_of_the_pings_of_one_call_the_last_are_events_in_their_order_among_the_others(kit):

@@ -17,6 +17,7 @@ from codec_kit import (
     NOT_BUILT,
     PING,
     RSV1,
+    TABLES,
     TEXT,
     CompiledCodec,
     Deflater,
@@ -368,6 +369,7 @@ def test_whatever_arrives_a_call_is_short(kit):
         "large": kit.frame(BINARY, bytes(32 * 2**20)),
         "inflated": kit.frame(BINARY, Deflater()(bytes(16 * 2**20)), rsv=RSV1),
         "empty blocks": kit.frame(BINARY, EMPTY_BLOCKS * 100_000 + b"\x00", rsv=RSV1),
+        "tables": kit.frame(BINARY, TABLES * 40_000 + b"\x00", rsv=RSV1),
         "last blocks": kit.frame(BINARY, b"\x03\x00" * 20_000, rsv=RSV1),
     }
     slow = {}

@@ -75,15 +75,16 @@ cdef enum:
     # What one call of receive_data() may do, in units of about one small message. Measured with CPython 3.11 on two shared
     # cores: 4096 fragments take 0.2 ms, 4096 small messages 0.2-1 ms, and another 1.2 ms to push and receive; 512 control
     # frames take 0.2 ms, and 1.3 ms at most to handle and answer; 2 MiB of payload 0.5-3 ms (it is the fresh memory that
-    # costs), 240 KiB inflated 1 ms, as much compressed data that is nothing but empty blocks 3 ms.
+    # costs), 240 KiB inflated 1 ms, 32 KiB of compressed data that is nothing but tables of codes 5 ms.
     BUDGET = 4096
     CONTROL_FRAME = 8
     BYTES_PER_UNIT = 512
     INFLATE_STEP = 32  # a call of Python's zlib, whatever it does ...
     INFLATE_STEP_IN_C = 8  # ... or of zlib itself ...
-    INFLATED_BYTES_PER_UNIT = 64  # ... and what it takes in and puts out
+    INFLATED_BYTES_PER_UNIT = 64  # ... and what it takes in and puts out ...
+    COMPRESSED_BYTES_PER_UNIT = 8  # ... unless that is less than what data can cost that is nothing but tables of codes.
     # Compressed bytes that are unmasked at a time for Python's zlib.
-    INFLATE_INPUT = 64 * 1024
+    INFLATE_INPUT = 8 * 1024
     # Empty fragments bring no byte nearer to any size limit, so they have one of their own.
     MAX_EMPTY_FRAGMENTS = 128
     MAX_CONTROL_PAYLOAD = 125  # RFC 6455 5.5
@@ -285,7 +286,7 @@ cdef class CompiledCodec:
         return self._message_bytes
 
     def receive_data(self, data):
-        """Decode what arrived into events: up to 4096 data frames, 512 control frames, 2 MiB, or 240 KiB inflated."""
+        """Decode what arrived into events: 4096 data frames, 512 control frames, 2 MiB, or 32 KiB to inflate or 240 KiB inflated."""
         cdef list events = []
         if self._busy:
             # Only a second thread gets here. It would pull the buffers away under the first one.
@@ -590,8 +591,9 @@ cdef class CompiledCodec:
         self, const uint8_t *data, Py_ssize_t size, list events, Py_ssize_t *budget
     ) except -1:
         cdef bint last
-        cdef Py_ssize_t most = INFLATE_INPUT if self._compressed else budget[0] * BYTES_PER_UNIT
-        if self._compressed and self._zlib is not None and not self._discarding:
+        cdef bint inflated = self._compressed and not self._discarding
+        cdef Py_ssize_t most = INFLATE_INPUT if inflated else budget[0] * BYTES_PER_UNIT
+        if inflated and self._zlib is not None:
             return self._take_compressed(data, size, events, budget)
         if size > most:
             size = most
@@ -600,7 +602,7 @@ cdef class CompiledCodec:
         self._left -= size
         self._in_payload = self._left != 0
         last = self._fin and not self._left
-        budget[0] -= 1 + size // (INFLATED_BYTES_PER_UNIT if self._compressed else BYTES_PER_UNIT)
+        budget[0] -= 1 + size // (COMPRESSED_BYTES_PER_UNIT if inflated else BYTES_PER_UNIT)
         if self._discarding:
             self._full = False
             if not self._client:
@@ -730,7 +732,8 @@ cdef class CompiledCodec:
                 self._key = ws_advance_key(self._key, size)
             self._left -= size
             last = self._fin and not self._left and not self._full
-            budget[0] -= 1 + INFLATE_STEP_IN_C + (size + step.made) // INFLATED_BYTES_PER_UNIT
+            budget[0] -= 1 + INFLATE_STEP_IN_C
+            budget[0] -= max((size + step.made) // INFLATED_BYTES_PER_UNIT, size // COMPRESSED_BYTES_PER_UNIT)
             self._append_inflated(out, step.made, last)
             if last:
                 _inflater.finish(self._zlib)

@@ -26,7 +26,8 @@ from .close import is_valid_on_the_wire, truncate_reason
 from .codec import Close, CodecLimits, Event, Failure, Message, Outgoing, Ping, Pong, without_old_pings
 from .deflate import Compression, DeflateParameters, PerMessageDeflate
 
-# What one call of receive_data() may do: 128 frames, or about 256 KiB inflated, or a mixture. Measured with CPython 3.11
+# What one call of receive_data() may do: 128 frames, or about 256 KiB inflated or 16 KiB of
+# compressed data, or a mixture. Measured with CPython 3.11
 # on two shared cores: a small frame of any kind takes 7-12 us, so that either takes one or two milliseconds. What follows
 # is less: 0.3 us to push and receive a message, 2.5 us to handle and answer a ping.
 _BUDGET = 128
@@ -63,7 +64,7 @@ class WsprotoCodec:
         return self._pending
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
-        """Decode what arrived into events, up to 128 frames or 256 KiB of inflated data in one call."""
+        """Decode what arrived into events, up to 128 frames, 16 KiB of compressed data or 256 KiB inflated in one call."""
         self.message_bytes = 0
         if self._decoder is None:
             return []
