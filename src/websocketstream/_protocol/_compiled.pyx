@@ -101,10 +101,10 @@ cdef enum:
 cdef const ws_inflater_calls *_inflater = NULL
 try:
     from ._zlib import CALLS, PerMessageDeflate
-except ImportError:
-    PerMessageDeflate = PythonDeflate
-else:
+
     _inflater = <const ws_inflater_calls *>PyCapsule_GetPointer(CALLS, WS_INFLATER_CALLS)
+except (ImportError, ValueError):  # the latter if it is of another build
+    PerMessageDeflate = PythonDeflate
 
 # --- masking keys ---
 

@@ -29,6 +29,8 @@ typedef struct {
     int (*finish)(PyObject *inflater);
 } ws_inflater_calls;
 
-#define WS_INFLATER_CALLS "websocketstream._protocol._zlib.CALLS"
+/* The number is that of what stands above, and grows when it changes: a module of another build may lie beside ours, for
+ * each of the two is left out, or left as it was, when it cannot be built. */
+#define WS_INFLATER_CALLS "websocketstream._protocol._zlib.CALLS 1"
 
 #endif
