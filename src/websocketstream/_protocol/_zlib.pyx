@@ -48,6 +48,7 @@ cdef extern from *:
     enum: Z_BUF_ERROR
     enum: Z_MEM_ERROR
     enum: Z_NO_FLUSH
+    enum: Z_BLOCK
     enum: Z_SYNC_FLUSH
     enum: Z_DEFLATED
     enum: Z_DEFAULT_STRATEGY
@@ -119,19 +120,21 @@ cdef class Compressor:
         cdef PyObject *out = NULL
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
         cdef Py_ssize_t made
+        cdef bint sent = False
         if not size:
             return None  # a second flush without data in between is nothing at all, not even an empty block
         self._take()
-        out = new_bytes(NULL, size + TAIL_SIZE)
         try:
+            out = new_bytes(NULL, size + TAIL_SIZE)
             # Where this is used up, the result is no shorter than the payload.
             made = self._deflate(<const uint8_t *>PyBytes_AS_STRING(payload), size, Z_SYNC_FLUSH, &out, False)
-            self._keep_if(made >= 0)
             if made < 0:
                 return None
             resize_bytes(&out, made - TAIL_SIZE)
+            sent = True
             return <bytes>out
         finally:
+            self._keep_if(sent)
             Py_XDECREF(out)
 
     def compress_in_portions(self, bytes payload not None):
@@ -147,7 +150,8 @@ cdef class Compressor:
                 piece = self._portion(<const uint8_t *>PyBytes_AS_STRING(payload) + start, step, Z_NO_FLUSH)
                 total += len(piece)
                 yield piece
-            piece = self._portion(NULL, 0, Z_SYNC_FLUSH)[:-TAIL_SIZE]
+            # zlib makes the tail again for every buffer that it fills (zlib.h at deflate()), so it gets one of its own.
+            piece = self._portion(NULL, 0, Z_BLOCK) + self._portion(NULL, 0, Z_SYNC_FLUSH)[:-TAIL_SIZE]
             total += len(piece)
             yield piece
         except BaseException:  # given up, for one

@@ -296,8 +296,9 @@ class _Compressor:
         data = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
         if len(data) - len(_TAIL) >= len(payload):
             return None
-        self._keep(deflate)
-        return data[: -len(_TAIL)]
+        data = data[: -len(_TAIL)]
+        self._keep(deflate)  # now that nothing can fail any more
+        return data
 
     def compress_in_portions(self, payload: bytes) -> Iterator[bytes]:
         if not payload:
