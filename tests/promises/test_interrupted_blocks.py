@@ -21,7 +21,7 @@ from websocketstream.testing import memory_byte_stream_pair, over_stream, websoc
 from wire import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from promises.conftest import Serve
     from websocketstream import WebSocketRequest, WebSocketStream
@@ -115,6 +115,41 @@ def test_ctrl_c_in_the_middle_of_receiving_comes_behind_it(
             with pytest.raises(KeyboardInterrupt):
                 await trio.lowlevel.checkpoint()
             assert await client.receive() == "x" * 2000
+
+    trio.run(main)
+
+
+def test_ctrl_c_interrupts_who_makes_the_messages_of_a_batch_and_nothing_is_sent() -> None:
+    def messages() -> Iterator[str]:
+        yield "one"
+        signal.raise_signal(signal.SIGINT)
+        went_on.append(True)
+        yield "two"
+
+    went_on: list[bool] = []
+
+    async def main() -> None:
+        async with websocket_stream_pair() as (client, server):
+            with pytest.raises(KeyboardInterrupt):
+                await client.writable.send_batch(messages())
+            assert not went_on
+            await client.send("next")
+            assert await server.receive() == "next"
+
+    trio.run(main)
+
+
+def test_ctrl_c_in_the_middle_of_sending_a_batch_comes_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with websocket_stream_pair() as (client, server):
+            with monkeypatch.context() as patch:
+                transport = client._connection._transport
+                patch.setattr(transport, "write", interrupted(transport.write))
+                await client.writable.send_batch(["one", "two"])
+            with pytest.raises(KeyboardInterrupt):
+                await trio.lowlevel.checkpoint()
+            await client.send("next")
+            assert [await server.receive() for _ in range(3)] == ["one", "two", "next"]
 
     trio.run(main)
 

@@ -61,7 +61,6 @@ class WritableStream(ObjectSendStream[Sendable]):
         if buffer.free <= 0:
             await wait_for_room(buffer, size)
 
-    @uninterrupted
     async def send_batch(self, messages: Iterable[Sendable], *, compress: bool = True) -> None:
         """Queue several messages, in order, and wait until what is unsent fits the write buffer.
 
@@ -82,10 +81,15 @@ class WritableStream(ObjectSendStream[Sendable]):
                 f"several messages are wanted, not one {type(messages).__name__}; nothing was sent"
             )
         batch, rest = Batch(), iter(messages)
-        buffer = self._buffer
+        # Not uninterrupted: this runs the caller's code, which may take any time.
         while some := list(islice(rest, AT_ONCE)):
             batch.add(some, compress)
             await self._look_at_the_clock()
+        await self._send_all(batch)
+
+    @uninterrupted
+    async def _send_all(self, batch: Batch) -> None:
+        buffer = self._buffer
         accepted = 0
         buffer.raise_if_ended()
         while accepted < len(batch.items):
