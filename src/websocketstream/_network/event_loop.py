@@ -146,14 +146,15 @@ class Signal:
             await checkpoint()
             return
         waiter = self._loop.waiter()
-        if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
+        waiters = self._waiters
+        if waiters is None:
+            waiters = self._waiters = []
+        waiters.append(waiter)
         try:
             await waiter.wait()
         except BaseException:
-            if self._waiters is not None and waiter in self._waiters:
-                self._waiters.remove(waiter)
+            if waiter in waiters:
+                waiters.remove(waiter)
             raise
 
 
