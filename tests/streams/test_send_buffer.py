@@ -479,7 +479,8 @@ def test_binary_of_any_kind_is_copied_unless_it_cannot_change(kind: type, compre
 
 def test_a_subclass_of_bytes_is_sent_as_bytes() -> None:
     class Payload(bytes):
-        pass
+        def __bytes__(self) -> bytes:
+            return self
 
     queued = prepare(Payload(b"x"), True)
     assert isinstance(queued, Outgoing)
