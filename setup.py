@@ -6,6 +6,7 @@ It is left out when there is no Cython, no working C compiler, no CPython, or ``
 import os
 import sys
 import sysconfig
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -22,6 +23,12 @@ MODULES = {
     # The hot path is the Python modules, which Cython compiles with the types that stand in the .pxd files.
     **{f"_fast.{name}": (f"_streams/{name}.py", [f"_fast/{types}.pxd" for types in HOT], []) for name in HOT},
 }
+
+
+def is_stale(source: Path, types: list[Path]) -> bool:
+    """Tell whether what Cython made of a module is older than the C types."""
+    made = source.with_suffix(".c")
+    return made.exists() and made.stat().st_mtime < max(file.stat().st_mtime for file in types)
 
 
 def extensions() -> list[Extension]:
@@ -44,10 +51,15 @@ def extensions() -> list[Extension]:
         )
         for name, (source, files, libraries) in MODULES.items()
     ]
+    package = Path("src/websocketstream")
+    types = [package / f"_fast/{name}.pxd" for name in HOT]
     compiled: list[Extension] = cythonize(
         sources,
         # Annotations are for type checkers: `int` would be a Python object, and `float` refuse an int.
         compiler_directives={"annotation_typing": False},
+        # Cython does not look for a module's types in another folder when it asks what has changed. Modules that were made of
+        # different types write into each other's objects at the wrong places.
+        force=any(is_stale(package / f"_streams/{name}.py", types) for name in HOT),
     )
     for item in compiled:
         item.optional = True  # a failing compiler only makes a warning; Cython does not hand this on

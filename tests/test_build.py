@@ -41,7 +41,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
-    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "_compiled.c", "_zlib.c", "*.egg-info")
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "*.c", "*.egg-info")
     shutil.copytree(ROOT / "src", tree / "src", ignore=ignored)
     return tree
 
@@ -63,6 +63,22 @@ needs_compiler = pytest.mark.skipif(
 @needs_compiler
 def test_with_a_compiler_the_compiled_engine_is_built_and_used(tree, tmp_path):
     assert built_engine(tree, tmp_path) == "compiled hot path"
+
+
+@needs_compiler
+def test_when_the_types_of_one_module_change_all_that_know_them_are_built_anew(tree, tmp_path):
+    shutil.copytree(tree, tmp_path / "tree")
+    build = ("setup.py", "-q", "build_ext", "--inplace")
+    run(*build, cwd=tmp_path / "tree", CC="/bin/true")  # it makes the C sources, which is enough here
+    package = tmp_path / "tree" / "src" / "websocketstream"
+    types = package / "_fast" / "budget.pxd"
+    text = types.read_text("utf-8")
+    types.write_text(text.replace("    cdef double _began", "    cdef double _began_at_last", 1), "utf-8")
+    source = package / "_streams" / "budget.py"
+    source.write_text(source.read_text("utf-8").replace("_began", "_began_at_last"), "utf-8")
+    run(*build, cwd=tmp_path / "tree", CC="/bin/true")
+    for name in ("budget", "receive_buffer", "send_buffer", "writer", "reader"):
+        assert "_began_at_last;" in (package / "_streams" / f"{name}.c").read_text("utf-8"), name
 
 
 @needs_compiler
