@@ -31,10 +31,10 @@ class Held:
     __slots__ = ("is_free", "number", "size", "waiter")
 
     def __init__(self, number: int, size: int, waiter: Waiter) -> None:
-        self.number = number  # of its message
-        self.size = size  # bytes of its message
-        self.waiter = waiter
-        self.is_free = False  # to go on, whatever happens to the connection from then on
+        self.number: int = number  # of its message
+        self.size: int = size  # bytes of its message
+        self.waiter: Waiter = waiter
+        self.is_free: bool = False  # to go on, whatever happens to the connection from then on
 
 
 class SendBuffer:
