@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -114,6 +115,17 @@ def chunks_of(wire: bytes, cuts: list[int]) -> list[bytes]:
     return [wire[start:end] for start, end in pairwise(edges)]
 
 
+def compare(client: bool, options: dict[str, Any], chunks: Iterable[bytes], discard_at: int | None) -> None:
+    """Give both engines the same reads until one of them has failed, and discard at the same time."""
+    ours, oracle = (Kit(engine, client).codec(**options) for engine in (CompiledCodec, WsprotoCodec))
+    for i, chunk in enumerate(chunks):
+        if i == discard_at:
+            ours.discard_data()
+            oracle.discard_data()
+        if not agree(ours, oracle, chunk):
+            break
+
+
 @settings(deadline=None, max_examples=300)
 @given(
     data=st.data(),
@@ -129,13 +141,7 @@ def test_both_engines_make_the_same_events_of_the_same_bytes(
 ):
     wire = data.draw(wires(client))
     options = {"deflate": deflate, "max_message_size": limit, "max_fragments": fragments}
-    ours, oracle = (Kit(engine, client).codec(**options) for engine in (CompiledCodec, WsprotoCodec))
-    for i, chunk in enumerate(chunks_of(wire, cuts)):
-        if i == discard_at:
-            ours.discard_data()
-            oracle.discard_data()
-        if not agree(ours, oracle, chunk):
-            break
+    compare(client, options, chunks_of(wire, cuts), discard_at)
 
 
 # More than one step of inflating, more than one call, and exactly as much.
@@ -178,13 +184,7 @@ def test_both_engines_make_the_same_events_of_large_compressed_messages(
         "deflate": TAKEOVER if takeover else NO_TAKEOVER,
         "max_message_size": None if limit is None else max(0, limit),
     }
-    ours, oracle = (Kit(engine, client).codec(**settings_) for engine in (CompiledCodec, WsprotoCodec))
-    for i, chunk in enumerate(chunks_of(wire, cuts)):
-        if i == discard_at:
-            ours.discard_data()
-            oracle.discard_data()
-        if not agree(ours, oracle, chunk):
-            break
+    compare(client, settings_, chunks_of(wire, cuts), discard_at)
 
 
 @settings(deadline=None, max_examples=200)

@@ -26,10 +26,9 @@ from .close import is_valid_on_the_wire, truncate_reason
 from .codec import Close, CodecLimits, Event, Failure, Message, Outgoing, Ping, Pong, without_old_pings
 from .deflate import Compression, DeflateParameters, PerMessageDeflate
 
-# What one call of receive_data() may do: 128 frames, or about 256 KiB inflated or 16 KiB of
-# compressed data, or a mixture. Measured with CPython 3.11
-# on two shared cores: a small frame of any kind takes 7-12 us, so that either takes one or two milliseconds. What follows
-# is less: 0.3 us to push and receive a message, 2.5 us to handle and answer a ping.
+# What one call of receive_data() may do: 128 frames, or about 256 KiB inflated or 16 KiB of compressed data, or a mixture.
+# Measured with CPython 3.11 on two shared cores: a small frame of any kind takes 7-12 us, so that either takes one or two
+# milliseconds. What follows is less: 0.3 us to push and receive a message, 2.5 us to handle and answer a ping.
 _BUDGET = 128
 
 # A payload from here on is handed out in a buffer of its own; below, a copy is cheaper than a second write.

@@ -162,9 +162,8 @@ class ReceiveBuffer:
 
     def arrival(self) -> Waiter | None:
         """Return what to wait for until something has arrived, None when something is there; or raise the end."""
-        if self._batch:
-            return None
-        self._come_for_more()
+        if not self._batch:
+            self._come_for_more()
         if self._batch:
             return None
         self._arrival = self._loop.waiter()

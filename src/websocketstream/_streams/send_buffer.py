@@ -268,9 +268,8 @@ def prepare(message: Sendable, compress: bool) -> Queued:
     if type(message) is bytes:
         return message if compress else Outgoing(message, False, compress)
     if isinstance(message, (bytes, bytearray, memoryview)):
-        return Outgoing(
-            bytes(memoryview(message)), False, compress
-        )  # bytes() may be a method of a subclass's
+        payload = bytes(memoryview(message))  # not bytes(message): a subclass may have a say in that
+        return Outgoing(payload, False, compress)
     raise TypeError(
         f"a message must be str, bytes, bytearray or memoryview, not {type(message).__name__}; nothing was sent"
     )
