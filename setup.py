@@ -10,7 +10,16 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-HOT = ("budget", "receive_buffer", "send_buffer", "writer", "reader")
+# The hot path is modules in Python, which Cython compiles with the types that stand in the .pxd files of _fast.
+HOT = {
+    "calls": "_network",
+    "system_calls": "_network",
+    "budget": "_streams",
+    "receive_buffer": "_streams",
+    "send_buffer": "_streams",
+    "writer": "_streams",
+    "reader": "_streams",
+}
 # Modules, with their source, the files that they depend on beside it, and the libraries that they are linked with. Each is
 # left out by itself when it cannot be built.
 MODULES = {
@@ -20,8 +29,10 @@ MODULES = {
         [],
     ),
     "_protocol._zlib": ("_protocol/_zlib.pyx", ["_protocol/_zlib.h", "_protocol/_zlib.pxd"], ["z"]),
-    # The hot path is the Python modules, which Cython compiles with the types that stand in the .pxd files.
-    **{f"_fast.{name}": (f"_streams/{name}.py", [f"_fast/{types}.pxd" for types in HOT], []) for name in HOT},
+    **{
+        f"_fast.{name}": (f"{room}/{name}.py", [f"_fast/{types}.pxd" for types in HOT], [])
+        for name, room in HOT.items()
+    },
 }
 
 
@@ -59,7 +70,7 @@ def extensions() -> list[Extension]:
         compiler_directives={"annotation_typing": False},
         # Cython does not look for a module's types in another folder when it asks what has changed. Modules that were made of
         # different types write into each other's objects at the wrong places.
-        force=any(is_stale(package / f"_streams/{name}.py", types) for name in HOT),
+        force=any(is_stale(package / room / f"{name}.py", types) for name, room in HOT.items()),
     )
     for item in compiled:
         item.optional = True  # a failing compiler only makes a warning; Cython does not hand this on

@@ -16,7 +16,9 @@ from sources import COMPILED, MODULES, NAMES, PACKAGE, ROOMS, SOURCE, imports, m
 # What each room may import beside itself; the edges may import everything.
 ALLOWED: dict[str, frozenset[str]] = {
     "_protocol": frozenset({"h11", "wsproto", "idna"}),
-    "_network": frozenset({"anyio", "sniffio", "trio", "python_socks", "websocketstream._protocol"}),
+    "_network": frozenset(
+        {"anyio", "sniffio", "trio", "python_socks", "websocketstream._protocol", "websocketstream._fast"}
+    ),
     "_streams": frozenset(
         {"anyio", "sniffio", "websocketstream._protocol", "websocketstream._network", "websocketstream._fast"}
     ),
@@ -63,6 +65,12 @@ ORDER: dict[str, list[str]] = {
         # what an event loop offers
         "turns",
         "calls",
+        # what reads and writes
+        "transport",
+        "system_calls",
+        "hot",
+        "large_reads",
+        # the event loop that is running
         "timers",
         "event_loop",
         "asyncio_loop",
@@ -70,7 +78,6 @@ ORDER: dict[str, list[str]] = {
         "trio_loop",
         "loop",
         # what calls a connection back
-        "transport",
         "addresses",
         "stream_transport",
         "direct_stream",

@@ -30,7 +30,7 @@ def given_up_at(keepalive: Keepalive, *, written: int = 0, until: float = 10_000
 
 def test_a_peer_that_says_something_in_front_of_a_backlog_still_has_the_time_to_read_it() -> None:
     keepalive = Keepalive(20, 20, now=0)
-    keepalive.heard(1)  # the burst was written before
+    keepalive.heard_at = 1  # the burst was written before
     assert given_up_at(keepalive, written=BURST) == 21 + 20 + 100
 
 
@@ -42,7 +42,7 @@ def test_on_a_quiet_connection_a_missing_pong_decides_after_the_interval_and_the
 def test_a_pong_says_that_all_in_front_of_the_ping_was_read() -> None:
     keepalive = Keepalive(20, 20, now=0)
     assert keepalive.expired(20, written=BURST) is Action.PING
-    keepalive.heard(21)
+    keepalive.heard_at = 21
     keepalive.answered()
     assert given_up_at(keepalive, written=BURST) == 21 + 40
 
@@ -50,7 +50,7 @@ def test_a_pong_says_that_all_in_front_of_the_ping_was_read() -> None:
 def test_a_pong_says_nothing_about_what_was_written_behind_the_ping() -> None:
     keepalive = Keepalive(20, 20, now=0)
     assert keepalive.expired(20, written=0) is Action.PING
-    keepalive.heard(21)
+    keepalive.heard_at = 21
     keepalive.answered()
     assert given_up_at(keepalive, written=BURST) == 41 + 20 + 100
 
@@ -61,7 +61,7 @@ def test_in_time_the_slowest_reader_has_read_everything() -> None:
     while now < 200:
         assert keepalive.expired(keepalive.deadline, written=BURST) is not Action.GIVE_UP
         now += 10
-        keepalive.heard(now)
+        keepalive.heard_at = now
     assert given_up_at(keepalive, written=BURST) == 240
 
 

@@ -18,7 +18,9 @@ from anyio.lowlevel import checkpoint
 import websocketstream.testing
 from promises.open_sockets import connections_with_sockets
 from waiting import until
-from websocketstream._network.calls import PORTION_SECONDS, Calls
+from websocketstream._network import hot as network_hot
+from websocketstream._network.calls import PORTION_SECONDS
+from websocketstream._network.hot import Calls
 from websocketstream._network.turns import PASS_SECONDS
 from websocketstream._protocol.engine import choose_engine
 from websocketstream._streams import hot
@@ -35,7 +37,7 @@ pytestmark = pytest.mark.anyio
 WHO_LOOKS_AT_THE_CLOCK = [
     "websocketstream._network.asyncio_transport",
     "websocketstream._network.selector_transport",
-    "websocketstream._network.calls",
+    network_hot.calls.__name__,
     "websocketstream._network.timers",
     "websocketstream._network.trio_readiness",
     hot.budget.__name__,
@@ -384,22 +386,22 @@ def test_a_cancelled_call_is_left_out(work: Work) -> None:
 def test_a_pass_is_late_only_if_many_took_much_of_it(work: Work) -> None:
     calls = Calling(work).calls
     work.do(60)
-    assert not calls.is_late
+    assert not calls.are_late()
     for _ in range(4):
         calls.took_much()
         assert not calls
         work.do(PORTION_SECONDS / 3)
-    assert not calls.is_late
+    assert not calls.are_late()
     calls.took_much()
     assert calls  # the next pass was asked for: it has its own time
     work.do(PASS_SECONDS - PORTION_SECONDS - 0.0001)
-    assert not calls.is_late
+    assert not calls.are_late()
     work.do(0.001)
-    assert calls.is_late
+    assert calls.are_late()
     calls.took_much()  # the limit stays
-    assert calls.is_late
+    assert calls.are_late()
     calls.call_some()
-    assert not calls.is_late
+    assert not calls.are_late()
     assert not calls
 
 
@@ -409,4 +411,4 @@ def test_who_takes_much_now_and_then_has_no_limit_and_costs_no_pass(work: Work) 
         calls.took_much()
         work.do(PASS_SECONDS * 1.1)
     assert not calls
-    assert not calls.is_late
+    assert not calls.are_late()

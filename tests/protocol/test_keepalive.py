@@ -48,10 +48,10 @@ def test_being_asked_before_the_deadline_changes_nothing(keepalive: Keepalive) -
 
 
 def test_any_inbound_byte_counts_as_life_not_only_a_pong(keepalive: Keepalive) -> None:
-    keepalive.heard(110)
+    keepalive.heard_at = 110
     assert keepalive.deadline == 130
     keepalive.expired(130)
-    keepalive.heard(149.9)
+    keepalive.heard_at = 149.9
     assert keepalive.deadline == pytest.approx(169.9)
     assert keepalive.expired(150) is Action.WAIT
     assert keepalive.expired(170) is Action.PING
@@ -169,7 +169,7 @@ def test_what_is_heard_at_the_second_look_counts_and_so_does_the_next_standstill
 ) -> None:
     keepalive.expired(120)
     keepalive.expired(200)
-    keepalive.heard(200.1)
+    keepalive.heard_at = 200.1
     assert keepalive.deadline == pytest.approx(220.1)
     assert keepalive.expired(220.1) is Action.PING
     assert keepalive.expired(300) is Action.WAIT
@@ -234,7 +234,7 @@ def test_only_a_pong_says_that_what_lay_in_front_of_its_ping_is_read(
     """A peer that talks may be slow at reading all the same."""
     assert keepalive.expired(120, written=100 * SLOWEST_READER) is Action.PING
     assert keepalive.expired(130, written=130 * SLOWEST_READER) is Action.WAIT
-    keepalive.heard(131)
+    keepalive.heard_at = 131
     if answered:
         keepalive.answered()
     assert keepalive.expired(151, written=130 * SLOWEST_READER) is Action.PING

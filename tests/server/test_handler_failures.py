@@ -241,7 +241,7 @@ async def test_the_end_of_a_server_is_no_failure_of_its_handlers(
 
 def cancelled_at_the_end_of_the_run(before: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
     """Return the server's tasks, handlers first: asyncio.run() cancels them all at once, in no order."""
-    handlers = [task for task in asyncio.all_tasks() - before if "_run_visit" in repr(task)]
+    handlers = [task for task in asyncio.all_tasks() - before if "Visit.run" in repr(task)]
     servers = [task for task in before if "serve_on_loopback" in repr(task)]
     assert handlers
     assert servers

@@ -16,8 +16,8 @@ from unittest.mock import patch
 from anyio import ClosedResourceError
 
 from websocketstream import WebSocketStream
-from websocketstream._network import calls
 from websocketstream._network.event_loop import EventLoop
+from websocketstream._network.hot import calls
 from websocketstream._network.transport import Buffer, Receiver, Transport, lost
 from websocketstream._network.turns import Turns
 from websocketstream._protocol.codec import Close, Event, Message, Outgoing, Ping, Pong
@@ -37,11 +37,10 @@ class LockstepWaiter:
     def __init__(self) -> None:
         self.is_set = False
 
-    def set(self) -> None:
+    def wake(self) -> None:
         self.is_set = True
 
-    @coroutine
-    def wait(self) -> Generator[LockstepWaiter, None, None]:
+    def __await__(self) -> Generator[LockstepWaiter, None, None]:
         while not self.is_set:
             yield self
 
@@ -106,6 +105,7 @@ class LockstepLoop(EventLoop):
     def __init__(self) -> None:
         self.now = 1000.0
         self.turns = Turns()
+        self.wake = LockstepWaiter.wake
         self.calls = calls.Calls(lambda callback: callback(), lambda: self.call_soon(self.calls.call_some))
         self._tasks: list[Task] = []
         self._calls: list[Call] = []

@@ -9,17 +9,26 @@ from pathlib import Path
 import pytest
 
 from sources import COMPILED, SOURCE
+from websocketstream._network import hot as below
 from websocketstream._protocol.engine import ENGINE
 from websocketstream._streams import hot
 
-MODULES = [hot.budget, hot.receive_buffer, hot.send_buffer, hot.writer, hot.reader]
-each_module = pytest.mark.parametrize("name", [module.__name__.rpartition(".")[2] for module in MODULES])
-PATHS = [Path(module.__file__ or "") for module in MODULES]
+ROOMS = {
+    "_network": [below.calls, below.system_calls],
+    "_streams": [hot.budget, hot.receive_buffer, hot.send_buffer, hot.writer, hot.reader],
+}
+SOURCES = {
+    module.__name__.rpartition(".")[2]: SOURCE / room / f"{module.__name__.rpartition('.')[2]}.py"
+    for room, modules in ROOMS.items()
+    for module in modules
+}
+each_module = pytest.mark.parametrize("name", SOURCES)
+PATHS = [Path(module.__file__ or "") for modules in ROOMS.values() for module in modules]
 
 
 def slots_of(name: str) -> dict[str, set[str]]:
     """The attributes of a module's classes."""
-    tree = ast.parse((SOURCE / "_streams" / f"{name}.py").read_text("utf-8"))
+    tree = ast.parse(SOURCES[name].read_text("utf-8"))
     return {
         definition.name: set(ast.literal_eval(line.value))
         for definition in tree.body
@@ -48,10 +57,11 @@ def test_every_attribute_of_a_compiled_class_has_a_type_and_nothing_else_has(nam
 
 
 def test_whoever_has_the_compiled_codec_has_the_compiled_hot_path() -> None:
-    assert (ENGINE == "compiled") == hot.IS_COMPILED
-    assert {module.__name__.split(".")[1] for module in MODULES} == {
-        COMPILED if hot.IS_COMPILED else "_streams"
-    }
+    assert (ENGINE == "compiled") == hot.IS_COMPILED == below.IS_COMPILED
+    for room, modules in ROOMS.items():
+        assert {module.__name__.split(".")[1] for module in modules} == {
+            COMPILED if hot.IS_COMPILED else room
+        }
 
 
 @pytest.mark.skipif(not hot.IS_COMPILED, reason="the hot path was not compiled")
@@ -62,5 +72,5 @@ def test_what_was_compiled_is_no_older_than_its_source(path: Path) -> None:
     name = path.name.partition(".")[0]
     # All types, not only its own: modules know the layout of each other's objects in memory.
     types = [SOURCE / COMPILED / f"{other.name.partition('.')[0]}.pxd" for other in PATHS]
-    changed = max(file.stat().st_mtime for file in (SOURCE / "_streams" / f"{name}.py", *types))
+    changed = max(file.stat().st_mtime for file in (SOURCES[name], *types))
     assert path.stat().st_mtime >= changed, "pip install -e . again: tests would not see what was changed"

@@ -1,8 +1,14 @@
 # The C types of _streams/budget.py.
 
+from .calls cimport Calls
+
+cdef Py_ssize_t CHECKPOINT_NOT_BEFORE
+cdef Py_ssize_t LOOKS
+cdef Py_ssize_t LOOK_EVERY
+
 cdef class Budget:
     cdef object _turns
-    cdef object _calls
+    cdef Calls _calls
     cdef Py_ssize_t _seen
     cdef double _began
     cdef public Py_ssize_t turn

@@ -1,7 +1,15 @@
 # The C types of _streams/reader.py.
 
+cimport cython
+
+from .calls cimport Calls
 from .receive_buffer cimport ReceiveBuffer
 from .writer cimport Writer
+
+cdef Py_ssize_t BUSY_BYTES
+cdef Py_ssize_t FEW
+cdef Py_ssize_t FULL_READ_BYTES
+cdef Py_ssize_t MANY
 
 cdef class Reader:
     cdef object _transport
@@ -11,6 +19,8 @@ cdef class Reader:
     cdef Writer _writer
     cdef object _pings
     cdef object _loop
+    cdef Calls _calls
+    cdef object _clock
     cdef object _owner
     cdef public object keepalive
     cdef object _call
@@ -20,7 +30,10 @@ cdef class Reader:
     cpdef data_received(self, data)
     cpdef failed(self, Exception error)
     cpdef read_on(self)
+    cpdef room_made(self)
+    cpdef caught_up(self)
     cpdef stop(self)
+    @cython.locals(events=list, size=Py_ssize_t, pending=bint)
     cdef _decode(self, data)
     cdef _sort(self, list events)
     cdef _hold_back(self)

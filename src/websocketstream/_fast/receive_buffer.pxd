@@ -2,9 +2,13 @@
 
 from .budget cimport Budget
 
+cdef Py_ssize_t LOOK_EVERY
+
 cdef class ReceiveBuffer:
     cdef Py_ssize_t _limit
     cdef object _loop
+    cdef object _new_waiter
+    cdef object _wake
     cdef readonly Budget budget
     cdef readonly list ready
     cdef public object filler
@@ -28,6 +32,8 @@ cdef class ReceiveBuffer:
     cdef _next_batch(self)
     cpdef begin_waiting(self)
     cpdef arrival(self)
+    cpdef arrival_after_wait(self)
+    cpdef end_waiting_and_pop(self)
     cpdef end_waiting(self)
     cpdef push(self, list messages, Py_ssize_t size)
     cpdef drop(self)

@@ -2,6 +2,8 @@
 
 from .budget cimport Budget
 
+cdef Py_ssize_t LOOK_EVERY
+
 cdef class SendBuffer:
     cdef Py_ssize_t _limit
     cdef object _loop

@@ -1,7 +1,12 @@
 # The C types of _streams/writer.py.
 
+cimport cython
+
 from .budget cimport Budget
+from .calls cimport Calls
 from .send_buffer cimport SendBuffer
+
+cdef Py_ssize_t BUSY_BYTES
 
 cdef class Writer:
     cdef object _transport
@@ -10,6 +15,7 @@ cdef class Writer:
     cdef object _life
     cdef Budget _budget
     cdef object _loop
+    cdef Calls _calls
     cdef object _changed
     cdef Py_ssize_t _write_bytes
     cdef Py_ssize_t _batch_bytes
@@ -25,14 +31,20 @@ cdef class Writer:
     cdef bint _has_closed
     cdef readonly Py_ssize_t written
 
+    @cython.locals(buffer=SendBuffer, size=Py_ssize_t)
     cpdef Py_ssize_t accept(self, message, bint compress) except? -1
+    @cython.locals(buffer=SendBuffer, size=Py_ssize_t, at_once=bint)
     cpdef Py_ssize_t put(self, item) except -1
+    cdef bint _has_work(self) except -1
     cpdef flush(self)
+    @cython.locals(handed=Py_ssize_t)
     cdef _write_on(self)
     cpdef flushed(self)
     cpdef drop_portions(self)
     cdef _wake(self)
+    @cython.locals(unsent=Py_ssize_t)
     cdef _write_alone(self, item)
+    @cython.locals(sent=Py_ssize_t)
     cdef _write(self, chunk)
     cdef _took(self)
     cpdef fail(self, Exception error)

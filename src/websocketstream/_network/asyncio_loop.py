@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from .calls import Calls
 from .event_loop import EventLoop, Handle, Watched, call, logger
+from .hot import Calls
 from .timers import Timers
 from .turns import ReadTurns, Turns
 
@@ -28,7 +28,9 @@ class AsyncioLoop(EventLoop):
         is_stock = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
         self.clock = time.monotonic if is_stock else loop.time
         self.stopwatch = time.monotonic  # uvloop's own clock has whole milliseconds
-        self.waiter = partial(_FutureWaiter, loop)
+        # What the method of asyncio's own loops makes, without the call of a method.
+        self.waiter = partial(asyncio.Future, loop=loop) if is_stock else loop.create_future
+        self.wake = _wake
         self.turns = Turns()
         self.calls = Calls(call, self._ask_for_pass)
         self.read_turns: ReadTurns = ReadTurns()
@@ -131,24 +133,13 @@ class AsyncioLoop(EventLoop):
         self._set_alarm(self._timers.earliest + (RESOLUTION if early else 0))
 
 
-class _FutureWaiter:
-    """A bare future: a third of the cost of an event."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._future: asyncio.Future[None] = loop.create_future()
-
-    def set(self) -> None:
-        if not self._future.done():
-            try:
-                self._future.set_result(None)
-            except RuntimeError:
-                if not self._future.get_loop().is_closed():  # nobody waits in one that is
-                    raise
-
-    def wait(self) -> Awaitable[None]:
-        return self._future
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        try:
+            future.set_result(None)
+        except RuntimeError:
+            if not future.get_loop().is_closed():  # nobody waits in one that is
+                raise
 
 
 # What a loop's AsyncioLoop holds is the loop itself, so the other way only a weak reference will do.

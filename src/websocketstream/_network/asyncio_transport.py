@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from socket import socket
 from time import perf_counter
 from typing import Any, cast
@@ -18,9 +19,10 @@ from anyio import BrokenResourceError
 from .addresses import socket_attributes
 from .asyncio_loop import AsyncioLoop, current_asyncio_loop
 from .direct_stream import DirectStream
-from .stream_transport import FedStream, discard
-from .transport import SCRATCH, Buffer, lost, rest_of
-from .turns import LargeReads
+from .hot import SystemCalls
+from .large_reads import LargeReads
+from .stream_transport import FedStream
+from .transport import SCRATCH, Buffer, discard, lost, rest_of
 
 DIRECT_WRITES = os.name == "posix"  # elsewhere a socket is no file
 
@@ -31,16 +33,17 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
     loop: AsyncioLoop
 
     def __init__(self) -> None:
-        super().__init__(current_asyncio_loop())
         self._loop = asyncio.get_running_loop()
         self._loop_is_closed = self._loop.is_closed
+        self._system = SystemCalls(self, running_loop=asyncio.get_running_loop, loop=self._loop)
+        super().__init__(current_asyncio_loop())
         self._transport: asyncio.Transport
-        # Of the loop's thread: to ask at every read which that is would cost more.
-        self._small, self._large = SCRATCH.small, SCRATCH.large
+        # Without a method in between.
+        self.get_buffer = self._system.get_buffer  # type: ignore[method-assign]
+        self.buffer_updated = self._system.buffer_updated  # type: ignore[method-assign]
+        self.write = self._system.write  # type: ignore[method-assign]
         self._reading = True  # so is the transport, that is
-        self._usable = True
         self._resuming = False  # called by the transport to say that all has left
-        self._busy = False  # whether the last one was
 
     # --- called by the event loop
 
@@ -50,18 +53,16 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
         self._transport.set_write_buffer_limits(0)
         self._raw_socket: socket = transport.get_extra_info("socket")
         self._descriptor: int = self._raw_socket.fileno()
+        # Past the transport, which has nothing to write: half of what its own way costs.
+        self._system.send = partial(os.write, self._descriptor) if DIRECT_WRITES else _send_nothing
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        if not self._busy:
-            return self._small
-        buffer = self._large if self.large_reads else self._small
-        return self._share_of(buffer, self.loop.read_turns, perf_counter())
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See :class:`asyncio.BufferedProtocol`."""
+        return self._system.get_buffer(sizehint)
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._deliver(self._large[:nbytes])
-        self._busy = nbytes >= self._many
-        if self._busy and not self.loop.reads_once_a_pass:
-            self._let_others_read()
+        """See :class:`asyncio.BufferedProtocol`."""
+        self._system.buffer_updated(nbytes)
 
     def eof_received(self) -> bool:
         self._end()
@@ -76,7 +77,7 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
         self._resuming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._usable = False
+        self._system.barred = True
         self._gone.set()
         if not self._released:
             self._fail(exc or ConnectionAbortedError("the event loop has closed the connection"))
@@ -85,26 +86,11 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
 
     def write(self, data: Buffer) -> int:
         """See :class:`Transport`."""
-        if not self._usable or self._loop_is_closed():
-            # The number of the descriptor may be another file's.
-            self._check()
-            raise BrokenResourceError("the event loop has ended")
-        sent = 0
-        if DIRECT_WRITES:
-            # Past the transport, which has nothing to write: half of what its own way costs.
-            try:
-                sent = os.write(self._descriptor, data)
-            except BlockingIOError:
-                pass
-            except OSError as exc:
-                raise lost(exc) from exc
-            if sent == len(data):
-                return sent
-        return sent + self._leave_to_transport(memoryview(data)[sent:])
+        return self._system.write(data)
 
     def write_all(self, buffers: Sequence[Buffer]) -> int:
         """See :class:`Transport`."""
-        if not DIRECT_WRITES or len(buffers) == 1 or not self._usable or self._loop_is_closed():
+        if not DIRECT_WRITES or len(buffers) == 1 or self._system.barred or self._loop_is_closed():
             return super().write_all(buffers)
         sent = 0
         try:
@@ -114,10 +100,38 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
         except OSError as exc:
             raise lost(exc) from exc
         rest = rest_of(buffers, sent)
-        return sent + self._leave_to_transport(rest) if rest else sent
+        return sent + self.keep_unsent(rest) if rest else sent
 
-    def _leave_to_transport(self, data: Buffer) -> int:
-        """Let the event loop's transport write; return how much of it has left at once."""
+    # --- called by the system calls
+
+    def room(self) -> memoryview:
+        """See :class:`Owner`."""
+        buffer = SCRATCH.large if self.large_reads else SCRATCH.small
+        return self._share_of(buffer, self.loop.read_turns, perf_counter())
+
+    def arrived_unasked(self) -> None:
+        """See :class:`Owner`: this is nothing that happens here."""
+
+    def read_much(self) -> None:
+        """See :class:`Owner`."""
+        if not self.loop.reads_once_a_pass:
+            self._let_others_read()
+
+    def read_nothing(self) -> None:
+        """See :class:`Owner`: the event loop says that in another way."""
+
+    def read_failed(self, error: Exception) -> None:
+        """See :class:`Owner`: the event loop says that in another way."""
+
+    def raise_if_barred(self) -> None:
+        """See :class:`Owner`."""
+        # The number of the descriptor may be another file's.
+        if self._system.barred or self._loop_is_closed():
+            self._check()
+            raise BrokenResourceError("the event loop has ended")
+
+    def keep_unsent(self, data: Buffer) -> int:
+        """See :class:`Owner`: the event loop's transport writes it."""
         self._transport.write(data)
         if self._transport.is_closing() and not self.congested:
             self._congest()  # it has failed, takes what it is given for nothing, and says so in the next pass
@@ -128,7 +142,7 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
     def raw_socket(self) -> socket | None:
         """See :class:`StreamTransport`."""
         # The number of the descriptor may be another file's.
-        return self._raw_socket if self._usable and not self._loop_is_closed() else None
+        return self._raw_socket if not self._system.barred and not self._loop_is_closed() else None
 
     def _socket_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         raw_socket = self.raw_socket
@@ -138,6 +152,10 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
         return socket_attributes(raw_socket, raw_socket.family, info("sockname"), info("peername"))
 
     # --- reading
+
+    def _deliver_to(self, taker: Callable[[Buffer], object]) -> None:
+        super()._deliver_to(taker)
+        self._system.deliver = taker
 
     def _let_others_read(self) -> None:
         """Read no more in this pass, if there are others."""
@@ -151,13 +169,13 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
             self._read_on()
 
     def _stop_reading(self) -> None:
-        if self._reading and self._usable:
+        if self._reading and not self._system.barred:
             self._reading = False
             with suppress(RuntimeError):  # it is closed
                 self._transport.pause_reading()
 
     def _read_on(self) -> None:
-        if not self._reading and self._usable:
+        if not self._reading and not self._system.barred:
             self._reading = True
             with suppress(RuntimeError):  # it is closed
                 self._transport.resume_reading()
@@ -165,12 +183,12 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
     # --- the end
 
     def _end_direction(self) -> None:
-        if self._usable:
+        if not self._system.barred:
             self._call(self._transport.write_eof)
 
     def _drop(self) -> None:
-        self._usable = False
-        self._deliver = discard
+        self._deliver_to(discard)
+        self._system.release()
         self._arrived()
         self._call(self._transport.abort)
         if self._loop_is_closed():  # nobody will tell us
@@ -183,3 +201,7 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
         else:
             with suppress(Exception):  # it has failed, as whoever reads will learn
                 method()
+
+
+def _send_nothing(_data: Buffer) -> int:
+    return 0

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 
-from .turns import PASS_SECONDS
+from .._network.turns import PASS_SECONDS
 
 NO_LIMIT = math.inf
 PORTION_SECONDS = 0.004  # what the calls of one pass may take together, but for the last of them
@@ -36,7 +36,7 @@ class Calls:
     :param wake: sees to it that :meth:`call_some` is called in the next pass
     """
 
-    __slots__ = ("_call", "_due", "_queue", "_since", "_wake", "until")
+    __slots__ = ("_call", "_due", "_is_limited", "_queue", "_since", "_wake", "until")
 
     def __init__(self, call: Callable[[Callable[[], object]], object], wake: Callable[[], object]) -> None:
         self._call = call
@@ -46,6 +46,7 @@ class Calls:
         # Of time.perf_counter(): when somebody took much for the first time in this pass, or shortly before.
         self._since = -math.inf
         self.until: float = NO_LIMIT  # the present pass should take no longer than that
+        self._is_limited = False
 
     def __bool__(self) -> bool:
         return self._due
@@ -61,6 +62,7 @@ class Calls:
         self._due = False
         self._since = -math.inf
         self.until = NO_LIMIT
+        self._is_limited = False
         enough = perf_counter() + PORTION_SECONDS
         for _ in range(len(self._queue)):
             callback = self._queue.popleft().callback
@@ -73,19 +75,19 @@ class Calls:
 
     def took_much(self) -> None:
         """Take note of work that took a good part of the present pass."""
-        if self.until != NO_LIMIT:
+        if self._is_limited:
             return
         now = perf_counter()
         if now - self._since > PASS_SECONDS:
             self._since = now
         elif now - self._since >= PORTION_SECONDS:
             self.until = now + PASS_SECONDS - PORTION_SECONDS
+            self._is_limited = True
             self._ask()
 
-    @property
-    def is_late(self) -> bool:
-        """Whether the present pass has taken as long as it may."""
-        return self.until != NO_LIMIT and perf_counter() > self.until
+    def are_late(self) -> bool:
+        """Tell whether the present pass has taken as long as it may."""
+        return self._is_limited and perf_counter() > self.until
 
     def _ask(self) -> None:
         if not self._due:

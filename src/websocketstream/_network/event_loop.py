@@ -6,11 +6,11 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from anyio.lowlevel import checkpoint
 
-from .calls import Calls
+from .hot import Calls
 from .turns import Turns
 
 logger = logging.getLogger("websocketstream")
@@ -19,16 +19,8 @@ Function = TypeVar("Function", bound=Callable[..., object])
 UNINTERRUPTED: list[Callable[..., object]] = []  # for trio, which is not imported before it is used
 
 
-class Waiter(Protocol):
-    """One task waits, once, for one call of ``set``. Waiting is a checkpoint; cancelling it is safe."""
-
-    def set(self) -> object:
-        """Wake the task; further calls change nothing."""
-        ...
-
-    def wait(self) -> Awaitable[object]:
-        """Wait for :meth:`set`."""
-        ...
+# What one task waits for, once, until somebody passes it to `EventLoop.wake`. Waiting is a checkpoint; cancelling it is safe.
+Waiter: TypeAlias = Awaitable[object]
 
 
 class Handle(Protocol):
@@ -73,8 +65,10 @@ class EventLoop(ABC):
     clock: Callable[[], float]
     # A time (seconds) in full resolution, for durations.
     stopwatch: Callable[[], float]
-    # Makes something for one task to wait for.
+    # Makes something for one task to wait for, ...
     waiter: Callable[[], Waiter]
+    # ... and lets that task go on; further calls change nothing.
+    wake: Callable[[Any], object]
     # The passes in which tasks take messages, by time.perf_counter().
     turns: Turns
     # The calls to come, and how long the present pass may take.
@@ -138,7 +132,7 @@ class Signal:
         waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
             with suppress(RuntimeError):  # their event loop was closed before they were through
-                waiter.set()
+                self._loop.wake(waiter)
 
     async def wait(self) -> None:
         """Wait for :meth:`set`; a checkpoint in any case."""
@@ -151,7 +145,7 @@ class Signal:
             waiters = self._waiters = []
         waiters.append(waiter)
         try:
-            await waiter.wait()
+            await waiter
         except BaseException:
             if waiter in waiters:
                 waiters.remove(waiter)

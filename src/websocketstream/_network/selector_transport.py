@@ -18,8 +18,9 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from .asyncio_loop import AsyncioLoop, current_asyncio_loop
 from .event_loop import Waiter
-from .transport import SCRATCH, Buffer
-from .turns import LargeReads
+from .hot import SystemCalls
+from .large_reads import LargeReads
+from .transport import Buffer
 from .watched_stream import WatchedStream
 
 
@@ -29,39 +30,42 @@ class SelectorStream(LargeReads, WatchedStream):
     loop: AsyncioLoop
 
     def __init__(self, connected: socket) -> None:
+        self._loop = asyncio.get_running_loop()
         super().__init__(current_asyncio_loop(), connected)
-        self._loop_is_closed = asyncio.get_running_loop().is_closed
-        self._small = SCRATCH.small
+        self.write = self._system.write  # type: ignore[method-assign]  # without a method in between
         self._arrival: Waiter | None = None  # for who waits in `receive`
         self._stand_in: TransportSocket | None = None
 
-    def on_readable(self) -> None:
-        """Hand on what has arrived."""
-        if self._receiver is None:
-            self._note_arrival()
-        else:
-            super().on_readable()
-
-    def _room(self) -> memoryview:
-        if self._got < self._many:
-            return self._small
-        buffer = self._large if self.large_reads else self._small
-        return self._share_of(buffer, self.loop.read_turns, perf_counter())
-
-    def write(self, data: Buffer) -> int:
-        """See :class:`Transport`."""
-        self._check_loop()
-        return super().write(data)
+    def _system_calls(self, connected: socket) -> SystemCalls:
+        return SystemCalls(
+            self,
+            send=connected.send,
+            receive_into=connected.recv_into,
+            running_loop=asyncio.get_running_loop,
+            loop=self._loop,
+        )
 
     def write_all(self, buffers: Sequence[Buffer]) -> int:
         """See :class:`Transport`."""
-        self._check_loop()
+        self.raise_if_barred()
         return super().write_all(buffers)
 
-    def _check_loop(self) -> None:
-        if self._loop_is_closed():
-            self._check()
+    def raise_if_barred(self) -> None:
+        """See :class:`Owner`."""
+        super().raise_if_barred()
+        if self._loop.is_closed():
             raise BrokenResourceError("the event loop has ended")
+
+    def room(self) -> memoryview:
+        """See :class:`Owner`."""
+        return self._share_of(super().room(), self.loop.read_turns, perf_counter())
+
+    def arrived_unasked(self) -> None:
+        """See :class:`Owner`."""
+        if self._arrival is not None:
+            self.loop.wake(self._arrival)
+        else:  # nobody wants it yet; until then the socket stays as it is, for that costs nothing
+            self._change_watch(reading=False)
 
     # --- as a byte stream
 
@@ -96,30 +100,24 @@ class SelectorStream(LargeReads, WatchedStream):
         self._arrival = self.loop.waiter()
         try:
             self._change_watch(reading=True)
-            await self._arrival.wait()
+            await self._arrival
         finally:
             self._arrival = None
-
-    def _note_arrival(self) -> None:
-        if self._arrival is not None:
-            self._arrival.set()
-        else:  # nobody wants it yet; until then the socket stays as it is, for that costs nothing
-            self._change_watch(reading=False)
 
     def _fail(self, error: Exception) -> None:
         super()._fail(error)
         if self._arrival is not None:
-            self._arrival.set()
+            self.loop.wake(self._arrival)
 
     def _drop(self) -> None:
         if self._arrival is not None:
-            self._arrival.set()
+            self.loop.wake(self._arrival)
         super()._drop()
 
     @property
     def raw_socket(self) -> Any:  # noqa: ANN401  (a stand-in has no type in common with a socket)
         """See :class:`StreamTransport`; as on asyncio's transports, it cannot be closed."""
-        if self._released or self._loop_is_closed():
+        if self._released or self._loop.is_closed():
             return None
         if self._stand_in is None:
             self._stand_in = TransportSocket(self._socket)

@@ -13,7 +13,7 @@ from anyio.abc import ByteStream
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
 from .event_loop import EventLoop, Signal, Waiter, uninterrupted
-from .transport import RELEASE_SECONDS, Buffer, Receiver, Transport, lost
+from .transport import RELEASE_SECONDS, Buffer, Receiver, Transport, discard, lost
 
 MAX_BACKLOG = 65536  # bytes that may arrive although nobody reads: to stop the transport each time costs more
 
@@ -182,7 +182,8 @@ class FedStream(StreamTransport):
         super().__init__(loop)
         self._backlog = bytearray()  # what arrived before there was a receiver
         self._arrival: Waiter | None = None  # for who waits in `receive`
-        self._deliver: Callable[[Buffer], None] = self._keep
+        self._deliver: Callable[[Buffer], object]
+        self._deliver_to(self._keep)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes and return them. Cancelling is safe: nothing is lost.
@@ -196,7 +197,7 @@ class FedStream(StreamTransport):
         else:
             self._read_on()
             self._arrival = self.loop.waiter()
-            await self._arrival.wait()
+            await self._arrival
         if not self._backlog:
             self._raise_end()
         data = bytes(self._backlog[:max_bytes])
@@ -207,7 +208,7 @@ class FedStream(StreamTransport):
     def attach(self, receiver: Receiver) -> None:
         """See :class:`Transport`."""
         self._receiver = receiver
-        self._deliver = receiver.data_received
+        self._deliver_to(receiver.data_received)
         self._hand_over()
 
     @uninterrupted
@@ -231,6 +232,9 @@ class FedStream(StreamTransport):
         if self._released or not self._ended:
             self._check()
         raise EndOfStream
+
+    def _deliver_to(self, taker: Callable[[Buffer], object]) -> None:
+        self._deliver = taker
 
     # --- what the subclasses do
 
@@ -265,7 +269,7 @@ class FedStream(StreamTransport):
 
     def _tell_failure(self) -> None:
         super()._tell_failure()
-        self._deliver = discard
+        self._deliver_to(discard)
 
     def _keep(self, data: Buffer) -> None:
         self._backlog += data
@@ -276,7 +280,7 @@ class FedStream(StreamTransport):
     def _arrived(self) -> None:
         arrival, self._arrival = self._arrival, None
         if arrival is not None:
-            arrival.set()
+            self.loop.wake(arrival)
 
     def _hand_over(self) -> None:
         """Give the receiver what arrived before it came, unless it has to wait for that."""
@@ -291,7 +295,3 @@ class FedStream(StreamTransport):
                 self._end()
             else:
                 self._read_on()
-
-
-def discard(data: Buffer) -> None:
-    """Take what arrives although nobody wants it any more."""

@@ -77,7 +77,7 @@ class AnyStreamTransport(Transport):
         """See :class:`Transport`."""
         self._paused = False
         if self._resumed is not None:
-            self._resumed.set()
+            self._loop.wake(self._resumed)
 
     @uninterrupted
     def write(self, data: Buffer) -> int:
@@ -183,12 +183,12 @@ class AnyStreamTransport(Transport):
     async def _wait_until_resumed(self) -> None:
         while self._paused:
             self._resumed = self._loop.waiter()
-            await self._resumed.wait()
+            await self._resumed
             self._resumed = None
 
     def _go_on_writing(self) -> None:
         if self._work is not None:
-            self._work.set()
+            self._loop.wake(self._work)
         elif "writer" not in self._tasks:
             self._start("writer", partial(self._until_released, self._write))
 
@@ -201,7 +201,7 @@ class AnyStreamTransport(Transport):
                     self._flush()
                 else:
                     self._work = self._loop.waiter()
-                    await self._work.wait()
+                    await self._work
                     self._work = None
         except Exception as exc:  # noqa: BLE001  (it may be anybody's code)
             self._fail_to_write(exc)

@@ -21,9 +21,9 @@ from .._protocol.http import excerpt
 from .any_stream import TRANSPORT_ERRORS
 from .event_loop import EventLoop, Handle, Signal, uninterrupted
 from .loop import current_event_loop
-from .stream_transport import FedStream, discard
+from .stream_transport import FedStream
 from .task_transport import transport_of
-from .transport import NOTHING, SCRATCH, Buffer, Transport, lost
+from .transport import NOTHING, SCRATCH, Buffer, Transport, discard, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
 RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
@@ -321,7 +321,7 @@ class TLSTransport(FedStream):  # and Receiver
             self._below.end_sending()
 
     def _drop(self) -> None:
-        self._deliver = discard
+        self._deliver_to(discard)
         self._broken = None
         self._gone.set()
         self._shaken.set()

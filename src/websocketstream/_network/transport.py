@@ -141,3 +141,7 @@ def lost(cause: Exception | None) -> BrokenResourceError:
     # Not its traceback: frames lead to those that called them, and these hold the connection that keeps the error.
     error.__cause__ = None if cause is None else cause.with_traceback(None)
     return error
+
+
+def discard(data: Buffer) -> None:
+    """Take what arrives although nobody wants it any more."""

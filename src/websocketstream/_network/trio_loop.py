@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import math
 import select
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import trio
-from trio.lowlevel import RunVar, cancel_shielded_checkpoint, enable_ki_protection, spawn_system_task
+from trio.lowlevel import (
+    Abort,
+    RunVar,
+    cancel_shielded_checkpoint,
+    checkpoint,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    spawn_system_task,
+    wait_task_rescheduled,
+)
 
-from .calls import Calls
 from .event_loop import UNINTERRUPTED, EventLoop, Handle, Watched, call, logger, uninterrupted
+from .hot import Calls
 from .timers import Timers
 from .trio_readiness import EpollReadiness, Readiness, TaskReadiness
 from .turns import Turns
@@ -29,7 +39,8 @@ class TrioLoop(EventLoop):
 
     def __init__(self) -> None:
         self.clock = self.stopwatch = trio.lowlevel.current_clock().current_time
-        self.waiter = trio.Event
+        self.waiter = _TaskWaiter
+        self.wake = _TaskWaiter.wake
         self.turns = Turns()
         self._timers = Timers(self.clock, call, on_empty=self._wake_if_idle)
         self.calls = Calls(call, self._wake)
@@ -169,6 +180,36 @@ class TrioLoop(EventLoop):
             self.calls.call_some()
             self._timers.call_due()
             self._sockets.call_ready()  # whatever else there always is to do
+
+
+class _TaskWaiter:
+    """Half of the cost of an event, which any number of tasks may wait for."""
+
+    __slots__ = ("_is_over", "_task")
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+        self._is_over = False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        if self._is_over:
+            await checkpoint()
+        else:
+            self._task = current_task()
+            await wait_task_rescheduled(self._give_up)
+
+    def _give_up(self, _raise_cancel: Callable[[], Any]) -> Abort:
+        self._task, self._is_over = None, True
+        return Abort.SUCCEEDED
+
+    def wake(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            if self._task is not None:
+                reschedule(self._task)
 
 
 def _spawn(function: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:

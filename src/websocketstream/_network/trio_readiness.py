@@ -12,8 +12,8 @@ from typing import Any
 import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable, wait_writable
 
-from .calls import Calls
 from .event_loop import Watched, call, logger
+from .hot import Calls
 from .turns import PASS_SECONDS, Turns
 
 EVENTS_AT_ONCE = 64  # for one call of the system

@@ -63,19 +63,3 @@ class ReadTurns(Turns):
     def share_at(self, now: float) -> float:
         """The part of a whole read that may be read now."""
         return self.share if now <= self.until else MIN_SHARE
-
-
-class LargeReads:
-    """A participant of the turns of large reads."""
-
-    _pass = -1  # in which the last one was
-    _many = BUSY_BYTES  # a read that brings so many bytes is a large one
-
-    def _share_of(self, buffer: memoryview, turns: ReadTurns, now: float) -> memoryview:
-        """Return as much of a buffer as may be read into now: the time of a pass is for all together."""
-        self._pass = turns.enter(self._pass, now)
-        share = turns.share_at(now)
-        if share < 1:
-            buffer = buffer[: int(len(buffer) * share)]
-        self._many = min(BUSY_BYTES, len(buffer))
-        return buffer

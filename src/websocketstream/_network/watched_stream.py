@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from .addresses import socket_attributes
 from .direct_stream import DirectStream
 from .event_loop import EventLoop, uninterrupted
-from .stream_transport import discard
+from .hot import SystemCalls
 from .transport import NOTHING, SCRATCH, Buffer, Receiver, lost, rest_of
 
 VECTORS = hasattr(socket, "sendmsg")  # not on Windows
@@ -31,28 +31,11 @@ class WatchedStream(DirectStream):  # and Watched
         self.fileno: Callable[[], int] = connected.fileno
         self.reading = self.writing = False
         self._unsent = NOTHING
-        self._large = SCRATCH.large
-        self._got = 0  # bytes, by the last read
         self._is_attached = False
-        self._deliver: Callable[[Buffer], None]
+        self._system = self._system_calls(connected)
+        self.on_readable: Callable[[], None] = self._system.on_readable
 
     # --- called by the event loop
-
-    def on_readable(self) -> None:
-        """Hand on what has arrived."""
-        try:
-            count = self._socket.recv_into(self._room())
-        except BlockingIOError:
-            return
-        except OSError as exc:
-            self._fail(exc)
-            return
-        self._got = count
-        if count:
-            self._deliver(self._large[:count])
-        else:
-            self._change_watch(reading=False)
-            self._end()
 
     def on_writable(self) -> None:
         """Write what was left over."""
@@ -83,7 +66,7 @@ class WatchedStream(DirectStream):  # and Watched
         if not self._is_attached:
             self._is_attached = True
             self._attached()
-        self._deliver = receiver.data_received
+        self._system.deliver = receiver.data_received
         self._receiver = receiver
         if self._error is not None:
             self._tell_failure()
@@ -108,22 +91,12 @@ class WatchedStream(DirectStream):  # and Watched
     @uninterrupted
     def write(self, data: Buffer) -> int:
         """See :class:`Transport`."""
-        if self._released or self._error or self._write_error:
-            self._check_writing()
-        try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as exc:
-            raise lost(exc) from exc
-        if sent < len(data):
-            self._keep_unsent(memoryview(data)[sent:])
-        return sent
+        return self._system.write(data)
 
     @uninterrupted
     def write_all(self, buffers: Sequence[Buffer]) -> int:
         """See :class:`Transport`."""
-        if not VECTORS or len(buffers) == 1 or self._released or self._error or self._write_error:
+        if not VECTORS or len(buffers) == 1 or self._system.barred:
             return super().write_all(buffers)
         try:
             sent = self._socket.sendmsg(buffers)
@@ -132,13 +105,42 @@ class WatchedStream(DirectStream):  # and Watched
         except OSError as exc:
             raise lost(exc) from exc
         if rest := rest_of(buffers, sent):
-            self._keep_unsent(memoryview(rest))
+            self.keep_unsent(memoryview(rest))
         return sent
 
-    def _keep_unsent(self, data: memoryview) -> None:
+    # --- called by the system calls
+
+    def room(self) -> memoryview:
+        """See :class:`Owner`."""
+        return SCRATCH.large if self.large_reads else SCRATCH.small
+
+    def arrived_unasked(self) -> None:
+        """See :class:`Owner`."""
+
+    def read_much(self) -> None:
+        """See :class:`Owner`."""
+
+    def read_nothing(self) -> None:
+        """See :class:`Owner`."""
+        self._change_watch(reading=False)
+        self._end()
+
+    def read_failed(self, error: Exception) -> None:
+        """See :class:`Owner`."""
+        self._fail(error)
+
+    def keep_unsent(self, data: memoryview) -> int:
+        """See :class:`Owner`."""
         self._unsent = data
         self._congest()
         self._change_watch(writing=True)
+        return 0
+
+    def raise_if_barred(self) -> None:
+        """See :class:`Owner`."""
+        self._check_writing()
+
+    # --- as a byte stream
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes and return them. Cancelling is safe: nothing is lost.
@@ -180,13 +182,12 @@ class WatchedStream(DirectStream):  # and Watched
 
     # --- what each event loop does in its own way
 
+    def _system_calls(self, connected: socket) -> SystemCalls:
+        return SystemCalls(self, send=connected.send, receive_into=connected.recv_into)
+
     @abstractmethod
     async def _wait_readable(self) -> None:
         """Wait until there may be something to read."""
-
-    def _room(self) -> memoryview:
-        """Return the part of the scratch that the next read may fill."""
-        return self._large if self.large_reads else SCRATCH.small
 
     def _attached(self) -> None:
         """Take note that there is a receiver."""
@@ -211,6 +212,11 @@ class WatchedStream(DirectStream):  # and Watched
     def _fail(self, error: Exception) -> None:
         self._unwatch()
         super()._fail(self._write_error or error)
+        self._system.barred = True
+
+    def _fail_to_write(self, error: Exception) -> None:
+        self._system.barred = True
+        super()._fail_to_write(error)
 
     def _unwatch(self) -> None:
         if self.reading or self.writing:
@@ -224,7 +230,7 @@ class WatchedStream(DirectStream):  # and Watched
 
     def _drop(self) -> None:
         self._gone.set()
-        self._deliver = discard
+        self._system.release()
         self._unwatch()
         if self._is_attached:
             self._detached()

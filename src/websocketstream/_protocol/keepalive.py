@@ -145,9 +145,9 @@ class Keepalive:
     __slots__ = (
         "_counted_at",
         "_forgave",
-        "_heard_at",
         "_interval",
         "_next_look",
+        "_noted_at",
         "_paused_at",
         "_paused_look",
         "_pinged_at",
@@ -156,6 +156,7 @@ class Keepalive:
         "_unread_at_ping",
         "_written",
         "_written_at_ping",
+        "heard_at",
         "ping",
         "verdict",
     )
@@ -163,7 +164,8 @@ class Keepalive:
     def __init__(self, interval: float, timeout: float | None, now: float) -> None:
         self._interval = interval
         self._timeout = math.inf if timeout is None else timeout
-        self._heard_at = now
+        self.heard_at: float = now  # inbound bytes, by whoever brings them: that is all they cost
+        self._noted_at = now  # up to which of them we know of
         self._pinged_at: float | None = None
         self._paused_at: float | None = None
         self._paused_look = math.inf  # when TCP is asked although we do not read
@@ -183,15 +185,16 @@ class Keepalive:
         """When :meth:`expired` wants to be asked next; signs of life move it further away."""
         if self._paused_at is not None:
             return self._paused_look
+        self._note_signs_of_life()
         if self._next_look is not None:
             return self._next_look
-        return self._heard_at + self._interval
+        return self.heard_at + self._interval
 
-    def heard(self, now: float) -> None:
-        """Take note of inbound bytes."""
-        self._heard_at = now
-        self._pinged_at = self._next_look = None
-        self._forgave = False
+    def _note_signs_of_life(self) -> None:
+        if self.heard_at != self._noted_at:
+            self._noted_at = self.heard_at
+            self._pinged_at = self._next_look = None
+            self._forgave = False
 
     def answered(self) -> None:
         """Take note that the pong has come: all that lay in front of the ping has been read."""
@@ -200,6 +203,7 @@ class Keepalive:
     def pause(self, now: float) -> None:
         """Stop the clock: we are not reading."""
         if self._paused_at is None:
+            self._note_signs_of_life()
             self._paused_at = now
             self._paused_look = math.inf if self._timeout == math.inf else now + self._interval
 
@@ -207,9 +211,11 @@ class Keepalive:
         """Let the clock go on where it stood."""
         if self._paused_at is None:
             return
+        self._note_signs_of_life()
         stood_still = now - self._paused_at
         self._paused_at = None
-        self._heard_at += stood_still
+        self.heard_at += stood_still
+        self._noted_at = self.heard_at
         if self._pinged_at is not None:
             self._pinged_at += stood_still
             self._next_look = min(now + self._interval, self._pinged_at + self._timeout)

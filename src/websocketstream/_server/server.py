@@ -225,22 +225,14 @@ class _Server:
     # --- visits
 
     def _start_visit(self, accepted: socket.socket | AnyByteStream) -> None:
-        visit = Visit(accepted, self._handler, self._options, self._owner)
+        visit = Visit(accepted, self._handler, self._options, self._owner, self._visit_over)
         self._visits.add(visit)
         if self._accepting.cancel_called:  # accepted in the moment of the shutdown
             visit.go_away()
-        self._handlers.start_soon(self._run_visit, visit)
+        self._handlers.start_soon(visit.run)
 
-    async def _run_visit(self, visit: Visit) -> None:
-        try:
-            await visit.run()
-        except BaseException as exc:
-            if self._owner.lets_pass(exc):
-                raise
-            logger.exception("a connection failed")
-        finally:
-            self._visits.discard(visit)
-            self._slots.give_back()
-            if not self._visits:
-                self._no_visits.set()
-        await self._owner.absorb_cancellation()
+    def _visit_over(self, visit: Visit) -> None:
+        self._visits.discard(visit)
+        self._slots.give_back()
+        if not self._visits:
+            self._no_visits.set()

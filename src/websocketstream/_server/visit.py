@@ -40,6 +40,7 @@ class Visit:
         handler: Handler,
         options: ServerOptions,
         owner: Owner,
+        on_end: Callable[[Visit], object],
     ) -> None:
         self._socket = (
             accepted if isinstance(accepted, socket.socket) else None
@@ -48,6 +49,7 @@ class Visit:
         self._handler = handler
         self._options = options
         self._owner = owner
+        self._on_end = on_end
         self._answer_by = CancelScope()  # disarmed by the handler's answer
         self._answer: Answer | None = None
         self._request: WebSocketRequest | None = None  # once the handler has it
@@ -73,14 +75,13 @@ class Visit:
     async def run(self) -> None:
         """Serve the client; errors of the client and of the handler end here."""
         try:
-            if self._options.open_timeout is not None:
-                self._answer_by.deadline = current_time() + self._options.open_timeout
-            with self._answer_by:
-                await self._receive_and_handle()
-            if self._request is not None:
-                await self._answer_in_place_of_the_handler(self._request)
+            await self._serve()
         except (EndOfStream, *TRANSPORT_ERRORS) as exc:
             logger.debug("connection lost during the opening handshake: %r", exc)
+        except BaseException as exc:
+            if self._owner.lets_pass(exc):
+                raise
+            logger.exception("a connection failed")
         finally:
             self.abandon()
             self._request = self._answer = self._connection = None  # they know us, as we know them
@@ -89,12 +90,39 @@ class Visit:
                     await release(self._stream)
             # The request knows us: without the garbage collector neither it nor the connection would go.
             self._request = self._connection = None
+            self._on_end(self)
+        await self._owner.absorb_cancellation()
 
-    async def _receive_and_handle(self) -> None:
+    async def _serve(self) -> None:
+        if self._options.open_timeout is not None:
+            self._answer_by.deadline = current_time() + self._options.open_timeout
+        with self._answer_by:
+            await self._receive_request()
+            if self._request is not None:
+                # Right here: each message that the handler receives passes through all that is around it.
+                try:
+                    await self._handler(self._request)
+                except GeneratorExit as exc:
+                    # Perhaps the event loop is gone and this coroutine is being closed: nothing can be waited for.
+                    self._note_failure(exc)
+                except BaseException as exc:
+                    if self._owner.lets_pass(exc):
+                        raise
+                    self._note_failure(exc)
+                    await self._owner.absorb_cancellation()
+                else:
+                    self._note_return()
+        if self._request is not None:
+            await self._answer_in_place_of_the_handler(self._request)
+
+    async def _receive_request(self) -> None:
+        """Receive the request for the handler; one that is bad, or not admitted, is answered here."""
         stream = await self._open_stream()
         handshake = ServerHandshake(limits=self._options.limits, compression=self._options.compression)
         try:
-            request = await self._receive_request(stream, handshake)
+            request = handshake.receive_data(await receive_some(stream))
+            while request is None:
+                request = handshake.receive_data(await receive_some(stream))
         except BadRequest as exc:
             logger.debug("bad opening handshake: %s", exc)
             await say_and_drain(stream, exc.response)
@@ -103,7 +131,6 @@ class Visit:
             await say_and_drain(stream, handshake.reject(403, body="This origin may not connect.\n"))
             return
         self._answer = Answer(handshake)
-        del handshake  # which a connection has no use for: the answer lets go of it when it is called for
         self._request = WebSocketRequest(
             stream,
             self._answer,
@@ -112,7 +139,6 @@ class Visit:
             owner=self._owner,
             on_answer=self._answered,
         )
-        await self._run_handler(self._request, self._answer)
 
     async def _open_stream(self) -> AnyByteStream:
         if self._socket is not None:
@@ -123,12 +149,6 @@ class Visit:
             stream, self._stream = self._stream, None  # which is released when the handshake fails
             self._stream = await wrap_tls(stream, self._options.ssl_context, server_side=True)
         return self._stream
-
-    async def _receive_request(self, stream: AnyByteStream, handshake: ServerHandshake) -> Request:
-        while True:
-            request = handshake.receive_data(await receive_some(stream))
-            if request is not None:
-                return request
 
     def _is_admitted(self, request: Request) -> bool:
         origins, origin = self._options.origins, request.origin
@@ -148,30 +168,24 @@ class Visit:
         if self._going_away:
             self.go_away()
 
-    async def _run_handler(self, request: WebSocketRequest, answer: Answer) -> None:
-        try:
-            await self._handler(request)
-        except GeneratorExit:
-            # Perhaps the event loop is gone and this coroutine is being closed: nothing can be waited for.
-            logger.exception("handler of %r failed", request)
-            answer.give_up()
-        except BaseException as exc:
-            if self._owner.lets_pass(exc):
-                raise
-            if self._is_no_fault(exc):
-                logger.debug("handler of %r ended with its connection: %r", request, exc)
-            else:
-                logger.exception("handler of %r failed", request)
-            await self._owner.absorb_cancellation()
+    def _note_failure(self, exc: BaseException) -> None:
+        if not isinstance(exc, GeneratorExit) and self._is_no_fault(exc):
+            logger.debug("handler of %r ended with its connection: %r", self._request, exc)
         else:
-            if answer.missing:
-                self._complain(request, answer.missing)
+            logger.error("handler of %r failed", self._request, exc_info=exc)
+        if isinstance(exc, GeneratorExit) and self._answer is not None:
+            self._answer.give_up()
 
-    def _complain(self, request: WebSocketRequest, missing: str) -> None:
+    def _note_return(self) -> None:
+        request, answer = self._request, self._answer
+        if request is None or answer is None or not answer.missing:
+            return
         if request.answered:
-            logger.error("handler of %r called for an answer and left it at that: write %s", request, missing)
+            logger.error(
+                "handler of %r called for an answer and left it at that: write %s", request, answer.missing
+            )
         else:
-            logger.error("handler of %r returned without an answer: write %s", request, missing)
+            logger.error("handler of %r returned without an answer: write %s", request, answer.missing)
 
     async def _answer_in_place_of_the_handler(self, request: WebSocketRequest) -> None:
         assert self._answer is not None

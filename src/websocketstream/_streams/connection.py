@@ -158,9 +158,9 @@ class Connection:
         """Send a Ping frame, wait for its pong and return the round-trip time in seconds."""
         self.outbox.raise_if_ended()
         waiter = self.loop.waiter()
-        ping = self._send_ping(waiter.set)
+        ping = self._send_ping(partial(self.loop.wake, waiter))
         try:
-            await waiter.wait()
+            await waiter
         finally:
             self.pings.forget(ping)
             if ping.latency is None:
@@ -190,7 +190,7 @@ class Connection:
                 probe_often(
                     self.stream, seconds_between_questions(options.ping_interval, options.ping_timeout)
                 )
-        self.inbox.filler = self
+        self.inbox.filler = self._reader
         early_data, self._early_data = self._early_data, b""
         try:
             if early_data:
@@ -249,8 +249,7 @@ class Connection:
     def flushed(self) -> None:
         """Go on writing."""
         self.writer.flushed()
-        if self._life.word is not None:
-            self.caught_up()
+        self._reader.caught_up()
 
     def write_failed(self, error: Exception) -> None:
         """Take note that what was written did not leave; what the peer sent before may say why."""
@@ -273,25 +272,15 @@ class Connection:
         self._life.ended("the transport failed", self.loop.clock(), error.__cause__ or error)
         self._carry_out()
 
+    def reading_changed(self) -> None:
+        """Keep the time of the keepalive, which stands still while we do not read."""
+        self._set_timer()
+
     def broke_down(self, bug: Exception) -> None:
         """Log a bug of ours, and close."""
         logger.error("internal error of a connection, which is closed", exc_info=bug)
         self._life.broke_down(bug, self.loop.clock())
         self._carry_out()
-
-    # --- called by the receive buffer
-
-    @uninterrupted
-    def room_made(self) -> None:
-        """Read on."""
-        self._reader.read_on()
-        self._set_timer()
-
-    @uninterrupted
-    def caught_up(self) -> None:
-        """Let the peer's last word count."""
-        if self._life.word is not None:
-            self._conclude()
 
     def _conclude(self) -> None:
         """Take the peer's last word, unless somebody could still answer what arrived before it."""

@@ -1,15 +1,18 @@
-"""The choice of the hot path: compiled where that was built, else the modules themselves; both are the same source."""
+"""The choice of the hot path: compiled where that was built, else the modules themselves; both are the same source.
+
+The half of it that belongs to the network is chosen in ``_network/hot.py``.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._protocol.engine import ENGINE
+from .._network import hot as below
 
-# Whether the hot path is compiled: like the codec, unless the environment asks for the portable engine.
+# Whether this half is compiled, too: it has the types of the other.
 IS_COMPILED: bool = False
 
-if not TYPE_CHECKING and ENGINE == "compiled":
+if not TYPE_CHECKING and below.IS_COMPILED:
     try:
         from .._fast import budget, reader, receive_buffer, send_buffer, writer
     except ImportError:  # it was not built

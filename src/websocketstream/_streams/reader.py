@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from .._network.calls import NO_LIMIT
 from .._network.loop import EventLoop, Handle
 from .._network.transport import FULL_READ_BYTES, Buffer, Transport
 from .._protocol.codec import Close, Codec, Event, Failure, Ping, Pong
@@ -36,6 +35,10 @@ class Owner(Protocol):
         """There is a bug."""
         ...
 
+    def reading_changed(self) -> None:
+        """We read on, perhaps."""
+        ...
+
 
 class Reader:
     """Decodes in portions, and delivers: messages to the buffer, pings to the writer, the last word to the life."""
@@ -43,6 +46,8 @@ class Reader:
     __slots__ = (
         "_buffer",
         "_call",
+        "_calls",
+        "_clock",
         "_codec",
         "_failure",
         "_life",
@@ -74,6 +79,8 @@ class Reader:
         self._writer = writer
         self._pings = pings
         self._loop = loop
+        self._calls = loop.calls
+        self._clock = loop.clock
         self._owner: Owner | None = owner  # None when it is over
         self.keepalive: Keepalive | None = (
             None  # which wants to know when something arrives, and when we do not read
@@ -85,9 +92,8 @@ class Reader:
     def data_received(self, data: Buffer) -> None:
         """Decode what arrived and deliver it."""
         if self.keepalive is not None:
-            self.keepalive.heard(self._loop.clock())
-        calls = self._loop.calls
-        if calls.until != NO_LIMIT and calls.is_late:
+            self.keepalive.heard_at = self._clock()
+        if self._calls.are_late():
             # Hundreds of peers together must not hold the event loop, either.
             self._put_off = bytes(data)
             self._transport.pause()
@@ -108,7 +114,7 @@ class Reader:
         if self._buffer.full or self._life.word is not None or self._owner is None:
             return
         if self.keepalive is not None:
-            self.keepalive.resume(self._loop.clock())
+            self.keepalive.resume(self._clock())
         if self._codec.pending or self._put_off:
             # One peer must not hold the event loop: the codec works in portions.
             if self._call is None:
@@ -117,6 +123,19 @@ class Reader:
             self._owner.lost(self._failure)
         else:
             self._transport.resume()
+
+    # --- called by the receive buffer
+
+    def room_made(self) -> None:
+        """See :class:`Filler`."""
+        self.read_on()
+        if self._owner is not None:
+            self._owner.reading_changed()
+
+    def caught_up(self) -> None:
+        """See :class:`Filler`: now the peer's last word counts."""
+        if self._life.word is not None and self._owner is not None:
+            self._owner.word_taken()
 
     def stop(self) -> None:
         """Read nothing more: the transport has been let go."""
@@ -143,7 +162,7 @@ class Reader:
         size = len(data)
         pending = codec.pending
         if pending or len(events) > MANY or size > BUSY_BYTES:
-            self._loop.calls.took_much()
+            self._calls.took_much()
         if size >= FULL_READ_BYTES:
             self._transport.large_reads = len(events) <= FEW
         if codec.only_messages:
@@ -165,7 +184,7 @@ class Reader:
             elif isinstance(event, Pong):
                 self._pings.pong(event.payload, self._loop.stopwatch())
             elif isinstance(event, (Close, Failure)):
-                self._life.take_word(event, self._loop.clock())
+                self._life.take_word(event, self._clock())
         if pinged:
             self._writer.flush()
         if self._life.word is not None and self._owner is not None:
@@ -175,5 +194,5 @@ class Reader:
         """Read nothing more until the application has caught up, or the codec has."""
         self._transport.pause()
         if self.keepalive is not None and (self._buffer.full or self._life.word is not None):
-            self.keepalive.pause(self._loop.clock())
+            self.keepalive.pause(self._clock())
         self.read_on()

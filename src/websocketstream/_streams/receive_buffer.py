@@ -14,9 +14,10 @@ from anyio import BusyResourceError, WouldBlock
 
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message
+from .._streams.budget import LOOK_EVERY
 from .._streams.errors import EndError
 from .._streams.statistics import DirectionStatistics, Stopwatch
-from .budget import LOOK_EVERY, Budget
+from .budget import Budget
 
 # A buffered message is charged with its memory in bytes, so that tiny messages are not free.
 memory_of = getsizeof
@@ -51,9 +52,11 @@ class ReceiveBuffer:
         "_following",
         "_limit",
         "_loop",
+        "_new_waiter",
         "_paused",
         "_receiving",
         "_size",
+        "_wake",
         "budget",
         "filler",
         "full",
@@ -64,6 +67,8 @@ class ReceiveBuffer:
         self._limit = limit
         self.budget: Budget = budget
         self._loop = loop
+        self._new_waiter = loop.waiter
+        self._wake = loop.wake
         self.ready: list[Message] = []  # always this object
         self.filler: Filler | None = None
         self.full: bool = False  # from reaching the limit until half of it is left, so that it does not flip with every batch
@@ -151,14 +156,20 @@ class ReceiveBuffer:
 
     # --- for a receiver that has to wait
 
-    def begin_waiting(self) -> None:
-        """Let one receiver wait, and nobody else receive."""
+    def begin_waiting(self) -> Waiter | None:
+        """Let one receiver wait, and nobody else receive.
+
+        Return what to wait for; None when something is here, and the receiver has to yield to others first; or raise the
+        end.
+        """
         if self._receiving:
             raise BusyResourceError("receiving from")
-        self._receiving = True
         if self.ready:
             self._batch += self.ready  # for which waiting is not meant
             self.ready.clear()
+        arrival = None if self._batch else self.arrival()
+        self._receiving = True
+        return arrival
 
     def arrival(self) -> Waiter | None:
         """Return what to wait for until something has arrived, None when something is there; or raise the end."""
@@ -166,13 +177,23 @@ class ReceiveBuffer:
             self._come_for_more()
         if self._batch:
             return None
-        self._arrival = self._loop.waiter()
+        self._arrival = self._new_waiter()
         return self._arrival
+
+    def arrival_after_wait(self) -> Waiter | None:
+        """Return what :meth:`arrival` does, after a wait."""
+        self.budget.waited()
+        return None if self._batch else self.arrival()
 
     def end_waiting(self) -> None:
         """Let others receive again."""
         self._receiving = False
         self._arrival = None
+
+    def end_waiting_and_pop(self) -> Message:
+        """Hand the next message out to the receiver that has waited for it."""
+        self.end_waiting()
+        return self.pop()
 
     # --- the connection's side
 
@@ -192,7 +213,7 @@ class ReceiveBuffer:
             self._batch = messages
             self._size = size
         if self._arrival is not None:
-            self._arrival.set()
+            self._wake(self._arrival)
 
     @property
     def is_drained(self) -> bool:
@@ -204,7 +225,7 @@ class ReceiveBuffer:
         if self._end is None:
             self._end = end
             if self._arrival is not None:
-                self._arrival.set()
+                self._wake(self._arrival)
             if self.full:
                 self._make_room()
 

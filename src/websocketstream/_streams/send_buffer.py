@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message, Outgoing
+from .._streams.budget import LOOK_EVERY
 from .._streams.errors import EndError
 from .._streams.statistics import DirectionStatistics, Stopwatch
-from .budget import LOOK_EVERY, Budget
+from .budget import Budget
 
 WAKE_AT_ONCE = 128  # senders that go on in one pass of the event loop: more of them would take too much of it
 
@@ -205,7 +206,7 @@ class SendBuffer:
             self.end = end
         for number, held in list(self._held.items()):
             self._take_back(number)
-            held.waiter.set()
+            self._loop.wake(held.waiter)
         if drop:
             self._drop()
         self._is_felt = False
@@ -237,7 +238,7 @@ class SendBuffer:
 
     def _wake_some(self) -> None:
         for waiter in self._freed[:WAKE_AT_ONCE]:
-            waiter.set()
+            self._loop.wake(waiter)
         del self._freed[:WAKE_AT_ONCE]
         if self._freed:
             with suppress(OSError):  # the event loop is over, and with it all who wait

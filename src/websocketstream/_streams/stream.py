@@ -48,9 +48,11 @@ class WebSocketStream(ObjectStream[Message]):
         request: Request | None = None,
     ) -> None:
         self._connection = connection
-        self._readable = ReadableStream(connection)
+        self.readable: ReadableStream = ReadableStream(connection)
+        """The messages of the peer."""
         self._ready = connection.inbox.ready
-        self._writable = WritableStream(connection)
+        self.writable: WritableStream = WritableStream(connection)
+        """The way to the peer."""
         self._url = url
         self._protocol = protocol
         self._extensions = extensions
@@ -59,16 +61,6 @@ class WebSocketStream(ObjectStream[Message]):
 
     def __repr__(self) -> str:
         return f"<WebSocketStream {for_display(self._url)} {self._connection.state.value}>"
-
-    @property
-    def readable(self) -> ReadableStream:
-        """The messages of the peer."""
-        return self._readable
-
-    @property
-    def writable(self) -> WritableStream:
-        """The way to the peer."""
-        return self._writable
 
     @property
     def url(self) -> str:
@@ -99,16 +91,16 @@ class WebSocketStream(ObjectStream[Message]):
         """Wait for the next message and return it; see :meth:`ReadableStream.receive`."""
         if ready := self._ready:  # as there, for the sake of speed
             return ready.pop()
-        return await self._readable.receive()
+        return await self.readable.receive()
 
     async def __anext__(self) -> Message:
         if ready := self._ready:
             return ready.pop()
-        return await self._readable.__anext__()
+        return await self.readable.__anext__()
 
     async def send(self, item: Sendable, *, compress: bool = True) -> None:
         """Queue one message and wait until what is unsent fits the write buffer; see :meth:`WritableStream.send`."""
-        await self._writable.send(item, compress=compress)
+        await self.writable.send(item, compress=compress)
 
     async def send_eof(self) -> None:
         """Say that nothing more will be sent, and go on receiving until the peer closes.

@@ -21,16 +21,18 @@ async def wait_for_message(buffer: ReceiveBuffer) -> Message:
 
     It stays in the buffer until then, so a cancellation loses nothing.
     """
-    buffer.begin_waiting()
+    arrival = buffer.begin_waiting()
     try:
-        if not buffer.is_drained:
+        if arrival is None:
             await wait_for_turn(buffer.budget)
-        while (arrival := buffer.arrival()) is not None:
-            await arrival.wait()
-            buffer.budget.waited()
-    finally:
+            arrival = buffer.arrival()
+        while arrival is not None:
+            await arrival
+            arrival = buffer.arrival_after_wait()
+    except BaseException:
         buffer.end_waiting()
-    return buffer.pop()
+        raise
+    return buffer.end_waiting_and_pop()
 
 
 async def wait_for_messages(buffer: ReceiveBuffer) -> list[Message]:
@@ -48,7 +50,7 @@ async def wait_for_room(buffer: SendBuffer, size: int) -> None:
     """
     held = buffer.hold(size)
     try:
-        await held.waiter.wait()
+        await held.waiter
     except BaseException:
         buffer.give_up(held)
         raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from .._network.any_stream import TRANSPORT_ERRORS
-from .._network.calls import NO_LIMIT
 from .._network.loop import EventLoop, Handle
 from .._network.transport import Buffer, Transport
 from .._protocol.codec import Codec, Outgoing
@@ -39,6 +38,7 @@ class Writer:
         "_budget",
         "_buffer",
         "_call",
+        "_calls",
         "_changed",
         "_chunks",
         "_codec",
@@ -74,6 +74,7 @@ class Writer:
         self._life = life
         self._budget = budget
         self._loop = loop
+        self._calls = loop.calls
         self._changed: Callable[[], None] | None = (
             changed  # to be called when the life has changed; None when it is over
         )
@@ -96,6 +97,9 @@ class Writer:
     @property
     def has_work(self) -> bool:
         """Whether there is something to give to the transport: this alone decides between sleeping and waking."""
+        return self._has_work()
+
+    def _has_work(self) -> bool:
         return self._changed is not None and not (
             self._unsent <= self._in_transport
             and not self._buffer.queue
@@ -108,7 +112,7 @@ class Writer:
     @property
     def has_unsent(self) -> bool:
         """Whether something of ours waits on this side of the network."""
-        return self._unsent > 0 or self.has_work
+        return self._unsent > 0 or self._has_work()
 
     def accept(self, message: Sendable, compress: bool) -> int:
         """Take a message over unless its sender has to yield first: then return :data:`NOT_YET`.
@@ -144,13 +148,12 @@ class Writer:
         # size_of(item), for the sake of speed
         size = len(item.payload if type(item) is Outgoing else item) or 1  # type: ignore[arg-type]
         buffer = self._buffer
-        calls = self._loop.calls
-        at_once = self._turn != self._budget.turn and not (calls.until != NO_LIMIT and calls.is_late)
+        at_once = self._turn != self._budget.turn and not self._calls.are_late()
         self._turn = self._budget.turn
         if (
             at_once
             and size < self._batch_bytes
-            and not (self._changed is None or self._unsent or self.has_work)
+            and not (self._changed is None or self._unsent or self._has_work())
         ):
             self._write_alone(item)
             return size
@@ -190,7 +193,7 @@ class Writer:
 
         When the event loop's pass has taken long enough, all of it follows.
         """
-        if self._loop.calls.is_late:
+        if self._calls.are_late():
             self._wake()
         else:
             self._write_on()
@@ -208,7 +211,7 @@ class Writer:
         except Exception as exc:  # noqa: BLE001  (the sender has done nothing wrong: it meets the end of the connection)
             self.fail(exc)
         if handed >= BUSY_BYTES:
-            self._loop.calls.took_much()
+            self._calls.took_much()
         self._wake()
 
     def flushed(self) -> None:
@@ -237,7 +240,7 @@ class Writer:
 
     def _wake(self) -> None:
         """See to it that somebody comes for what there is to write: the transport when it can, or we in the next pass."""
-        if self._call is None and not self._transport.congested and self.has_work:
+        if self._call is None and not self._transport.congested and self._has_work():
             try:
                 self._call = self._loop.call_soon(self._take_turn)
             except OSError as exc:  # the event loop has ended

@@ -1,0 +1,26 @@
+# The C types of _network/system_calls.py.
+
+cimport cython
+
+cdef Py_ssize_t BUSY_BYTES
+
+cdef class SystemCalls:
+    cdef object _owner
+    cdef object _receive_into
+    cdef object _running_loop
+    cdef object _loop
+    cdef object _small
+    cdef object _large
+    cdef public object deliver
+    cdef public object send
+    cdef public Py_ssize_t got
+    cdef public Py_ssize_t many
+    cdef public bint barred
+
+    cpdef release(self)
+    cpdef on_readable(self)
+    cpdef get_buffer(self, sizehint)
+    cpdef buffer_updated(self, Py_ssize_t nbytes)
+    @cython.locals(sent=Py_ssize_t)
+    cpdef write(self, data)
+    cdef bint _is_elsewhere(self) except -1

@@ -1,0 +1,174 @@
+"""The system calls of a socket: what happens for each read and each write, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from anyio import ClosedResourceError
+
+from .._network.transport import SCRATCH, Buffer, discard, lost
+from .._network.turns import BUSY_BYTES
+
+
+class Owner(Protocol):
+    """Whose socket it is."""
+
+    def room(self) -> memoryview:
+        """Return the part of the scratch that the next read may fill, after one that brought much."""
+        ...
+
+    def arrived_unasked(self) -> None:
+        """There is something to read, and nobody to give it to."""
+        ...
+
+    def read_much(self) -> None:
+        """A read has brought much, and that was handed on."""
+        ...
+
+    def read_nothing(self) -> None:
+        """The peer has ended its direction."""
+        ...
+
+    def read_failed(self, error: Exception) -> None:
+        """The socket cannot be read."""
+        ...
+
+    def keep_unsent(self, data: memoryview) -> int:
+        """See to what the system did not take; return how much of it has left all the same."""
+        ...
+
+    def raise_if_barred(self) -> None:
+        """Raise an error if nothing may be written, or the event loop has ended."""
+        ...
+
+
+class Nobody:
+    """The owner of what was released."""
+
+    def room(self) -> memoryview:
+        """See :class:`Owner`; the event loop reads once more."""
+        return SCRATCH.small
+
+    def raise_if_barred(self) -> None:
+        """See :class:`Owner`."""
+        raise ClosedResourceError
+
+    def ignore(self, *_: object) -> int:
+        """Take note of whatever else there is."""
+        return 0
+
+    arrived_unasked = read_much = read_nothing = read_failed = keep_unsent = ignore
+
+
+NOBODY: Any = Nobody()
+
+
+class SystemCalls:
+    """Reads into the thread's scratch and hands that on; writes what is given.
+
+    What is not always the same is left to the owner.
+
+    :param receive_into: the system call that reads, where we are told when to; else the event loop reads
+    :param send: the system call that writes; it may come later
+    :param running_loop: returns the event loop that is running; where it is not ``loop``, that may have ended
+    """
+
+    __slots__ = (
+        "_large",
+        "_loop",
+        "_owner",
+        "_receive_into",
+        "_running_loop",
+        "_small",
+        "barred",
+        "deliver",
+        "got",
+        "many",
+        "send",
+    )
+
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        send: Callable[[Buffer], int] | None = None,
+        receive_into: Callable[[memoryview], int] | None = None,
+        running_loop: Callable[[], object] | None = None,
+        loop: object = None,
+    ) -> None:
+        self._owner: Owner = owner
+        self._receive_into = receive_into
+        self._running_loop = running_loop
+        self._loop = loop
+        # Of the event loop's thread: to ask at every read which that is would cost more.
+        self._small = SCRATCH.small
+        self._large = SCRATCH.large
+        self.send: Callable[[Buffer], int] | None = send
+        self.deliver: Callable[[Buffer], object] | None = None  # takes what has arrived
+        self.got: int = 0  # bytes, by the last read
+        self.many: int = BUSY_BYTES  # a read that brings so many is a large one
+        self.barred: bool = False  # nothing may be written
+
+    def release(self) -> None:
+        """Let go of everything, so that the garbage collector is not needed for it; whoever writes is told."""
+        self.barred = True
+        self.deliver = discard
+        self._owner = NOBODY
+        self.send = self._receive_into = self._running_loop = self._loop = None
+
+    # --- reading, where we are told when to
+
+    def on_readable(self) -> None:
+        """Read, and hand on what has arrived."""
+        deliver = self.deliver
+        if deliver is None:
+            self._owner.arrived_unasked()
+            return
+        room = self._small if self.got < self.many else self._owner.room()
+        try:
+            self.got = self._receive_into(room)  # type: ignore[misc]
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._owner.read_failed(exc)
+            return
+        if self.got:
+            deliver(self._large[: self.got])
+        else:
+            self._owner.read_nothing()
+
+    # --- reading, where the event loop does it
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """Return where to read into."""
+        return self._small if self.got < self.many else self._owner.room()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand on what was read."""
+        self.got = nbytes
+        self.deliver(self._large[:nbytes])  # type: ignore[misc]
+        if nbytes >= self.many:
+            self._owner.read_much()
+
+    # --- writing
+
+    def write(self, data: Buffer) -> int:
+        """See :meth:`Transport.write`."""
+        if self.barred or (self._running_loop is not None and self._is_elsewhere()):
+            self._owner.raise_if_barred()
+        try:
+            sent = self.send(data)  # type: ignore[misc]
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            raise lost(exc) from exc
+        if sent < len(data):
+            sent += self._owner.keep_unsent(memoryview(data)[sent:])
+        return sent
+
+    def _is_elsewhere(self) -> bool:
+        try:
+            return self._running_loop() is not self._loop  # type: ignore[misc]
+        except RuntimeError:  # there is none
+            return True
