@@ -93,6 +93,7 @@ ORDER: dict[str, list[str]] = {
         "sockets",
         "dial",
         "proxy",
+        "tls_sessions",
         "tls",
     ],
     "_streams": [

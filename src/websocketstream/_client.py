@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from anyio import EndOfStream, move_on_after
 from anyio.abc import AnyByteStream, ByteStream, ObjectStream
@@ -19,6 +19,7 @@ from ._network.failures import connect_failed
 from ._network.proxy import check_proxy, connect_through
 from ._network.task_transport import release
 from ._network.tls import NotTLS, wrap_tls
+from ._network.tls_sessions import TLSSessions
 from ._protocol.client_handshake import NO_ANSWER, ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
@@ -223,8 +224,20 @@ class _Opening:
     async def _start_tls(self, stream: AnyByteStream) -> AnyByteStream:
         self.stage = f"doing the TLS handshake with {self.server_hostname}"
         context = self.ssl_context or default_ssl_context()
+        session, keep_session = None, None
+        if self.ssl_context is None and self.given is None:
+            # Not through another proxy, which may be there so that the server cannot tell that we are the same.
+            server = self.url.host, self.url.port, self.server_hostname, self.proxy
+            session, keep_session = _sessions.take(server), partial(_sessions.keep, server)
         try:
-            tls = await wrap_tls(stream, context, server_side=False, hostname=self.server_hostname)
+            tls = await wrap_tls(
+                stream,
+                context,
+                server_side=False,
+                hostname=self.server_hostname,
+                session=session,
+                keep_session=keep_session,
+            )
         except NotTLS as exc:
             raise ConnectFailed(
                 f"TLS handshake with {self.server_hostname} failed: {exc}; without TLS the URL is ws://"
@@ -281,6 +294,9 @@ class _Opening:
 
 def _is_tls(stream: AnyByteStream) -> bool:
     return stream.extra(TLSAttribute.ssl_object, None) is not None
+
+
+_sessions = TLSSessions()  # of the default context
 
 
 @cache

@@ -35,6 +35,13 @@ async def receive_some(stream: AnyByteStream) -> bytes:
     return await stream.receive()
 
 
+async def receive_head(stream: AnyByteStream) -> bytes:
+    """As :func:`receive_some`, without yielding to the event loop for no reason: for what has a limit, and is soon over."""
+    if isinstance(stream, StreamTransport):
+        return await stream.receive_some(READ_BYTES)
+    return await receive_some(stream)
+
+
 async def send_all(stream: AnyByteStream, data: bytes) -> None:
     """Send bytes without yielding to the event loop for no reason: the caller waits for an answer anyway."""
     if isinstance(stream, StreamTransport):

@@ -77,22 +77,34 @@ class SelectorStream(LargeReads, WatchedStream):
         :raises anyio.ClosedResourceError: this end was closed
         """
         await checkpoint_if_cancelled()
-        waited = False
-        while True:
+        data = self._receive_nowait(max_bytes)
+        if data is None:
+            return await self.receive_some(max_bytes)
+        await cancel_shielded_checkpoint()
+        return self._unless_ended(data)
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """See :class:`StreamTransport`."""
+        while (data := self._receive_nowait(max_bytes)) is None:
+            await self._wait_readable()
+        return self._unless_ended(data)
+
+    def _receive_nowait(self, max_bytes: int) -> bytes | None:
+        self._check()
+        try:
+            return self._socket.recv(max_bytes)
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            self._fail(exc)
             self._check()
-            try:
-                data = self._socket.recv(max_bytes)
-            except BlockingIOError:
-                await self._wait_readable()
-                waited = True
-            except OSError as exc:
-                self._fail(exc)
-            else:
-                if not waited:
-                    await cancel_shielded_checkpoint()
-                if not data:
-                    raise EndOfStream
-                return data
+            raise
+
+    @staticmethod
+    def _unless_ended(data: bytes) -> bytes:
+        if not data:
+            raise EndOfStream
+        return data
 
     async def _wait_readable(self) -> None:
         if self._arrival is not None:

@@ -64,6 +64,10 @@ class StreamTransport(Transport, ByteStream):
         await self._flushed.wait()
         self._check_writing()
 
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """Receive as :meth:`receive` does, and wait only if that is necessary."""
+        return await self.receive(max_bytes)
+
     async def send_eof(self) -> None:
         """End our direction behind what was sent."""
         self.end_sending()

@@ -30,7 +30,7 @@ def transport_of(stream: AnyByteStream, loop: EventLoop) -> Transport:
 
 async def release(stream: AnyByteStream) -> None:
     """Drop a byte stream that is no transport yet; this cannot fail, and takes a second at the most."""
-    transport = transport_of(stream, current_event_loop())
+    transport = stream if isinstance(stream, Transport) else transport_of(stream, current_event_loop())
     transport.release()
     await transport.wait_released()
 

@@ -42,10 +42,18 @@ class NotTLS(ssl.SSLError):
 
 
 async def wrap_tls(
-    stream: AnyByteStream, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None
+    stream: AnyByteStream,
+    context: ssl.SSLContext,
+    *,
+    server_side: bool,
+    hostname: str | None = None,
+    session: ssl.SSLSession | None = None,
+    keep_session: Callable[[ssl.SSLSession | None], object] | None = None,
 ) -> TLSTransport:
     """Do the TLS handshake; the stream belongs to the result, or is released when the handshake fails.
 
+    :param session: what the server gave us to come back with, if anything
+    :param keep_session: called in the end with what it has given us now
     :raises ssl.SSLError: the handshake failed (:exc:`NotTLS`: the peer does not speak TLS)
     :raises anyio.BrokenResourceError: the transport ended meanwhile
     :raises OSError: the event loop cannot wait for the transport
@@ -54,8 +62,12 @@ async def wrap_tls(
     below = transport_of(stream, loop)
     transport: Transport = below
     try:
-        transport = tls = TLSTransport(below, context, loop, server_side=server_side, hostname=hostname)
+        tls_object = context.wrap_bio(
+            incoming := ssl.MemoryBIO(), outgoing := ssl.MemoryBIO(), server_side, hostname, session
+        )
+        transport = tls = TLSTransport(below, tls_object, incoming, outgoing, loop)
         await tls.shake_hands()
+        tls.keep_session = keep_session
     except BaseException:
         transport.release()  # which also ends that it knows itself, and the error
         await transport.wait_released()
@@ -72,18 +84,18 @@ class TLSTransport(FedStream):  # and Receiver
     def __init__(
         self,
         below: Transport,
-        context: ssl.SSLContext,
+        tls: ssl.SSLObject,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
         loop: EventLoop,
-        *,
-        server_side: bool,
-        hostname: str | None,
     ) -> None:
         super().__init__(loop)
         self._below = below
         self.keeps_last_words = below.keeps_last_words  # type: ignore[misc]
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, hostname)
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._tls = tls
+        self.keep_session: Callable[[ssl.SSLSession | None], object] | None = None  # when it ends
         self._read: Callable[[int, memoryview], int] = cast("Any", self._tls.read)
         self._encrypt = self._tls.write
         self._scratch = SCRATCH.plain
@@ -327,6 +339,10 @@ class TLSTransport(FedStream):  # and Receiver
         self._shaken.set()
         if self._patience is not None:
             self._patience.cancel()
+        if self.keep_session is not None:
+            with suppress(Exception):
+                self.keep_session(self._tls.session)
+            self.keep_session = None
         self._arrived()
         # To a peer that has ended the connection it would be one packet too many: the answer is a reset.
         if self.keeps_last_words and not (

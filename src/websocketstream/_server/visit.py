@@ -11,7 +11,7 @@ from contextlib import suppress
 from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time, get_cancelled_exc_class
 from anyio.abc import AnyByteStream
 
-from .._network.any_stream import TRANSPORT_ERRORS, receive_some, say_and_drain
+from .._network.any_stream import TRANSPORT_ERRORS, receive_head, say_and_drain
 from .._network.sockets import wrap_socket
 from .._network.task_transport import release
 from .._network.tls import wrap_tls
@@ -120,9 +120,9 @@ class Visit:
         stream = await self._open_stream()
         handshake = ServerHandshake(limits=self._options.limits, compression=self._options.compression)
         try:
-            request = handshake.receive_data(await receive_some(stream))
+            request = handshake.receive_data(await receive_head(stream))
             while request is None:
-                request = handshake.receive_data(await receive_some(stream))
+                request = handshake.receive_data(await receive_head(stream))
         except BadRequest as exc:
             logger.debug("bad opening handshake: %s", exc)
             await say_and_drain(stream, exc.response)
