@@ -14,6 +14,7 @@ from setuptools import Extension, setup
 HOT = {
     "calls": "_network",
     "system_calls": "_network",
+    "tls_records": "_network",
     "budget": "_streams",
     "receive_buffer": "_streams",
     "send_buffer": "_streams",

@@ -68,6 +68,7 @@ ORDER: dict[str, list[str]] = {
         # what reads and writes
         "transport",
         "system_calls",
+        "tls_records",
         "hot",
         "large_reads",
         # the event loop that is running

@@ -11,13 +11,14 @@ IS_COMPILED: bool = False
 
 if not TYPE_CHECKING and ENGINE == "compiled":
     try:
-        from .._fast import calls, system_calls
+        from .._fast import calls, system_calls, tls_records
     except ImportError:  # it was not built
-        from . import calls, system_calls
+        from . import calls, system_calls, tls_records
     else:
         IS_COMPILED = True
 else:
-    from . import calls, system_calls
+    from . import calls, system_calls, tls_records
 
 Calls = calls.Calls
 SystemCalls = system_calls.SystemCalls
+TLSRecords = tls_records.TLSRecords

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from socket import socket
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from anyio import BrokenResourceError, move_on_after
 from anyio.abc import AnyByteStream
@@ -20,13 +20,14 @@ from anyio.streams.tls import TLSAttribute
 from .._protocol.http import excerpt
 from .any_stream import TRANSPORT_ERRORS
 from .event_loop import EventLoop, Handle, Signal, uninterrupted
+from .hot import TLSRecords
 from .loop import current_event_loop
 from .stream_transport import FedStream
 from .task_transport import transport_of
-from .transport import NOTHING, SCRATCH, Buffer, Transport, discard, lost
+from .tls_records import RECORD_BYTES
+from .transport import NOTHING, Buffer, Transport, discard, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
-RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
 # What is decrypted, and encrypted, in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
 DECRYPT_BYTES = 2**16
 ENCRYPT_BYTES = 2**15
@@ -96,14 +97,12 @@ class TLSTransport(FedStream):  # and Receiver
         self._outgoing = outgoing
         self._tls = tls
         self.keep_session: Callable[[ssl.SSLSession | None], object] | None = None  # when it ends
-        self._read: Callable[[int, memoryview], int] = cast("Any", self._tls.read)
+        self._records = TLSRecords(tls, incoming)
         self._encrypt = self._tls.write
-        self._scratch = SCRATCH.plain
         self._unsent = NOTHING  # plain text that has not been encrypted yet
         self._shaking = True
         self._shaken = Signal(loop)  # or it never will be
         self._beginning = b""  # of what the peer has said
-        self._filled = 0  # bytes of the scratch
         self._broken: ssl.SSLError | None = None  # why the peer's direction has ended
         self._patience: Handle | None = None  # with a peer to which nothing can be sent
 
@@ -131,7 +130,8 @@ class TLSTransport(FedStream):  # and Receiver
         ) from error
 
     @uninterrupted
-    def _go_on_shaking(self) -> None:
+    def _go_on_shaking(self) -> bool:
+        """Go on with the handshake; tell whether it is through."""
         error = None
         try:
             self._tls.do_handshake()
@@ -146,6 +146,7 @@ class TLSTransport(FedStream):  # and Receiver
         self._flush()  # also the alert that says what is wrong
         if error is not None:
             self._fail(error)
+        return not self._shaking
 
     async def _wait_until_alert_has_left(self) -> None:
         if self._below.congested:
@@ -159,17 +160,20 @@ class TLSTransport(FedStream):  # and Receiver
         """Decrypt what has arrived, and hand it on."""
         if self._ended or self._error is not None:
             return
-        if self._shaking:
-            self._beginning = self._beginning or bytes(data[:100])
+        records = self._records
         try:
-            self._decrypt(data)
+            if self._shaking or len(data) > DECRYPT_BYTES:
+                self._decrypt(data)
+            else:
+                records.decrypt(data)
+            self._ended = records.ended
         except ssl.SSLError as exc:
             self._broken = exc.with_traceback(None)
             self._ended = True
         if self._outgoing.pending or self._unsent:
             self._flush()
-        if self._filled:
-            self._hand_on()
+        if records.filled:
+            self._pass_on(records.take())
         if self._ended:
             self._stop_reading()  # RFC 8446 section 6.1: what comes behind the end is ignored
             self._end()
@@ -198,43 +202,24 @@ class TLSTransport(FedStream):  # and Receiver
     # --- from ciphertext to plain text
 
     def _decrypt(self, data: Buffer) -> None:
-        """Put the plain text of what has arrived into the scratch, and hand it on when that is full.
+        """Decrypt what belongs to the handshake, and what is behind it, or much, portion by portion.
 
-        :raises ssl.SSLError: what arrived is no TLS, or an alert; what came before is in the scratch
+        :raises ssl.SSLError: as :meth:`TLSRecords.decrypt`
         """
-        if len(data) <= DECRYPT_BYTES:
-            self._decrypt_portion(data)
-        else:
-            view = memoryview(data)
-            for start in range(0, len(view), DECRYPT_BYTES):
-                self._decrypt_portion(view[start : start + DECRYPT_BYTES])
-                if self._filled > len(self._scratch) - 2 * DECRYPT_BYTES:
-                    self._hand_on()
-
-    def _hand_on(self) -> None:
-        filled, self._filled = self._filled, 0
-        self._pass_on(self._scratch[:filled])
-
-    def _decrypt_portion(self, data: Buffer) -> None:
-        incoming, scratch, filled = self._incoming, self._scratch, self._filled
-        incoming.write(data)
+        records, view = self._records, memoryview(data)
         if self._shaking:
-            self._go_on_shaking()
-        if self._shaking or self._ended:
-            return
-        try:
-            while incoming.pending:
-                count = self._read(RECORD_BYTES, scratch[filled:])
-                if not count:
-                    self._ended = True
-                    break
-                filled += count
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:
-            self._ended = True
-        finally:
-            self._filled = filled
+            self._beginning = self._beginning or bytes(view[:100])
+        for start in range(0, len(view), DECRYPT_BYTES):
+            portion = view[start : start + DECRYPT_BYTES]
+            if self._shaking:
+                self._incoming.write(portion)
+                if not self._go_on_shaking():
+                    continue
+                portion = NOTHING
+            if not records.ended:
+                records.decrypt(portion)
+            if records.room() < 2 * DECRYPT_BYTES:
+                self._pass_on(records.take())
 
     # --- from plain text to ciphertext
 
