@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 
 from streams.raw_peer import connection_and_peer
 from waiting import in_virtual_time
 from websocketstream import ConnectionBroken, ConnectionClosed
+from websocketstream._streams import hot, writable
 from websocketstream._streams.budget import CHECKPOINT_EVERY
 from websocketstream._streams.writer import MAX_QUEUED_PONGS, WRITE_BYTES, coalesce
 
@@ -152,6 +155,26 @@ async def test_a_cancelled_scope_stops_a_tight_loop_of_sends_within_the_budget()
                 await conn.send("x")
                 sent += 1
         assert sent <= CHECKPOINT_EVERY
+
+
+async def test_what_may_change_is_copied_once_also_when_its_sender_has_to_yield_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copied = []
+    for module in (hot.writer, writable):
+        prepare = module.prepare
+
+        def counting(message: Any, compress: bool, prepare: Any = prepare) -> Any:
+            copied.append(message)
+            return prepare(message, compress)
+
+        monkeypatch.setattr(module, "prepare", counting)
+    messages = [bytearray(b"x") for _ in range(CHECKPOINT_EVERY + 2)]
+    async with connection_and_peer(capacity=2**20) as (conn, _):
+        for message in messages:
+            await conn.send(message)
+        conn.writable.abort()
+    assert list(map(id, copied)) == list(map(id, messages))
 
 
 async def test_sending_after_the_peers_close_says_both_closed_and_broken() -> None:

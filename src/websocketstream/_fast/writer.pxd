@@ -31,7 +31,7 @@ cdef class Writer:
     cdef bint _has_closed
     cdef readonly Py_ssize_t written
 
-    @cython.locals(buffer=SendBuffer, size=Py_ssize_t)
+    @cython.locals(buffer=SendBuffer, size=Py_ssize_t, is_ready=bint)
     cpdef Py_ssize_t accept(self, message, bint compress) except? -1
     @cython.locals(buffer=SendBuffer, size=Py_ssize_t, at_once=bint)
     cpdef Py_ssize_t put(self, item) except -1

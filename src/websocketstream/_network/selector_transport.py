@@ -16,7 +16,7 @@ from typing import Any
 from anyio import BrokenResourceError, BusyResourceError, EndOfStream
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
-from .asyncio_loop import AsyncioLoop, current_asyncio_loop
+from .asyncio_loop import AsyncioLoop
 from .event_loop import Waiter
 from .hot import SystemCalls
 from .large_reads import LargeReads
@@ -29,9 +29,9 @@ class SelectorStream(LargeReads, WatchedStream):
 
     loop: AsyncioLoop
 
-    def __init__(self, connected: socket) -> None:
+    def __init__(self, connected: socket, loop: AsyncioLoop) -> None:
         self._loop = asyncio.get_running_loop()
-        super().__init__(current_asyncio_loop(), connected)
+        super().__init__(loop, connected)
         self.write = self._system.write  # type: ignore[method-assign]  # without a method in between
         self._arrival: Waiter | None = None  # for who waits in `receive`
         self._stand_in: TransportSocket | None = None

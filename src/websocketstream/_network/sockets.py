@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from sniffio import current_async_library
-
 from . import asyncio_transport
-from .asyncio_loop import current_asyncio_loop
+from .asyncio_loop import AsyncioLoop, current_asyncio_loop
 from .asyncio_transport import AsyncioStream
 from .direct_stream import DirectStream
+from .loop import current_event_loop
 from .selector_transport import SelectorStream
 
 
@@ -19,14 +18,14 @@ async def wrap_socket(connected: socket.socket) -> DirectStream:
     try:
         connected.setblocking(False)
         _send_small_segments_at_once(connected)
-        if current_async_library() == "asyncio":
-            if watches_sockets():
-                return SelectorStream(connected)
-            loop = asyncio.get_running_loop()
-            return (await loop.connect_accepted_socket(AsyncioStream, connected))[1]
-        from .trio_transport import TrioStream
+        loop = current_event_loop()
+        if not isinstance(loop, AsyncioLoop):
+            from .trio_transport import TrioStream
 
-        return TrioStream(connected)
+            return TrioStream(connected)
+        if _watches_sockets(loop):
+            return SelectorStream(connected, loop)
+        return (await asyncio.get_running_loop().connect_accepted_socket(AsyncioStream, connected))[1]
     except BaseException:
         connected.close()
         raise
@@ -34,7 +33,11 @@ async def wrap_socket(connected: socket.socket) -> DirectStream:
 
 def watches_sockets() -> bool:
     """Tell whether asyncio's loop watches sockets for us."""
-    return asyncio_transport.DIRECT_WRITES and current_asyncio_loop().watches_sockets
+    return _watches_sockets(current_asyncio_loop())
+
+
+def _watches_sockets(loop: AsyncioLoop) -> bool:
+    return asyncio_transport.DIRECT_WRITES and loop.watches_sockets
 
 
 def _send_small_segments_at_once(sock: socket.socket) -> None:

@@ -18,6 +18,7 @@ from anyio import CancelScope
 from anyio.abc import AnyByteStream
 
 from .._network.loop import EventLoop, Handle, Signal, current_event_loop, uninterrupted
+from .._network.stream_transport import StreamTransport
 from .._network.task_transport import transport_of
 from .._network.tcp import ask_tcp, probe_often
 from .._network.transport import Buffer
@@ -48,7 +49,7 @@ class Connection:
         options: StreamOptions,
         early_data: bytes = b"",
     ) -> None:
-        loop = current_event_loop()
+        loop = stream.loop if isinstance(stream, StreamTransport) else current_event_loop()
         self.loop: EventLoop = loop
         self.stream = stream
         self.server = server

@@ -54,6 +54,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         buffer = self._buffer
         if size == NOT_YET:
             queued = prepare(item, compress)  # before anybody can change it
+            buffer.raise_if_ended()
             await wait_for_turn(self._budget)
             buffer.raise_if_ended()
             self._writer.continue_burst()

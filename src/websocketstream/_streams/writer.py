@@ -121,21 +121,20 @@ class Writer:
         """
         buffer = self._buffer
         kind = type(message)
-        if compress and (kind is bytes or (kind is str and message.isascii())):  # type: ignore[union-attr]
-            if buffer.credit > 0 or (buffer.is_fetched and buffer.renew_credit()):
-                buffer.credit -= 1
-                size = len(message) or 1  # as size_of()
-                buffer.append(message, size)  # type: ignore[arg-type]
-                if buffer.free <= 0:
-                    self.flush()
-                return size if buffer.free <= 0 else 0
-            queued: Queued = message  # type: ignore[assignment]
-        else:
-            queued = prepare(message, compress)
-        buffer.raise_if_ended()
+        is_ready = compress and (kind is bytes or (kind is str and message.isascii()))  # type: ignore[union-attr]
+        if is_ready and (buffer.credit > 0 or (buffer.is_fetched and buffer.renew_credit())):
+            buffer.credit -= 1
+            size = len(message) or 1  # as size_of()
+            buffer.append(message, size)  # type: ignore[arg-type]
+            if buffer.free <= 0:
+                self.flush()
+            return size if buffer.free <= 0 else 0
         if not self._budget.allows():
             self.flush()
             return NOT_YET
+        # Not before it is its turn: whoever has to yield first copies it then.
+        queued: Queued = message if is_ready else prepare(message, compress)  # type: ignore[assignment]
+        buffer.raise_if_ended()
         size = self.put(queued)
         return size if buffer.free <= 0 else 0
 
