@@ -27,7 +27,7 @@ def test_every_state_is_reachable() -> None:
 
 
 def test_the_transport_can_end_in_every_state_that_has_not_ended() -> None:
-    for state in set(State) - ENDED:
+    for state in set(State) - set(ENDED):
         assert advance(state, Happening.END) in ENDED
         assert advance(advance(state, Happening.FAIL), Happening.END) in ENDED
 

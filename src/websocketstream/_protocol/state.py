@@ -20,8 +20,6 @@ class State(enum.Enum):
     CLOSED = "closed"  # ended after a complete handshake
     BROKEN = "broken"  # ended in any other way
 
-    __hash__ = object.__hash__  # that of an Enum is a call in Python, for each look into the table
-
 
 class Happening(enum.Enum):
     """What can change the state."""
@@ -31,8 +29,6 @@ class Happening(enum.Enum):
     PEER_CLOSE = "the peer's Close frame arrives"
     FAIL = "the peer breaks a rule, or is given up"
     END = "the transport has ended, or its time is up"
-
-    __hash__ = object.__hash__
 
 
 TRANSITIONS: dict[tuple[State, Happening], State] = {
@@ -56,7 +52,7 @@ TRANSITIONS: dict[tuple[State, Happening], State] = {
     (State.FAILING, Happening.END): State.BROKEN,
 }
 
-ENDED = frozenset({State.CLOSED, State.BROKEN})
+ENDED = (State.CLOSED, State.BROKEN)  # no set: the hash of an Enum is a call in Python
 
 
 def advance(state: State, happening: Happening) -> State:

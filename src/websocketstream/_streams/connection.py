@@ -51,7 +51,7 @@ class Connection:
     ) -> None:
         loop = stream.loop if isinstance(stream, StreamTransport) else current_event_loop()
         self.loop: EventLoop = loop
-        self.stream = stream
+        self.stream: AnyByteStream = stream
         self.server = server
         self.pings: Pings = Pings()
         self._transport = transport_of(stream, loop)
