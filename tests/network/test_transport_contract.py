@@ -282,6 +282,22 @@ async def test_the_transport_may_be_released_out_of_any_call(kind: str, call: st
         assert receiver.calls[-1] == call
 
 
+async def test_who_is_told_of_a_failure_cannot_write_any_more(kind: str) -> None:
+    def write() -> None:
+        with pytest.raises(anyio.BrokenResourceError):
+            transport.write(b"x")
+        with pytest.raises(anyio.BrokenResourceError):
+            transport.write_all([b"x", b"y"])
+        written.append(True)
+
+    written: list[bool] = []
+    async with transport_and_peer(kind) as (transport, peer):
+        transport.attach(receiver := Recorder(failed=write))
+        await peer.reset()
+        await receiver.was_told("failed")
+        assert written
+
+
 async def test_the_receiver_is_let_go_with_the_transport(kind: str) -> None:
     async with transport_and_peer(kind) as (transport, _):
         transport.attach(receiver := Recorder())

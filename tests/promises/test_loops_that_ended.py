@@ -7,6 +7,7 @@ import gc
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,6 +81,32 @@ def test_using_a_connection_whose_loop_was_closed_is_an_error_at_once(
     started = time.monotonic()
     asyncio.run(later())
     assert time.monotonic() - started < 0.5
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_a_loop_that_goes_on_in_another_thread_receives_large_messages_as_before(
+    factory: Callable[[], asyncio.AbstractEventLoop], serve: Serve
+) -> None:
+    payload = bytes(range(256)) * 2**12
+    messages = 8
+
+    def talkative(connection: Connection) -> None:
+        connection.accept()
+        for _ in range(messages):
+            connection.send_message(payload)
+        connection.wait_for_test()
+
+    async def receive() -> list[bool]:
+        return [await conn.receive() == payload for _ in range(messages)]
+
+    loop = factory()
+    block = open_websocket_stream(serve(talkative).url("/"), max_message_size=None)
+    conn = loop.run_until_complete(block.__aenter__())
+    with ThreadPoolExecutor() as threads:
+        are_right = threads.submit(loop.run_until_complete, receive()).result(10)
+    loop.run_until_complete(block.__aexit__(None, None, None))
+    loop.close()
+    assert all(are_right)
 
 
 @pytest.mark.parametrize("factory", FACTORIES)

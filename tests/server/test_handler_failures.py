@@ -171,6 +171,32 @@ async def test_a_task_that_is_cancelled_as_its_handler_returns_ends_nobody_else(
 @pytest.mark.parametrize(
     "anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
 )
+async def test_a_task_that_is_cancelled_while_its_connection_is_released_ends_nobody_else() -> None:
+    async def handler(request: WebSocketRequest) -> None:
+        if request.path == "/refused":
+            await request.reject()
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)
+            return
+        async with request.accept() as conn:
+            async for message in conn:
+                await conn.send(message)
+
+    async with (
+        serving(handler, max_connections=2) as listener,
+        open_websocket_stream(listener.url) as bystander,
+    ):
+        for _ in range(3):  # nor does any of them keep its place
+            with pytest.raises(HandshakeRejected):
+                async with open_websocket_stream(f"{listener.url}/refused"):
+                    pytest.fail("must not open")
+            await works(bystander)
+
+
+@pytest.mark.parametrize(
+    "anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
+)
 async def test_a_task_that_is_cancelled_before_its_handler_begins_ends_nobody_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -9,8 +9,8 @@ cdef class SystemCalls:
     cdef object _receive_into
     cdef object _running_loop
     cdef object _loop
-    cdef object _small
-    cdef object _large
+    cdef readonly object small
+    cdef readonly object large
     cdef public object deliver
     cdef public object send
     cdef public Py_ssize_t got

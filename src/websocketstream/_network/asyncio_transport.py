@@ -22,7 +22,7 @@ from .direct_stream import DirectStream
 from .hot import SystemCalls
 from .large_reads import LargeReads
 from .stream_transport import FedStream
-from .transport import SCRATCH, Buffer, discard, lost, rest_of
+from .transport import Buffer, discard, lost, rest_of
 
 DIRECT_WRITES = os.name == "posix"  # elsewhere a socket is no file
 
@@ -106,7 +106,7 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
 
     def room(self) -> memoryview:
         """See :class:`Owner`."""
-        buffer = SCRATCH.large if self.large_reads else SCRATCH.small
+        buffer = self._system.large if self.large_reads else self._system.small
         return self._share_of(buffer, self.loop.read_turns, perf_counter())
 
     def arrived_unasked(self) -> None:

@@ -75,17 +75,17 @@ class SystemCalls:
     """
 
     __slots__ = (
-        "_large",
         "_loop",
         "_owner",
         "_receive_into",
         "_running_loop",
-        "_small",
         "barred",
         "deliver",
         "got",
+        "large",
         "many",
         "send",
+        "small",
     )
 
     def __init__(
@@ -101,9 +101,10 @@ class SystemCalls:
         self._receive_into = receive_into
         self._running_loop = running_loop
         self._loop = loop
-        # Of the event loop's thread: to ask at every read which that is would cost more.
-        self._small = SCRATCH.small
-        self._large = SCRATCH.large
+        # Of the thread that we were made in: to ask at every read which this is would cost more. Every read has to go there,
+        # although the event loop may run in another thread by then.
+        self.small: memoryview = SCRATCH.small
+        self.large: memoryview = SCRATCH.large
         self.send: Callable[[Buffer], int] | None = send
         self.deliver: Callable[[Buffer], object] | None = None  # takes what has arrived
         self.got: int = 0  # bytes, by the last read
@@ -125,7 +126,7 @@ class SystemCalls:
         if deliver is None:
             self._owner.arrived_unasked()
             return
-        room = self._small if self.got < self.many else self._owner.room()
+        room = self.small if self.got < self.many else self._owner.room()
         try:
             self.got = self._receive_into(room)  # type: ignore[misc]
         except BlockingIOError:
@@ -134,7 +135,7 @@ class SystemCalls:
             self._owner.read_failed(exc)
             return
         if self.got:
-            deliver(self._large[: self.got])
+            deliver(self.large[: self.got])
         else:
             self._owner.read_nothing()
 
@@ -142,12 +143,12 @@ class SystemCalls:
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Return where to read into."""
-        return self._small if self.got < self.many else self._owner.room()
+        return self.small if self.got < self.many else self._owner.room()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what was read."""
         self.got = nbytes
-        self.deliver(self._large[:nbytes])  # type: ignore[misc]
+        self.deliver(self.large[:nbytes])  # type: ignore[misc]
         if nbytes >= self.many:
             self._owner.read_much()
 

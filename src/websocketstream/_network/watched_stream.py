@@ -16,7 +16,7 @@ from .addresses import socket_attributes
 from .direct_stream import DirectStream
 from .event_loop import EventLoop, uninterrupted
 from .hot import SystemCalls
-from .transport import NOTHING, SCRATCH, Buffer, Receiver, lost, rest_of
+from .transport import NOTHING, Buffer, Receiver, lost, rest_of
 
 VECTORS = hasattr(socket, "sendmsg")  # not on Windows
 
@@ -112,7 +112,7 @@ class WatchedStream(DirectStream):  # and Watched
 
     def room(self) -> memoryview:
         """See :class:`Owner`."""
-        return SCRATCH.large if self.large_reads else SCRATCH.small
+        return self._system.large if self.large_reads else self._system.small
 
     def arrived_unasked(self) -> None:
         """See :class:`Owner`."""
@@ -210,9 +210,9 @@ class WatchedStream(DirectStream):  # and Watched
     # --- the end
 
     def _fail(self, error: Exception) -> None:
+        self._system.barred = True
         self._unwatch()
         super()._fail(self._write_error or error)
-        self._system.barred = True
 
     def _fail_to_write(self, error: Exception) -> None:
         self._system.barred = True

@@ -75,19 +75,21 @@ class Visit:
     async def run(self) -> None:
         """Serve the client; errors of the client and of the handler end here."""
         try:
-            await self._serve()
-        except (EndOfStream, *TRANSPORT_ERRORS) as exc:
-            logger.debug("connection lost during the opening handshake: %r", exc)
-        except BaseException as exc:
+            try:
+                await self._serve()
+            except (EndOfStream, *TRANSPORT_ERRORS) as exc:
+                logger.debug("connection lost during the opening handshake: %r", exc)
+            finally:
+                self.abandon()
+                self._request = self._answer = self._connection = None  # they know us, as we know them
+                if self._stream is not None:
+                    with suppress(Exception):
+                        await release(self._stream)
+        except BaseException as exc:  # a cancellation of the handler's making may be as late as the release
             if self._owner.lets_pass(exc):
                 raise
             logger.exception("a connection failed")
         finally:
-            self.abandon()
-            self._request = self._answer = self._connection = None  # they know us, as we know them
-            if self._stream is not None:
-                with suppress(Exception):
-                    await release(self._stream)
             # The request knows us: without the garbage collector neither it nor the connection would go.
             self._request = self._connection = None
             self._on_end(self)
