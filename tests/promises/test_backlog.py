@@ -10,6 +10,7 @@ import pytest
 
 from waiting import at_rest, until
 from websocketstream import CloseInfo, open_websocket_stream
+from websocketstream._network.loop import current_event_loop
 from wire import Frame, Opcode
 from wpt.server import MIB
 
@@ -61,6 +62,7 @@ async def test_an_unread_flood_costs_no_more_memory_than_the_read_buffer(
         connection.answer_close(connection.read_close())
 
     server = serve(flood)
+    current_event_loop()  # what sockets are read into is the loop's, one for all its connections
     tracemalloc.start()  # before anything arrives: reading begins with the connection
     request.addfinalizer(tracemalloc.stop)
     async with open_websocket_stream(server.url("/"), read_buffer=read_buffer, max_message_size=size) as conn:

@@ -13,6 +13,7 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 from .event_loop import EventLoop, Handle, Watched, call, logger
 from .hot import Calls
 from .timers import Timers
+from .transport import Scratch
 from .turns import ReadTurns, Turns
 
 # uvloop's timers know whole milliseconds, rounded, and may be early: one that was is set this much later (seconds).
@@ -34,6 +35,7 @@ class AsyncioLoop(EventLoop):
         self.turns = Turns()
         self.calls = Calls(call, self._ask_for_pass)
         self.read_turns: ReadTurns = ReadTurns()
+        self.scratch = _scratches.get(loop) or _scratches.setdefault(loop, Scratch())
         self.last_reader: int | None = None  # the id of who has done the last large read
         # libuv reads on as long as a read fills its buffer, up to 32 times in one pass.
         # It watches sockets, on Windows perhaps not; on uvloop its transports are the shorter way.
@@ -144,6 +146,10 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 # What a loop's AsyncioLoop holds is the loop itself, so the other way only a weak reference will do.
 _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ReferenceType[AsyncioLoop]] = WeakKeyDictionary()
+
+
+# As long as the loop itself: to make one takes time.
+_scratches: WeakKeyDictionary[asyncio.AbstractEventLoop, Scratch] = WeakKeyDictionary()
 
 
 def current_asyncio_loop() -> AsyncioLoop:

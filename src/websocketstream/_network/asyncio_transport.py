@@ -35,8 +35,9 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop_is_closed = self._loop.is_closed
-        self._system = SystemCalls(self, running_loop=asyncio.get_running_loop, loop=self._loop)
-        super().__init__(current_asyncio_loop())
+        loop = current_asyncio_loop()
+        self._system = SystemCalls(self, loop.scratch, running_loop=asyncio.get_running_loop, loop=self._loop)
+        super().__init__(loop)
         self._transport: asyncio.Transport
         # Without a method in between.
         self.get_buffer = self._system.get_buffer  # type: ignore[method-assign]

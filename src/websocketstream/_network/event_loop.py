@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from anyio.lowlevel import checkpoint
 
 from .hot import Calls
+from .transport import Scratch
 from .turns import Turns
 
 logger = logging.getLogger("websocketstream")
@@ -69,6 +70,8 @@ class EventLoop(ABC):
     waiter: Callable[[], Waiter]
     # ... and lets that task go on; further calls change nothing.
     wake: Callable[[Any], object]
+    # Where all its sockets are read into.
+    scratch: Scratch
     # The passes in which tasks take messages, by time.perf_counter().
     turns: Turns
     # The calls to come, and how long the present pass may take.

@@ -39,6 +39,7 @@ class SelectorStream(LargeReads, WatchedStream):
     def _system_calls(self, connected: socket) -> SystemCalls:
         return SystemCalls(
             self,
+            self.loop.scratch,
             send=connected.send,
             receive_into=connected.recv_into,
             running_loop=asyncio.get_running_loop,

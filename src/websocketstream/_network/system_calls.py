@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from anyio import ClosedResourceError
 
-from .._network.transport import SCRATCH, Buffer, discard, lost
+from .._network.transport import Buffer, Scratch, discard, lost
 from .._network.turns import BUSY_BYTES
 
 
@@ -46,10 +47,6 @@ class Owner(Protocol):
 class Nobody:
     """The owner of what was released."""
 
-    def room(self) -> memoryview:
-        """See :class:`Owner`; the event loop reads once more."""
-        return SCRATCH.small
-
     def raise_if_barred(self) -> None:
         """See :class:`Owner`."""
         raise ClosedResourceError
@@ -58,19 +55,20 @@ class Nobody:
         """Take note of whatever else there is."""
         return 0
 
-    arrived_unasked = read_much = read_nothing = read_failed = keep_unsent = ignore
+    room = arrived_unasked = read_much = read_nothing = read_failed = keep_unsent = ignore
 
 
 NOBODY: Any = Nobody()
 
 
 class SystemCalls:
-    """Reads into the thread's scratch and hands that on; writes what is given.
+    """Reads into the event loop's scratch and hands that on; writes what is given.
 
     What is not always the same is left to the owner.
 
     :param receive_into: the system call that reads, where we are told when to; else the event loop reads
     :param send: the system call that writes; it may come later
+    :param scratch: where to read into
     :param running_loop: returns the event loop that is running; where it is not ``loop``, that may have ended
     """
 
@@ -91,6 +89,7 @@ class SystemCalls:
     def __init__(
         self,
         owner: Owner,
+        scratch: Scratch,
         *,
         send: Callable[[Buffer], int] | None = None,
         receive_into: Callable[[memoryview], int] | None = None,
@@ -101,10 +100,8 @@ class SystemCalls:
         self._receive_into = receive_into
         self._running_loop = running_loop
         self._loop = loop
-        # Of the thread that we were made in: to ask at every read which this is would cost more. Every read has to go there,
-        # although the event loop may run in another thread by then.
-        self.small: memoryview = SCRATCH.small
-        self.large: memoryview = SCRATCH.large
+        self.small: memoryview = scratch.small
+        self.large: memoryview = scratch.large
         self.send: Callable[[Buffer], int] | None = send
         self.deliver: Callable[[Buffer], object] | None = None  # takes what has arrived
         self.got: int = 0  # bytes, by the last read
@@ -115,6 +112,7 @@ class SystemCalls:
         """Let go of everything, so that the garbage collector is not needed for it; whoever writes is told."""
         self.barred = True
         self.deliver = discard
+        self.many = sys.maxsize  # nobody has to be asked where to read into
         self._owner = NOBODY
         self.send = self._receive_into = self._running_loop = self._loop = None
 

@@ -97,7 +97,7 @@ class TLSTransport(FedStream):  # and Receiver
         self._outgoing = outgoing
         self._tls = tls
         self.keep_session: Callable[[ssl.SSLSession | None], object] | None = None  # when it ends
-        self._records = TLSRecords(tls, incoming)
+        self._records = TLSRecords(tls, incoming, loop.scratch)
         self._encrypt = self._tls.write
         self._unsent = NOTHING  # plain text that has not been encrypted yet
         self._shaking = True

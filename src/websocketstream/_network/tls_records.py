@@ -5,20 +5,20 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from .._network.transport import SCRATCH, Buffer
+from .._network.transport import Buffer, Scratch
 
 RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
 
 
 class TLSRecords:
-    """Decrypts what has arrived into the thread's scratch."""
+    """Decrypts what has arrived into the event loop's scratch."""
 
     __slots__ = ("_incoming", "_read", "_scratch", "ended", "filled")
 
-    def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO) -> None:
+    def __init__(self, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, scratch: Scratch) -> None:
         self._incoming = incoming
         self._read: Any = tls.read
-        self._scratch = SCRATCH.plain
+        self._scratch = scratch.plain
         self.filled: int = 0  # bytes of the scratch
         self.ended: bool = False  # by the peer
 

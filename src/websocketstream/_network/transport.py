@@ -5,7 +5,6 @@ A connection has no tasks. What a byte stream needs some for is the business of 
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Protocol, TypeAlias
@@ -27,17 +26,20 @@ FULL_READ_BYTES = READ_BYTES - 2**15
 RELEASE_SECONDS = 1.0  # what a transport that was dropped may still take, before nobody waits for it any more
 
 
-class _Scratch(threading.local):
-    """Where the system puts what arrives: one for all connections of a thread, for it is used up at once."""
+class Scratch:
+    """Where the system puts what arrives: one for all connections of an event loop, for it is used up at once.
+
+    Not one of a thread: a loop may go on in another thread, while the first one runs another loop.
+    """
+
+    __slots__ = ("large", "plain", "small")
 
     def __init__(self) -> None:
-        self.large = memoryview(bytearray(LARGE_READ_BYTES))
-        self.small = self.large[:READ_BYTES]
+        self.large: memoryview = memoryview(bytearray(LARGE_READ_BYTES))
+        self.small: memoryview = self.large[:READ_BYTES]
         # What TLS makes of it: a record may have come in part before.
-        self.plain = memoryview(bytearray(LARGE_READ_BYTES + 2**15))
+        self.plain: memoryview = memoryview(bytearray(LARGE_READ_BYTES + 2**15))
 
-
-SCRATCH = _Scratch()
 
 # Linux's malloc gives the end of its heap back to the system as soon as 128 KiB of it are free, and for a stream of large
 # messages asks for it again with each of them, page by page: half of the time that 64 KiB take. Freeing one larger block

@@ -26,6 +26,7 @@ from trio.lowlevel import (
 from .event_loop import UNINTERRUPTED, EventLoop, Handle, Watched, call, logger, uninterrupted
 from .hot import Calls
 from .timers import Timers
+from .transport import Scratch
 from .trio_readiness import EpollReadiness, Readiness, TaskReadiness
 from .turns import Turns
 
@@ -41,6 +42,7 @@ class TrioLoop(EventLoop):
         self.clock = self.stopwatch = trio.lowlevel.current_clock().current_time
         self.waiter = _TaskWaiter
         self.wake = _TaskWaiter.wake
+        self.scratch = Scratch()
         self.turns = Turns()
         self._timers = Timers(self.clock, call, on_empty=self._wake_if_idle)
         self.calls = Calls(call, self._wake)

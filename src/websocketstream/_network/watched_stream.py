@@ -183,7 +183,7 @@ class WatchedStream(DirectStream):  # and Watched
     # --- what each event loop does in its own way
 
     def _system_calls(self, connected: socket) -> SystemCalls:
-        return SystemCalls(self, send=connected.send, receive_into=connected.recv_into)
+        return SystemCalls(self, self.loop.scratch, send=connected.send, receive_into=connected.recv_into)
 
     @abstractmethod
     async def _wait_readable(self) -> None:
