@@ -60,7 +60,7 @@ async def guest(
         await conn.send(f"{name} is here")
         heard.append(await conn.receive())  # what we said has come back: we are in
         task_status.started()
-        async for message in conn:
+        async for message in conn.messages():
             heard.append(message)
             if message == "good night":
                 return

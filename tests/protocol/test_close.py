@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from websocketstream import CloseCode, CloseInfo
+from websocketstream import CloseCode, CloseInfo, ConnectionBroken, ConnectionClosed
 from websocketstream._protocol.close import check_close, is_valid_on_the_wire, truncate_reason
 
 CLIENT_CODES = {1000, *range(3000, 5000)}
@@ -71,3 +73,35 @@ def test_a_reason_of_ours_is_cut_on_a_character() -> None:
 def test_close_codes_compare_as_ints_and_close_infos_as_values() -> None:
     assert CloseCode.GOING_AWAY == 1001
     assert CloseInfo(1001) == CloseInfo(CloseCode.GOING_AWAY, "", True)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1005])
+def test_what_ended_well_is_no_error(code: int) -> None:
+    CloseInfo(code).raise_for_code()
+
+
+@pytest.mark.parametrize("code", [1002, 1008, 1011, 1012, 3000, 4999])
+def test_a_code_that_says_that_something_went_wrong_is_an_error(code: int) -> None:
+    with pytest.raises(ConnectionClosed) as caught:
+        CloseInfo(code, "sorry").raise_for_code()
+    assert (caught.value.close_code, caught.value.reason) == (code, "sorry")
+
+
+@pytest.mark.parametrize("code", [1000, 1006, 1011])
+def test_an_unclean_end_is_an_error_whatever_was_said(code: int) -> None:
+    with pytest.raises(ConnectionBroken) as caught:
+        CloseInfo(code, "", False).raise_for_code(ok=[code])
+    assert caught.value.close_code == code
+
+
+def test_who_knows_better_says_which_codes_are_none() -> None:
+    CloseInfo(4001).raise_for_code(ok={4001})
+    CloseInfo(CloseCode.SERVICE_RESTART).raise_for_code(ok=[CloseCode.SERVICE_RESTART])
+    with pytest.raises(ConnectionClosed):
+        CloseInfo(1000).raise_for_code(ok=())
+
+
+@pytest.mark.parametrize("ok", [1000, None, "1000", b"1000", ["1000"], [1000.5]])
+def test_codes_that_are_none_are_refused(ok: Any) -> None:
+    with pytest.raises(TypeError, match="ok must be a collection of close codes"):
+        CloseInfo(1000).raise_for_code(ok=ok)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 MAX_REASON_BYTES = 123  # RFC 6455 5.5: a control frame carries 125 bytes, two of which are the code.
 
@@ -33,6 +35,11 @@ _NEVER_ON_THE_WIRE = frozenset({1005, 1006, 1015})
 _REGISTERED = frozenset(CloseCode) - _NEVER_ON_THE_WIRE
 
 
+# What a connection that was of use ends with: done, the peer goes away, or nothing was said. 1000 and 1001 are what browsers
+# and servers send by themselves, 1005 is a bare `close()`.
+OK_CODES = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RECEIVED)
+
+
 @dataclass(frozen=True, slots=True)
 class CloseInfo:
     """How a connection ended, as the peer said it.
@@ -45,6 +52,38 @@ class CloseInfo:
     code: int
     reason: str = ""
     clean: bool = True
+
+    # Makes what `raise_for_code` raises. An error that anyio's users handle is made by those who know anyio.
+    to_error: ClassVar[Callable[[CloseInfo], Exception]]
+
+    def raise_for_code(self, ok: Iterable[int] = OK_CODES) -> None:
+        """Raise unless the connection ended cleanly, and with a code that says that all went well.
+
+        Iteration ends at any Close frame, as in the browser: a server that breaks down in the middle of a download sends one
+        as well. ``(await conn.closed).raise_for_code()`` behind the loop tells the two ends apart.
+
+        :param ok: the codes that are no error: by default 1000, 1001 (the peer goes away) and 1005 (none was given)
+        :raises ConnectionClosed: the peer closed with another code
+        :raises ConnectionBroken: it ended without a complete closing handshake
+        :raises TypeError: ``ok`` is no collection of int
+        """
+        codes = check_codes(ok)
+        if not self.clean or self.code not in codes:
+            raise type(self).to_error(self)
+
+
+def check_codes(ok: Iterable[int]) -> frozenset[int]:
+    """Return the codes that are no error.
+
+    :raises TypeError: they are no collection of int
+    """
+    if isinstance(ok, (str, bytes)) or not isinstance(ok, Iterable):
+        raise TypeError(f"ok must be a collection of close codes, not {ok!r:.100}")
+    codes = frozenset(ok)
+    for code in codes:
+        if not isinstance(code, int):
+            raise TypeError(f"ok must be a collection of close codes, and {code!r:.100} is none")
+    return codes
 
 
 def is_valid_on_the_wire(code: int) -> bool:

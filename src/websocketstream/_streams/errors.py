@@ -48,6 +48,16 @@ class ConnectionBroken(WebSocketError, BrokenResourceError):
         self.sent_code = sent_code
 
 
+def _error_of(info: CloseInfo) -> Exception:
+    """Make the error of an end that is not taken for a good one."""
+    if info.clean:
+        return ConnectionClosed(info)
+    return ConnectionBroken(f"the connection ended uncleanly, with {describe(info)}", info)
+
+
+CloseInfo.to_error = staticmethod(_error_of)
+
+
 class EndError:
     """The error of an end, whoever meets it: the same object for as long as anybody holds it.
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from anyio.abc import ObjectStream
 
-from .._protocol.close import CloseInfo
+from .._protocol.close import OK_CODES, CloseInfo, check_codes
 from .._protocol.codec import Message
 from .._protocol.http import Request, Response
 from .._protocol.url import for_display
 from .connection import Connection
+from .errors import ConnectionClosed
 from .readable import ReadableStream
 from .send_buffer import Sendable
 from .statistics import ConnectionStatistics
@@ -98,6 +99,21 @@ class WebSocketStream(ObjectStream[Message]):
             return ready.pop()
         return await self.readable.__anext__()
 
+    def messages(self, *, ok: Iterable[int] = OK_CODES) -> AsyncIterator[Message]:
+        """Iterate over the messages of the peer, and raise at an end that was an error.
+
+        Iteration over :attr:`readable` ends at any Close frame, as in the browser; so what a server sent before it broke down
+        (1011) looks like all that there was. This ends only where the peer closed with one of the codes in ``ok``.
+
+        :param ok: the codes that are no error: by default 1000, 1001 (the peer goes away) and 1005 (none was given)
+        :raises ConnectionClosed: (while iterating) the peer closed with another code
+        :raises ConnectionBroken: (while iterating) the connection ended in another way
+        :raises anyio.ClosedResourceError: (while iterating) we have closed the connection
+        :raises anyio.BusyResourceError: (while iterating) another task is receiving
+        :raises TypeError: ``ok`` is no collection of int
+        """
+        return _Messages(self.readable, check_codes(ok))
+
     async def send(self, item: Sendable, *, compress: bool = True) -> None:
         """Queue one message and wait until what is unsent fits the write buffer; see :meth:`WritableStream.send`."""
         await self.writable.send(item, compress=compress)
@@ -172,3 +188,24 @@ class WebSocketStream(ObjectStream[Message]):
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The typed attributes of the transport, such as :class:`anyio.abc.SocketAttribute`, for :meth:`extra`."""
         return self._connection.stream.extra_attributes
+
+
+class _Messages(AsyncIterator[Message]):
+    """The messages of the peer up to a good end; see :meth:`WebSocketStream.messages`."""
+
+    __slots__ = ("_ok", "_readable")
+
+    def __init__(self, readable: ReadableStream, ok: frozenset[int]) -> None:
+        self._readable = readable
+        self._ok = ok
+
+    def __aiter__(self) -> _Messages:
+        return self
+
+    async def __anext__(self) -> Message:
+        try:
+            return await self._readable.receive()
+        except ConnectionClosed as closed:
+            if closed.close_code in self._ok:
+                raise StopAsyncIteration from None
+            raise
