@@ -42,6 +42,7 @@ ORDER: dict[str, list[str]] = {
         "http",
         "close",
         "errors",
+        "parameters",
         # the opening handshake
         "head",
         "extensions",
@@ -128,6 +129,7 @@ ORDER: dict[str, list[str]] = {
         "request",
         "visit",
         "server",
+        "program",
     ],
     EDGES: [
         "_client",

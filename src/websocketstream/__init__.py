@@ -28,7 +28,9 @@ from ._protocol.http import (
     Request as Request,
     Response as Response,
 )
+from ._protocol.parameters import QueryParams as QueryParams
 from ._server.listener import WebSocketListener as WebSocketListener
+from ._server.program import run_server as run_server
 from ._server.request import WebSocketRequest as WebSocketRequest
 from ._server.server import serve_websocket_streams as serve_websocket_streams
 from ._streams.errors import (
@@ -60,6 +62,7 @@ __all__ = [
     "HandshakeTooLarge",
     "Headers",
     "InvalidHandshake",
+    "QueryParams",
     "ReadableStream",
     "Request",
     "Response",
@@ -71,6 +74,7 @@ __all__ = [
     "WritableStream",
     "engine",
     "open_websocket_stream",
+    "run_server",
     "serve_websocket_streams",
 ]
 

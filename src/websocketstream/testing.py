@@ -11,22 +11,36 @@ Everything runs in one process and without real time, on trio and asyncio.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from types import TracebackType
 from typing import Any
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, Event
-from anyio.abc import AnyByteStream, ByteStream
+from anyio import (
+    BrokenResourceError,
+    ClosedResourceError,
+    EndOfStream,
+    Event,
+    create_memory_object_stream,
+    create_task_group,
+    get_cancelled_exc_class,
+)
+from anyio.abc import AnyByteStream, ByteStream, Listener, TaskGroup
 from anyio.lowlevel import checkpoint
 
+from ._client import open_websocket_stream
 from ._protocol.deflate import Compression, DeflateParameters
 from ._protocol.engine import make_codec
+from ._server.server import serve_websocket_streams
+from ._server.visit import Handler
 from ._streams.block import StreamBlock
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression
 from ._streams.stream import WebSocketStream
 
-__all__ = ["MemoryByteStream", "memory_byte_stream_pair", "websocket_stream_pair"]
+__all__ = ["MemoryByteStream", "memory_byte_stream_pair", "serve_in_memory", "websocket_stream_pair"]
 
 
 class _Pipe:
@@ -165,6 +179,120 @@ async def websocket_stream_pair(
         over_stream(server_end, server=True, compression=deflate, **options) as server,
     ):
         yield client, server
+
+
+@asynccontextmanager
+async def serve_in_memory(
+    handler: Handler,
+    *,
+    capacity: int = 65536,
+    **options: Any,  # noqa: ANN401
+) -> AsyncIterator[Callable[..., AbstractAsyncContextManager[WebSocketStream]]]:
+    """Serve a handler without a port: the block gets ``connect(path, ...)``, which opens a client's stream to it.
+
+    .. code-block:: python
+
+        async with serve_in_memory(handler, origins=["https://example.com"]) as connect:
+            async with connect("/room?name=x", headers={"Authorization": "..."}, origin="https://example.com") as conn:
+                ...
+
+    The opening handshake is the real one, so paths, header fields, origins, subprotocols and refusals are as over the
+    network. ``connect()`` takes the options of :func:`websocketstream.open_websocket_stream`. At the end of the block the
+    server is cancelled. What the body raises leaves the block unchanged.
+
+    :param handler: as for :func:`websocketstream.serve_websocket_streams`
+    :param capacity: bytes that each direction of a transport holds
+    :param options: those of :func:`websocketstream.serve_websocket_streams`; all origins are admitted unless ``origins`` says
+        something else
+    :raises ValueError: an option is not allowed
+    :raises TypeError: an option is unknown or has the wrong type
+    """
+    listener = _MemoryListener()
+    serve = partial(serve_websocket_streams, handler, listener=listener, **{"origins": None, **options})
+
+    def connect(
+        path: str = "/",
+        **client_options: Any,  # noqa: ANN401
+    ) -> AbstractAsyncContextManager[WebSocketStream]:
+        if not path.startswith("/"):
+            raise ValueError(f"path must start with a slash, unlike {path!r:.100}")
+        ours, theirs = memory_byte_stream_pair(capacity)
+        block = open_websocket_stream(f"ws://localhost{path}", stream=ours, **client_options)
+        return _ConnectBlock(block, partial(listener.connect, theirs))
+
+    failure: BaseException | None = None
+    async with create_task_group() as tasks:
+        try:
+            await tasks.start(serve)
+            yield connect
+        except get_cancelled_exc_class():
+            raise
+        except BaseException as exc:  # noqa: BLE001  (a group would wrap it)
+            failure = exc
+        finally:
+            listener.close()
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            del failure  # which holds this frame
+
+
+class _ConnectBlock(AbstractAsyncContextManager[WebSocketStream]):
+    """A client's block, whose server learns of it when it is entered."""
+
+    def __init__(
+        self, block: AbstractAsyncContextManager[WebSocketStream], connect: Callable[[], object]
+    ) -> None:
+        self._block = block
+        self._connect = connect
+
+    async def __aenter__(self) -> WebSocketStream:
+        self._connect()
+        return await self._block.__aenter__()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._block.__aexit__(exc_type, exc, traceback)
+
+
+class _MemoryListener(Listener[MemoryByteStream]):
+    """Where connections in memory arrive."""
+
+    def __init__(self) -> None:
+        self._send, self._arrived = create_memory_object_stream[MemoryByteStream](math.inf)
+
+    def connect(self, stream: MemoryByteStream) -> None:
+        """Let a connection arrive; when nobody listens any more, it is reset."""
+        try:
+            self._send.send_nowait(stream)
+        except (BrokenResourceError, ClosedResourceError):
+            stream.reset()
+
+    async def serve(
+        self, handler: Callable[[MemoryByteStream], Any], task_group: TaskGroup | None = None
+    ) -> None:
+        """Hand on what arrives, until it is closed."""
+        assert task_group is not None
+        async for stream in self._arrived:
+            task_group.start_soon(handler, stream)
+        raise ClosedResourceError
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._send.close()
+        self._arrived.close()
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        self.close()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """There are none."""
+        return {}
 
 
 def over_stream(

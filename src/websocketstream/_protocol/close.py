@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
 MAX_REASON_BYTES = 123  # RFC 6455 5.5: a control frame carries 125 bytes, two of which are the code.
 
@@ -40,6 +39,10 @@ _REGISTERED = frozenset(CloseCode) - _NEVER_ON_THE_WIRE
 OK_CODES = (CloseCode.NORMAL_CLOSURE, CloseCode.GOING_AWAY, CloseCode.NO_STATUS_RECEIVED)
 
 
+# The one that makes what `raise_for_code` raises: an error that anyio's users handle can only be made by those who know anyio.
+MAKERS_OF_ERRORS: list[Callable[[CloseInfo], Exception]] = []
+
+
 @dataclass(frozen=True, slots=True)
 class CloseInfo:
     """How a connection ended, as the peer said it.
@@ -52,9 +55,6 @@ class CloseInfo:
     code: int
     reason: str = ""
     clean: bool = True
-
-    # Makes what `raise_for_code` raises. An error that anyio's users handle is made by those who know anyio.
-    to_error: ClassVar[Callable[[CloseInfo], Exception]]
 
     def raise_for_code(self, ok: Iterable[int] = OK_CODES) -> None:
         """Raise unless the connection ended cleanly, and with a code that says that all went well.
@@ -69,7 +69,7 @@ class CloseInfo:
         """
         codes = check_codes(ok)
         if not self.clean or self.code not in codes:
-            raise type(self).to_error(self)
+            raise MAKERS_OF_ERRORS[0](self)
 
 
 def check_codes(ok: Iterable[int]) -> frozenset[int]:

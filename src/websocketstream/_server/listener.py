@@ -65,6 +65,14 @@ class WebSocketListener(TypedAttributeProvider):
             return {}
         return self._listener.extra_attributes
 
+    def shut_down(self) -> None:
+        """Begin what :meth:`aclose` does, and do not wait for it. Idempotent."""
+        self._shut_down()
+
+    async def wait_stopped(self) -> None:
+        """Wait until the server has ended, for whatever reason; it need not be shut down for that."""
+        await self._stopped.wait()
+
     async def aclose(self) -> None:
         """Shut down gracefully: stop accepting, close every connection with 1001, wait for the handlers.
 

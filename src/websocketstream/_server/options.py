@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import socket
 import ssl
 from dataclasses import dataclass
 from functools import partial
@@ -69,12 +70,16 @@ def check_handler(handler: object) -> None:
         raise TypeError(f"handler must be an async function: write `async def` for {_name(handler)}")
 
 
-def check_place(host: object, port: object, listener: object) -> None:
+def check_place(host: object, port: object, listener: object, reuse_port: object) -> None:
     """Insist on an address, or on a listener instead.
 
     :raises TypeError: one has the wrong type
-    :raises ValueError: the port is out of range, or there are both
+    :raises ValueError: the port is out of range, there are both, or the system cannot share ports
     """
+    if not isinstance(reuse_port, bool):
+        raise TypeError(f"reuse_port must be a bool, not {type(reuse_port).__name__}")
+    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+        raise ValueError("reuse_port: this system lets no two processes listen on one port")
     if host is not None and not isinstance(host, str):
         raise TypeError(f"host must be a str or None, not {type(host).__name__}")
     if isinstance(port, bool) or not isinstance(port, int):
@@ -88,8 +93,10 @@ def check_place(host: object, port: object, listener: object) -> None:
             f"listener must be an anyio Listener, not {type(listener).__name__}; for a socket, "
             "`await anyio.abc.SocketListener.from_socket(socket)` makes one"
         )
-    if host is not None or port:
-        raise ValueError("a listener has its address already: pass either listener, or host and port")
+    if host is not None or port or reuse_port:
+        raise ValueError(
+            "a listener has its address already: pass either listener, or host and port, and reuse_port"
+        )
 
 
 def _check_ssl_context(context: object) -> None:

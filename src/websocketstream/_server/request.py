@@ -13,6 +13,7 @@ from anyio.abc import AnyByteStream
 from .._network.any_stream import TRANSPORT_ERRORS, say_and_drain, send_all
 from .._protocol.engine import make_codec
 from .._protocol.http import Headers, HeadersLike, Request
+from .._protocol.parameters import QueryParams, parse_cookies
 from .._protocol.server_handshake import ServerHandshake
 from .._streams.block import StreamBlock
 from .._streams.connection import Connection
@@ -60,6 +61,16 @@ class WebSocketRequest(TypedAttributeProvider):
     def query(self) -> str:
         """The target's query without the question mark, still percent-encoded."""
         return self._request.query
+
+    @property
+    def query_params(self) -> QueryParams:
+        """The query's parameters, decoded as the browser's ``URLSearchParams`` does: a mapping to the first of each name."""
+        return QueryParams(self.query)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The request's cookies by name, as the browser sends them."""
+        return parse_cookies(self.headers.get_all("Cookie"))
 
     @property
     def headers(self) -> Headers:

@@ -43,6 +43,7 @@ async def serve_websocket_streams(
     protocols: Sequence[str] = (),
     ssl_context: ssl.SSLContext | None = None,
     listener: Listener[Any] | None = None,
+    reuse_port: bool = False,
     compression: bool | Compression = False,
     max_message_size: int | None = 2**20,
     max_fragments: int | None = 4096,
@@ -77,6 +78,8 @@ async def serve_websocket_streams(
     :param listener: a listener to serve instead of host and port, such as a unix socket's; it is the server's from now
         on. To end the server, close the listener with its ``aclose()``; closing its socket behind its back is noticed
         with the next connection only
+    :param reuse_port: let other processes that say the same listen on this port as well (``SO_REUSEPORT``); the system
+        hands each connection to one of them. Not on Windows
     :param compression: accept permessage-deflate when offered; a :class:`Compression` says how
     :param open_timeout: seconds from the TCP connection to the handler's answer, TLS included; None for no limit
     :param shutdown_timeout: seconds that handlers have to end after :meth:`WebSocketListener.aclose`
@@ -89,7 +92,7 @@ async def serve_websocket_streams(
     The other options are those of :func:`open_websocket_stream`, for each connection.
     """
     check_handler(handler)
-    check_place(host, port, listener)
+    check_place(host, port, listener, reuse_port)
     check_capacity(shutdown_timeout, max_connections)
     server = _Server(
         handler,
@@ -114,7 +117,7 @@ async def serve_websocket_streams(
         max_connections=max_connections,
     )
     if listener is None:
-        listener = await create_tcp_listener(local_host=host, local_port=port)
+        listener = await create_tcp_listener(local_host=host, local_port=port, reuse_port=reuse_port)
     try:
         await server.run(listener, task_status)
     finally:

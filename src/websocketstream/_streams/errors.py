@@ -7,7 +7,7 @@ from weakref import ref
 
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 
-from .._protocol.close import CloseCode, CloseInfo, describe
+from .._protocol.close import MAKERS_OF_ERRORS, CloseCode, CloseInfo, describe
 from .._protocol.errors import WebSocketError
 
 
@@ -55,7 +55,7 @@ def _error_of(info: CloseInfo) -> Exception:
     return ConnectionBroken(f"the connection ended uncleanly, with {describe(info)}", info)
 
 
-CloseInfo.to_error = staticmethod(_error_of)
+MAKERS_OF_ERRORS.append(_error_of)
 
 
 class EndError:

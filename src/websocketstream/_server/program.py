@@ -1,0 +1,109 @@
+"""A server as a whole program: it runs until it is told to stop, and then stops in good order."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import anyio
+from anyio import CancelScope, create_task_group, open_signal_receiver
+
+from .listener import WebSocketListener
+from .server import serve_websocket_streams
+from .visit import Handler
+
+logger = logging.getLogger("websocketstream.server")
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_server(
+    handler: Handler,
+    host: str | None = None,
+    port: int = 0,
+    *,
+    backend: str = "asyncio",
+    backend_options: Mapping[str, Any] | None = None,
+    on_start: Callable[[WebSocketListener], object] | None = None,
+    **options: Any,  # noqa: ANN401  (those of another function)
+) -> None:
+    """Run an event loop and serve WebSockets on it until SIGINT (Ctrl-C) or SIGTERM comes; for a program's last line.
+
+    The first signal shuts down gracefully, as :meth:`WebSocketListener.aclose` does: no new connections, Close 1001 to all
+    clients, ``shutdown_timeout`` seconds for the handlers. The second one cancels what is left. Then this returns. Where
+    it serves is logged at ``INFO``. In another thread than the main one, and on Windows, there are no signals to wait for;
+    there Ctrl-C cancels.
+
+    :param handler: as for :func:`serve_websocket_streams`, whose other options may follow, ``origins`` has to
+    :param host: the address to listen on, None for all
+    :param port: the port to listen on, 0 for a free one
+    :param backend: ``"asyncio"`` or ``"trio"``
+    :param backend_options: as for ``anyio.run()``, such as ``{"use_uvloop": True}``
+    :param on_start: called with the :class:`WebSocketListener` once it listens
+    :raises ValueError: an argument is not allowed; the message says which and why
+    :raises TypeError: an argument is missing, unknown, or has the wrong type
+    :raises OSError: the address cannot be listened on
+    """
+    serve = partial(serve_websocket_streams, handler, host, port, **options)
+    anyio.run(
+        _serve_until_told, serve, on_start, backend=backend, backend_options=dict(backend_options or {})
+    )
+
+
+async def _serve_until_told(
+    serve: Callable[..., Any], on_start: Callable[[WebSocketListener], object] | None
+) -> None:
+    failure: Exception | None = None
+    async with create_task_group() as tasks:
+        try:
+            # From here on, so that a signal that comes while it starts is not lost.
+            with _stop_signals() as signals:
+                listener = await tasks.start(serve)
+                logger.info("listening on %s", ", ".join(map(_for_display, listener.addresses)))
+                if on_start is not None:
+                    on_start(listener)
+                await _wait_for_the_end(listener, signals)
+        except Exception as exc:  # noqa: BLE001  (a group would wrap it)
+            failure = exc
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _wait_for_the_end(listener: WebSocketListener, signals: Any) -> None:  # noqa: ANN401
+    """Wait until the server has ended by itself, or because of signals."""
+    async with create_task_group() as tasks:
+        if signals is not None:
+            tasks.start_soon(_stop_when_told, listener, signals, tasks.cancel_scope)
+        await listener.wait_stopped()
+        tasks.cancel_scope.cancel()
+
+
+async def _stop_when_told(listener: WebSocketListener, signals: Any, everything: CancelScope) -> None:  # noqa: ANN401
+    number = await anext(signals)
+    logger.info("shutting down because of %s", signal.Signals(number).name)
+    listener.shut_down()
+    number = await anext(signals)
+    logger.info("cancelling what is left because of %s", signal.Signals(number).name)
+    everything.cancel()
+
+
+def _stop_signals() -> AbstractContextManager[Any]:
+    if threading.current_thread() is not threading.main_thread():
+        return nullcontext()
+    try:
+        return open_signal_receiver(*STOP_SIGNALS)
+    except NotImplementedError:  # pragma: no cover  (Windows)
+        return nullcontext()
+
+
+def _for_display(address: Any) -> str:  # noqa: ANN401  (addresses have no type in common)
+    if not isinstance(address, tuple):
+        return str(address)
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
