@@ -43,6 +43,7 @@ ORDER: dict[str, list[str]] = {
         "close",
         "errors",
         "parameters",
+        "forwarded",
         # the opening handshake
         "head",
         "extensions",

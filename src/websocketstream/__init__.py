@@ -22,6 +22,7 @@ from ._protocol.errors import (
     InvalidHandshake as InvalidHandshake,
     WebSocketError as WebSocketError,
 )
+from ._protocol.forwarded import TrustedProxies as TrustedProxies
 from ._protocol.http import (
     HandshakeLimits as HandshakeLimits,
     Headers as Headers,
@@ -67,6 +68,7 @@ __all__ = [
     "Request",
     "Response",
     "SendAfterClose",
+    "TrustedProxies",
     "WebSocketError",
     "WebSocketListener",
     "WebSocketRequest",

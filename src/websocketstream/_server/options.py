@@ -12,6 +12,7 @@ from typing import Any
 from anyio.abc import Listener
 
 from .._protocol.deflate import Compression
+from .._protocol.forwarded import TrustedProxies
 from .._protocol.http import HandshakeLimits
 from .._streams.options import StreamOptions, check_seconds, check_size
 
@@ -29,6 +30,7 @@ class ServerOptions:
     ssl_context: ssl.SSLContext | None
     open_timeout: float | None
     limits: HandshakeLimits
+    trusted_proxies: TrustedProxies
 
     def __post_init__(self) -> None:
         if self.ssl_context is not None:
@@ -37,6 +39,10 @@ class ServerOptions:
             check_seconds("open_timeout", self.open_timeout)
         if not isinstance(self.limits, HandshakeLimits):
             raise TypeError(f"handshake_limits must be a HandshakeLimits, not {type(self.limits).__name__}")
+        if not isinstance(self.trusted_proxies, TrustedProxies):
+            raise TypeError(
+                f"trusted_proxies must be a TrustedProxies, not {type(self.trusted_proxies).__name__}"
+            )
 
 
 def check_capacity(shutdown_timeout: object, max_connections: object) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from anyio import EndOfStream, TypedAttributeProvider
-from anyio.abc import AnyByteStream
+from anyio.abc import AnyByteStream, SocketAttribute
 
 from .._network.any_stream import TRANSPORT_ERRORS, say_and_drain, send_all
 from .._protocol.engine import make_codec
@@ -86,6 +86,24 @@ class WebSocketRequest(TypedAttributeProvider):
     def protocol(self) -> str:
         """What :meth:`accept` picks by itself: the first offer that the server knows, "" for none."""
         return next((offer for offer in self.protocols if offer in self._options.protocols), "")
+
+    def protocol_token(self, prefix: str) -> str | None:
+        """What stands behind a prefix in the first offered subprotocol that begins with it; None when there is none.
+
+        A browser's page cannot set header fields, but it can offer ``["chat", "bearer.SECRET"]``. :meth:`accept` answers with one
+        of the subprotocols that the server knows, so the token is not sent back.
+        """
+        for offer in self.protocols:
+            if offer.startswith(prefix):
+                return offer.removeprefix(prefix)
+        return None
+
+    @property
+    def client_host(self) -> str | None:
+        """The IP address of the client: that of the peer, or what the server's ``trusted_proxies`` say; None if unknown."""
+        address = self.extra(SocketAttribute.remote_address, None)
+        peer = address[0] if isinstance(address, tuple) else None
+        return self._options.trusted_proxies.client_host(peer, self.headers)
 
     @property
     def origin(self) -> str | None:

@@ -22,6 +22,7 @@ from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, 
 
 from .._network.task_transport import release
 from .._protocol.deflate import Compression
+from .._protocol.forwarded import NO_PROXIES, TrustedProxies
 from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
 from .._streams.options import StreamOptions, check_compression
 from .accepting import Acceptor, Slots
@@ -56,6 +57,7 @@ async def serve_websocket_streams(
     shutdown_timeout: float = 10,
     max_connections: int | None = 10_000,
     handshake_limits: HandshakeLimits = DEFAULT_LIMITS,
+    trusted_proxies: TrustedProxies = NO_PROXIES,
     task_status: TaskStatus[WebSocketListener] = TASK_STATUS_IGNORED,
 ) -> None:
     """Serve WebSockets until cancelled, or until the listener is closed.
@@ -85,6 +87,7 @@ async def serve_websocket_streams(
     :param shutdown_timeout: seconds that handlers have to end after :meth:`WebSocketListener.aclose`
     :param max_connections: connections at the same time, handshakes included; more wait in the system's queue
     :param handshake_limits: bounds on a client's opening handshake
+    :param trusted_proxies: whom :attr:`WebSocketRequest.client_host` believes; nobody by default
     :raises ValueError: an argument is not allowed; the message says which and why
     :raises TypeError: an argument has the wrong type
     :raises OSError: the address cannot be listened on
@@ -112,6 +115,7 @@ async def serve_websocket_streams(
             ssl_context=ssl_context,
             open_timeout=open_timeout,
             limits=handshake_limits,
+            trusted_proxies=trusted_proxies,
         ),
         shutdown_timeout=shutdown_timeout,
         max_connections=max_connections,
