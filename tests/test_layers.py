@@ -116,6 +116,7 @@ ORDER: dict[str, list[str]] = {
         "readable",
         "writable",
         "stream",
+        "byte_stream",
         "block",
     ],
     "_server": [

@@ -34,6 +34,11 @@ from ._server.listener import WebSocketListener as WebSocketListener
 from ._server.program import run_server as run_server
 from ._server.request import WebSocketRequest as WebSocketRequest
 from ._server.server import serve_websocket_streams as serve_websocket_streams
+from ._streams.byte_stream import (
+    WebSocketByteStream as WebSocketByteStream,
+    as_byte_stream as as_byte_stream,
+    relay as relay,
+)
 from ._streams.errors import (
     ConnectionBroken as ConnectionBroken,
     ConnectionClosed as ConnectionClosed,
@@ -69,13 +74,16 @@ __all__ = [
     "Response",
     "SendAfterClose",
     "TrustedProxies",
+    "WebSocketByteStream",
     "WebSocketError",
     "WebSocketListener",
     "WebSocketRequest",
     "WebSocketStream",
     "WritableStream",
+    "as_byte_stream",
     "engine",
     "open_websocket_stream",
+    "relay",
     "run_server",
     "serve_websocket_streams",
 ]
