@@ -207,8 +207,11 @@ async def serve_in_memory(
     :raises ValueError: an option is not allowed
     :raises TypeError: an option is unknown or has the wrong type
     """
+    serve_here = partial(serve_websocket_streams, handler, **{"origins": None, **options})
+    if "listener" in options:
+        raise TypeError("serve_in_memory() has a listener of its own")
     listener = _MemoryListener()
-    serve = partial(serve_websocket_streams, handler, listener=listener, **{"origins": None, **options})
+    serve = partial(serve_here, listener=listener)
 
     def connect(
         path: str = "/",
@@ -216,22 +219,28 @@ async def serve_in_memory(
     ) -> AbstractAsyncContextManager[WebSocketStream]:
         if not path.startswith("/"):
             raise ValueError(f"path must start with a slash, unlike {path!r:.100}")
-        ours, theirs = memory_byte_stream_pair(capacity)
+        one, other = _Pipe(capacity), _Pipe(capacity)
+        ours, theirs = MemoryByteStream(one, other), _ServerEnd(other, one, listener.ends)
         block = open_websocket_stream(f"ws://localhost{path}", stream=ours, **client_options)
         return _ConnectBlock(block, partial(listener.connect, theirs))
 
     failure: BaseException | None = None
-    async with create_task_group() as tasks:
-        try:
-            await tasks.start(serve)
-            yield connect
-        except get_cancelled_exc_class():
+    try:
+        async with create_task_group() as tasks:
+            try:
+                await tasks.start(serve)
+                yield connect
+            except get_cancelled_exc_class():
+                raise
+            except BaseException as exc:  # noqa: BLE001  (a group would wrap it)
+                failure = exc
+            finally:
+                tasks.cancel_scope.cancel()
+    except get_cancelled_exc_class():
+        if failure is None:  # as everywhere, an error goes before a cancellation
             raise
-        except BaseException as exc:  # noqa: BLE001  (a group would wrap it)
-            failure = exc
-        finally:
-            listener.close()
-            tasks.cancel_scope.cancel()
+    finally:
+        listener.close()
     if failure is not None:
         try:
             raise failure
@@ -258,16 +267,30 @@ class _ConnectBlock(AbstractAsyncContextManager[WebSocketStream]):
         await self._block.__aexit__(exc_type, exc, traceback)
 
 
+class _ServerEnd(MemoryByteStream):
+    """The server's end, which its listener knows of until it is closed."""
+
+    def __init__(self, incoming: _Pipe, outgoing: _Pipe, ends: set[MemoryByteStream]) -> None:
+        super().__init__(incoming, outgoing)
+        self._ends = ends
+
+    async def aclose(self) -> None:
+        self._ends.discard(self)
+        await super().aclose()
+
+
 class _MemoryListener(Listener[MemoryByteStream]):
     """Where connections in memory arrive."""
 
     def __init__(self) -> None:
         self._send, self._arrived = create_memory_object_stream[MemoryByteStream](math.inf)
+        self.ends: set[MemoryByteStream] = set()
 
     def connect(self, stream: MemoryByteStream) -> None:
         """Let a connection arrive; when nobody listens any more, it is reset."""
         try:
             self._send.send_nowait(stream)
+            self.ends.add(stream)
         except (BrokenResourceError, ClosedResourceError):
             stream.reset()
 
@@ -284,10 +307,13 @@ class _MemoryListener(Listener[MemoryByteStream]):
         """Listen no more."""
         self._send.close()
         self._arrived.close()
+        while self.ends:  # of those that nobody had begun to serve
+            self.ends.pop().reset()
 
     async def aclose(self) -> None:
         """Listen no more."""
-        self.close()
+        self._send.close()
+        self._arrived.close()
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:

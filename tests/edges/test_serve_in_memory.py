@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from edges.serving import echo
-from websocketstream import HandshakeRejected, HandshakeTimeout, WebSocketRequest
+from websocketstream import HandshakeRejected, HandshakeTimeout, InvalidHandshake, WebSocketRequest
 from websocketstream.testing import serve_in_memory
 
 pytestmark = pytest.mark.anyio
@@ -129,3 +130,27 @@ async def test_a_handler_that_never_answers_is_timed_out_on_either_side() -> Non
         with pytest.raises(HandshakeTimeout):
             async with connect(open_timeout=0.01):
                 pass
+
+
+async def test_an_error_of_the_block_goes_before_a_cancellation() -> None:
+    with pytest.raises(ValueError, match="mine"), anyio.CancelScope() as scope:
+        async with serve_in_memory(echo):
+            scope.cancel()
+            raise ValueError("mine")
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_who_connects_while_the_block_ends_does_not_wait(steps: int) -> None:
+    async def connecting(connect: Any) -> None:
+        try:
+            async with connect(open_timeout=None) as conn:
+                await conn.closed
+        except (OSError, InvalidHandshake):
+            pass
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks, serve_in_memory(echo, max_connections=1) as connect:
+            for _ in range(3):
+                tasks.start_soon(connecting, connect)
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()

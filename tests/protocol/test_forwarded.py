@@ -35,6 +35,7 @@ def client(peer: str | None, *values: str, field: str = "X-Forwarded-For", proxi
         ("10.0.0.1", ["unknown"], None),
         ("10.0.0.1", ["192.0.2.1, <script>"], None),
         (None, ["192.0.2.1"], None),
+        ("/run/socket", ["192.0.2.1"], None),
     ],
 )
 def test_the_hops_are_followed_as_long_as_the_one_who_speaks_is_trusted(
@@ -58,6 +59,10 @@ def test_the_hops_are_followed_as_long_as_the_one_who_speaks_is_trusted(
         (['for="192.0.2.1'], None),
         (["for=192.0.2.1; ,"], None),
         (["nonsense"], None),
+        (["for=192.0.2.1,, for=10.0.0.2,"], "192.0.2.1"),
+        (['for="', "for=192.0.2.1"], "192.0.2.1"),
+        (["for=192.0.2.1;host=x;for=6.6.6.6"], None),
+        (["for=" + " " * 8000 + '"'], None),
     ],
 )
 def test_the_standard_field_has_a_grammar_of_its_own(values: list[str], expected: str | None) -> None:
@@ -70,8 +75,9 @@ def test_only_the_field_that_the_proxies_set_is_looked_at() -> None:
 
 
 def test_peers_without_an_address_are_trusted_by_name() -> None:
-    assert client(None, "192.0.2.1", proxies=["unix"]) == "192.0.2.1"
-    assert client(None, proxies=["unix"]) is None
+    assert client("unix", "192.0.2.1", proxies=["unix"]) == "192.0.2.1"
+    assert client("unix", proxies=["unix"]) is None
+    assert client(None, "192.0.2.1", proxies=["unix"]) is None
     assert client("10.0.0.1", "192.0.2.1", proxies=["unix"]) == "10.0.0.1"
 
 

@@ -37,7 +37,8 @@ def test_what_is_not_there_is_missing_as_in_any_mapping() -> None:
 
 
 def test_values_may_be_secrets_and_are_not_shown() -> None:
-    assert repr(QueryParams("token=secret&token=other&a=1")) == "QueryParams(token=..., a=...)"
+    assert repr(QueryParams("token=secret&token=other&a=1")) == "QueryParams('token': ..., 'a': ...)"
+    assert repr(QueryParams("a%0Ab=1")) == r"QueryParams('a\nb': ...)"
 
 
 @pytest.mark.parametrize(

@@ -207,3 +207,41 @@ async def test_the_end_of_a_server_can_be_waited_for() -> None:
                 assert (await conn.closed).code == 1001
             except ConnectionBroken:
                 pytest.fail("it should have been told")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_the_program_does_with_signals_is_put_back(loop: str) -> None:
+    def mine(*_: object) -> None:
+        """Handle a signal."""
+
+    def started(_listener: WebSocketListener) -> None:
+        sys.exit(3)
+
+    options: dict[str, Any] = (
+        {"backend": "trio"} if loop == "trio" else {"backend_options": {"use_uvloop": loop == "uvloop"}}
+    )
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        with pytest.raises(SystemExit, match="3"):
+            run_server(nothing, "127.0.0.1", origins=None, on_start=started, **options)
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_signal_ends_a_start_that_takes_long(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(**_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr("websocketstream._server.server.create_tcp_listener", never)
+    run_server(nothing, "127.0.0.1", origins=None, backend=backend)
+
+
+def test_a_start_that_is_async_is_refused() -> None:
+    async def started(_listener: WebSocketListener) -> None:
+        pass
+
+    with pytest.raises(TypeError, match="on_start"):
+        run_server(nothing, "127.0.0.1", origins=None, on_start=started)

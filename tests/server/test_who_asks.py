@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,24 @@ async def test_a_token_among_the_subprotocols_is_read_and_not_sent_back() -> Non
             assert "SECRET" not in repr(conn.response.headers)
         async with connect(protocols=["bearer.", "chat"]) as conn:
             assert await conn.receive() == ""
+
+
+async def test_a_client_that_has_reset_its_connection_is_no_unix_socket() -> None:
+    seen: list[str | None] = []
+    asked_for = anyio.Event()
+
+    async def handler(request: WebSocketRequest) -> None:
+        seen.append(request.client_host)
+        asked_for.set()
+        await request.reject()
+
+    async with serving(handler, trusted_proxies=TrustedProxies(["unix"])) as listener:
+        with socket.create_connection(("127.0.0.1", listener.port)) as raw:
+            raw.sendall(
+                b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
+            )
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with anyio.fail_after(5):
+            await asked_for.wait()
+    assert seen[0] in (None, "127.0.0.1")

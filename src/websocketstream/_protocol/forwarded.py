@@ -15,7 +15,8 @@ FIELDS = ("X-Forwarded-For", "Forwarded")
 UNIX = "unix"
 
 # RFC 7239 section 4: pairs of a token and a token or quoted string; of a list, so commas end an element.
-_PAIR = re.compile(r'[ \t]*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",;]*)[ \t]*([;,]|$)')
+_PAIR = re.compile(r'[ \t]*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",; \t]*)[ \t]*([;,]|$)')
+_EMPTY = re.compile(r"[ \t]*(?:,|$)")  # an element that does not count (RFC 9110 section 5.6.1)
 
 
 class TrustedProxies:
@@ -24,8 +25,8 @@ class TrustedProxies:
     A client can send these fields as well; so the hops are followed from our end, only as long as the one who speaks is
     trusted, and only in the one field that the proxies really set.
 
-    :param proxies: addresses and networks, such as ``"127.0.0.1"`` or ``"10.0.0.0/8"``; ``"unix"`` stands for peers without
-        an IP address, as those of a unix socket
+    :param proxies: addresses and networks, such as ``"127.0.0.1"`` or ``"10.0.0.0/8"``; ``"unix"`` stands for the peers of a
+        unix socket
     :param field: ``"X-Forwarded-For"``, or ``"Forwarded"`` (RFC 7239)
     :raises TypeError: an argument has the wrong type
     :raises ValueError: one is neither an address nor a network, or there is no such field
@@ -51,10 +52,12 @@ class TrustedProxies:
     def client_host(self, peer: str | None, headers: Headers) -> str | None:
         """Return the address of the client, None where nobody who is trusted knows it.
 
-        :param peer: the address at the other end of our connection, None when it has none
+        :param peer: the address at the other end of our connection, ``"unix"`` on a unix socket, None when it is not known
         """
+        host = None if peer is None or peer == UNIX else _address(peer)
+        if host is None and peer != UNIX:
+            return None  # who knows what that is: of a TCP client that has reset the connection there is nothing, either
         hops = self._hops(headers)
-        host = None if peer is None else _address(peer)
         while self._trusts(host) and hops:
             host = _address(hops.pop())
             if host is None:  # "unknown", a name that hides it (RFC 7239 section 6.3), or nonsense
@@ -67,27 +70,45 @@ class TrustedProxies:
     def _hops(self, headers: Headers) -> list[str]:
         """Return what the proxies have said of whom they were asked by, the nearest last."""
         values = headers.get_all(self._field)
-        return list_elements(values) if self._field == "X-Forwarded-For" else _forwarded(", ".join(values))
+        return (
+            list_elements(values)
+            if self._field == "X-Forwarded-For"
+            else [hop for value in values for hop in _forwarded(value)]
+        )
 
 
 NO_PROXIES = TrustedProxies([])
 
 
 def _forwarded(value: str) -> list[str]:
-    """Return the ``for`` of each element, "" for one that has none or is broken."""
-    hops = [""]
+    """Return the ``for`` of each element of one line, "" for one that has none; one "" for a line that is broken.
+
+    Each line is a list of its own (RFC 9110 section 5.3), so a client's broken one does not spoil that of the proxy.
+    """
+    hops: list[str] = []
+    names: set[str] = set()
     at = 0
     while at < len(value):
+        if not names and (empty := _EMPTY.match(value, at)):
+            at = empty.end()
+            continue
         pair = _PAIR.match(value, at)
         if pair is None:
             return [""]  # nothing of it can be relied on
         name, said, end = pair.groups()
-        if name.lower() == "for":
+        if not names:
+            hops.append("")
+        if (
+            name := name.lower()
+        ) in names:  # not allowed (RFC 7239 section 4), and which is the proxy's is not known
+            return [""]
+        names.add(name)
+        if name == "for":
             hops[-1] = re.sub(r"\\(.)", r"\1", said[1:-1]) if said.startswith('"') else said
         if end == ",":
-            hops.append("")
+            names = set()
         at = pair.end()
-    return hops if value else []
+    return hops
 
 
 def _address(text: str) -> Address | None:

@@ -34,7 +34,7 @@ class QueryParams(Mapping[str, str]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}=...' for name in self)})"
+        return f"{type(self).__name__}({', '.join(f'{name!a}: ...' for name in self)})"
 
 
 def parse_cookies(fields: Iterable[str]) -> dict[str, str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import signal
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import anyio
 from anyio import CancelScope, create_task_group, open_signal_receiver
+from anyio.abc import TaskGroup
 
 from .listener import WebSocketListener
 from .server import serve_websocket_streams
@@ -48,11 +50,49 @@ def run_server(
     :raises ValueError: an argument is not allowed; the message says which and why
     :raises TypeError: an argument is missing, unknown, or has the wrong type
     :raises OSError: the address cannot be listened on
+    :raises LookupError: there is no such backend
     """
+    if inspect.iscoroutinefunction(on_start):
+        raise TypeError("on_start must be a plain function, not an async one: nothing would run it")
     serve = partial(serve_websocket_streams, handler, host, port, **options)
-    anyio.run(
-        _serve_until_told, serve, on_start, backend=backend, backend_options=dict(backend_options or {})
-    )
+    with _signal_handlers_restored():
+        try:
+            anyio.run(
+                _serve_until_told,
+                serve,
+                on_start,
+                backend=backend,
+                backend_options=dict(backend_options or {}),
+            )
+        except BaseExceptionGroup as group:
+            only = _only_one_of(group)
+            if only is None:
+                raise
+            raise only from only.__cause__
+
+
+@contextmanager
+def _signal_handlers_restored() -> Iterator[None]:
+    """Put back what the program itself does with signals: asyncio resets them to the defaults instead."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # one that was not installed from Python
+                signal.signal(number, handler)
+
+
+def _only_one_of(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        if len(error.exceptions) != 1:
+            return None
+        error = error.exceptions[0]
+    return error
 
 
 async def _serve_until_told(
@@ -63,7 +103,9 @@ async def _serve_until_told(
         try:
             # From here on, so that a signal that comes while it starts is not lost.
             with _stop_signals() as signals:
-                listener = await tasks.start(serve)
+                listener = await _start(tasks, serve, signals)
+                if listener is None:
+                    return
                 logger.info("listening on %s", ", ".join(map(_for_display, listener.addresses)))
                 if on_start is not None:
                     on_start(listener)
@@ -73,6 +115,34 @@ async def _serve_until_told(
         tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+async def _start(tasks: TaskGroup, serve: Callable[..., Any], signals: Any) -> WebSocketListener | None:  # noqa: ANN401
+    """Start the server; return None when a signal came while it was not listening yet, as looking up a name may take long."""
+    listener: WebSocketListener | None = None
+    if signals is None:
+        return await tasks.start(serve)  # type: ignore[no-any-return]
+    told: list[int] = []
+    failure: Exception | None = None
+    async with create_task_group() as starting:
+
+        async def give_up() -> None:
+            told.append(await anext(signals))
+            starting.cancel_scope.cancel()
+
+        starting.start_soon(give_up)
+        try:
+            listener = await tasks.start(serve)
+        except Exception as exc:  # noqa: BLE001  (a group would wrap it)
+            failure = exc
+        starting.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    if told:
+        logger.info("shutting down because of %s", signal.Signals(told[0]).name)
+        tasks.cancel_scope.cancel()
+        return None
+    return listener
 
 
 async def _wait_for_the_end(listener: WebSocketListener, signals: Any) -> None:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -12,6 +13,7 @@ from anyio.abc import AnyByteStream, SocketAttribute
 
 from .._network.any_stream import TRANSPORT_ERRORS, say_and_drain, send_all
 from .._protocol.engine import make_codec
+from .._protocol.forwarded import UNIX
 from .._protocol.http import Headers, HeadersLike, Request
 from .._protocol.parameters import QueryParams, parse_cookies
 from .._protocol.server_handshake import ServerHandshake
@@ -43,6 +45,7 @@ class WebSocketRequest(TypedAttributeProvider):
         self._options = options
         self._owner = owner
         self._on_answer = on_answer
+        self._client_host: str | None = None  # once it was asked for
 
     def __repr__(self) -> str:
         return f"<WebSocketRequest {self._request.path!a}>"
@@ -100,9 +103,19 @@ class WebSocketRequest(TypedAttributeProvider):
 
     @property
     def client_host(self) -> str | None:
-        """The IP address of the client: that of the peer, or what the server's ``trusted_proxies`` say; None if unknown."""
+        """The IP address of the client: that of the peer, or what the server's ``trusted_proxies`` say; None if unknown.
+
+        It is known as long as the connection is open, and from then on if it was asked for before.
+        """
+        if self._client_host is None:
+            self._client_host = self._find_client_host()
+        return self._client_host
+
+    def _find_client_host(self) -> str | None:
         address = self.extra(SocketAttribute.remote_address, None)
         peer = address[0] if isinstance(address, tuple) else None
+        if peer is None and self.extra(SocketAttribute.family, None) == getattr(socket, "AF_UNIX", -1):
+            peer = UNIX
         return self._options.trusted_proxies.client_host(peer, self.headers)
 
     @property
