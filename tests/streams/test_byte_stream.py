@@ -113,6 +113,20 @@ async def test_a_cancelled_receive_loses_nothing() -> None:
         assert await other.receive(100) == b"cdef"
 
 
+async def test_two_tasks_do_not_mix_their_bytes() -> None:
+    async with websocket_stream_pair(capacity=1000, read_buffer=1000, write_buffer=1000) as (client, server):
+        one, other = as_byte_stream(client), as_byte_stream(server)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.send, bytes(MIB))
+            tasks.start_soon(one.receive)
+            await anyio.wait_all_tasks_blocked()
+            for use in (one.send(b"x"), one.send_eof(), one.receive()):
+                with pytest.raises(anyio.BusyResourceError):
+                    await use
+            tasks.cancel_scope.cancel()
+        assert await other.receive(10) == bytes(10)
+
+
 async def test_its_own_end_is_said_plainly() -> None:
     async with byte_streams() as (one, other):
         await one.aclose()

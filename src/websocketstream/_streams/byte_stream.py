@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, create_task_group
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, ResourceGuard, create_task_group
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
@@ -33,6 +33,8 @@ class WebSocketByteStream(ByteStream):
         self._rest = memoryview(b"")  # of a message that was longer than was asked for
         self._ended = False  # by the peer
         self._sending_ended = False
+        self._receiving = ResourceGuard("receiving from")
+        self._sending = ResourceGuard("sending to")
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes and return them. Cancelling is safe: nothing is lost.
@@ -44,16 +46,17 @@ class WebSocketByteStream(ByteStream):
         """
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
-        if self._rest:
-            await checkpoint()
-        while not self._rest:
-            if self._ended:
+        with self._receiving:
+            if self._rest:
                 await checkpoint()
-                raise EndOfStream
-            self._take(await self._next_message())
-        taken = bytes(self._rest[:max_bytes])
-        self._rest = self._rest[max_bytes:]
-        return taken
+            while not self._rest:
+                if self._ended:
+                    await checkpoint()
+                    raise EndOfStream
+                self._take(await self._next_message())
+            taken = bytes(self._rest[:max_bytes])
+            self._rest = self._rest[max_bytes:]
+            return taken
 
     async def _next_message(self) -> str | bytes:
         try:
@@ -82,25 +85,28 @@ class WebSocketByteStream(ByteStream):
 
         :raises anyio.BrokenResourceError: the connection has ended
         :raises anyio.ClosedResourceError: this end was closed, or its direction ended
+        :raises anyio.BusyResourceError: another task is sending already: their bytes would be mixed
         """
-        if self._sending_ended:
-            raise ClosedResourceError
-        view = memoryview(item)
-        for start in range(0, len(view), MESSAGE_BYTES):
-            await self._conn.writable.send(view[start : start + MESSAGE_BYTES])
-        if not view:  # which would be no bytes, but the end
-            await checkpoint()
+        with self._sending:
+            if self._sending_ended:
+                raise ClosedResourceError
+            view = memoryview(item)
+            for start in range(0, len(view), MESSAGE_BYTES):
+                await self._conn.writable.send(view[start : start + MESSAGE_BYTES])
+            if not view:  # which would be no bytes, but the end
+                await checkpoint()
 
     async def send_eof(self) -> None:
         """End our direction; the other one goes on as far as the peer knows of half-closes. Idempotent."""
-        if self._sending_ended:
-            await checkpoint()
-            return
-        self._sending_ended = True
-        if self._eof == "empty":
-            await self._conn.writable.send(b"")
-        else:
-            await self._conn.send_eof()
+        with self._sending:
+            if self._sending_ended:
+                await checkpoint()
+            elif self._eof == "empty":
+                self._sending_ended = True
+                await self._conn.writable.send(b"")
+            else:
+                self._sending_ended = True
+                await self._conn.send_eof()
 
     async def aclose(self) -> None:
         """Close the connection, as :meth:`WebSocketStream.aclose` does."""
