@@ -207,11 +207,10 @@ async def serve_in_memory(
     :raises ValueError: an option is not allowed
     :raises TypeError: an option is unknown or has the wrong type
     """
-    serve_here = partial(serve_websocket_streams, handler, **{"origins": None, **options})
     if "listener" in options:
         raise TypeError("serve_in_memory() has a listener of its own")
     listener = _MemoryListener()
-    serve = partial(serve_here, listener=listener)
+    serve = partial(serve_websocket_streams, handler, listener=listener, **{"origins": None, **options})
 
     def connect(
         path: str = "/",

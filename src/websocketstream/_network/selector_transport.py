@@ -13,7 +13,7 @@ from socket import socket
 from time import perf_counter
 from typing import Any
 
-from anyio import BrokenResourceError, BusyResourceError, EndOfStream
+from anyio import BrokenResourceError, BusyResourceError
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from .asyncio_loop import AsyncioLoop
@@ -80,32 +80,13 @@ class SelectorStream(LargeReads, WatchedStream):
         await checkpoint_if_cancelled()
         data = self._receive_nowait(max_bytes)
         if data is None:
-            return await self.receive_some(max_bytes)
+            return await self._receive_when_there(max_bytes)
         await cancel_shielded_checkpoint()
         return self._unless_ended(data)
 
     async def receive_some(self, max_bytes: int) -> bytes:
         """See :class:`StreamTransport`."""
-        while (data := self._receive_nowait(max_bytes)) is None:
-            await self._wait_readable()
-        return self._unless_ended(data)
-
-    def _receive_nowait(self, max_bytes: int) -> bytes | None:
-        self._check()
-        try:
-            return self._socket.recv(max_bytes)
-        except BlockingIOError:
-            return None
-        except OSError as exc:
-            self._fail(exc)
-            self._check()
-            raise
-
-    @staticmethod
-    def _unless_ended(data: bytes) -> bytes:
-        if not data:
-            raise EndOfStream
-        return data
+        return await self._receive_when_there(max_bytes)
 
     async def _wait_readable(self) -> None:
         if self._arrival is not None:

@@ -150,18 +150,29 @@ class WatchedStream(DirectStream):  # and Watched
         :raises anyio.ClosedResourceError: this end was closed
         """
         await checkpoint()
-        while True:
+        return await self._receive_when_there(max_bytes)
+
+    async def _receive_when_there(self, max_bytes: int) -> bytes:
+        while (data := self._receive_nowait(max_bytes)) is None:
+            await self._wait_readable()
+        return self._unless_ended(data)
+
+    def _receive_nowait(self, max_bytes: int) -> bytes | None:
+        self._check()
+        try:
+            return self._socket.recv(max_bytes)
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            self._fail(exc)
             self._check()
-            try:
-                data = self._socket.recv(max_bytes)
-            except BlockingIOError:
-                await self._wait_readable()
-            except OSError as exc:
-                self._fail(exc)
-            else:
-                if not data:
-                    raise EndOfStream
-                return data
+            raise
+
+    @staticmethod
+    def _unless_ended(data: bytes) -> bytes:
+        if not data:
+            raise EndOfStream
+        return data
 
     @property
     def raw_socket(self) -> socket | None:

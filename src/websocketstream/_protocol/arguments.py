@@ -1,8 +1,10 @@
-"""Checks of numbers that users give: each says which argument is wrong, and what it should be."""
+"""Checks of what users give: numbers, where each says which argument is wrong and what it should be, and collections."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any, TypeGuard
 
 
 def check_size(name: str, value: object, *, zero: bool = False) -> None:
@@ -29,3 +31,8 @@ def check_seconds(name: str, value: object, *, zero: bool = True) -> None:
         raise ValueError(
             f"{name} must be a {'' if zero else 'positive '}finite number of seconds, not {value}"
         )
+
+
+def is_collection(value: object) -> TypeGuard[Iterable[Any]]:
+    """Tell whether this is a collection of values, and not one text that was given where several were meant."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)

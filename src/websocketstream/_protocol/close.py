@@ -6,6 +6,8 @@ import enum
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from .arguments import is_collection
+
 MAX_REASON_BYTES = 123  # RFC 6455 5.5: a control frame carries 125 bytes, two of which are the code.
 
 
@@ -77,7 +79,7 @@ def check_codes(ok: Iterable[int]) -> frozenset[int]:
 
     :raises TypeError: they are no collection of int
     """
-    if isinstance(ok, (str, bytes)) or not isinstance(ok, Iterable):
+    if not is_collection(ok):
         raise TypeError(f"ok must be a collection of close codes, not {ok!r:.100}")
     codes = frozenset(ok)
     for code in codes:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
+from .arguments import is_collection
 from .http import Headers, list_elements
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -35,7 +36,7 @@ class TrustedProxies:
     __slots__ = ("_field", "_networks", "_unix")
 
     def __init__(self, proxies: Iterable[str], *, field: str = "X-Forwarded-For") -> None:
-        if isinstance(proxies, (str, bytes)) or not isinstance(proxies, Iterable):
+        if not is_collection(proxies):
             raise TypeError(f"proxies must be a list of addresses and networks, not {type(proxies).__name__}")
         if field not in FIELDS:
             raise ValueError(f"field must be one of {', '.join(FIELDS)}, not {field!r:.100}")

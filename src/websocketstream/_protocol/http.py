@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from .arguments import check_size
+from .arguments import check_size, is_collection
 from .url import for_display
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -175,7 +175,7 @@ def check_headers(headers: HeadersLike, reserved: frozenset[str]) -> Fields:
 
 
 def _pairs(headers: object) -> Iterator[tuple[str, str]]:
-    if isinstance(headers, str | bytes) or not isinstance(headers, Iterable):
+    if not is_collection(headers):
         raise TypeError(f"headers must be a mapping or (name, value) pairs, not {type(headers).__name__}")
     for item in headers.items() if isinstance(headers, Mapping) else headers:
         if not isinstance(item, tuple | list) or len(item) != 2:
@@ -230,7 +230,7 @@ def check_protocols(protocols: Sequence[str]) -> tuple[str, ...]:
 
 
 def _strings(protocols: object) -> tuple[str, ...]:
-    if isinstance(protocols, str | bytes) or not isinstance(protocols, Iterable):
+    if not is_collection(protocols):
         raise TypeError(f"protocols must be a list of str, not {type(protocols).__name__}")
     checked = tuple(protocols)
     for protocol in checked:

@@ -79,8 +79,8 @@ class WebSocketListener(TypedAttributeProvider):
         Handlers that are not done after ``shutdown_timeout`` seconds are cancelled. Returns when all have ended.
         Cancelling leaves the shutdown under way.
         """
-        self._shut_down()
-        await self._stopped.wait()
+        self.shut_down()
+        await self.wait_stopped()
 
 
 def parts_of(listener: Listener[Any]) -> Sequence[Listener[Any]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
+from .._protocol.arguments import is_collection
 from .._protocol.host import bracketed, normalise_host
 from .._protocol.url import parse_port
 
@@ -23,7 +23,7 @@ def check_origins(origins: object) -> frozenset[str | None] | None:
     """
     if origins is None:
         return None
-    if isinstance(origins, str | bytes) or not isinstance(origins, Iterable):
+    if not is_collection(origins):
         raise TypeError(f"origins must be a list of origins or None, not {type(origins).__name__}")
     return frozenset(None if origin is None else _check(origin) for origin in origins)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -119,9 +120,9 @@ async def _serve_until_told(
 
 async def _start(tasks: TaskGroup, serve: Callable[..., Any], signals: Any) -> WebSocketListener | None:  # noqa: ANN401
     """Start the server; return None when a signal came while it was not listening yet, as looking up a name may take long."""
-    listener: WebSocketListener | None = None
     if signals is None:
         return await tasks.start(serve)  # type: ignore[no-any-return]
+    listener: WebSocketListener | None = None
     told: list[int] = []
     failure: Exception | None = None
     async with create_task_group() as starting:
@@ -164,12 +165,9 @@ async def _stop_when_told(listener: WebSocketListener, signals: Any, everything:
 
 
 def _stop_signals() -> AbstractContextManager[Any]:
-    if threading.current_thread() is not threading.main_thread():
+    if os.name == "nt" or threading.current_thread() is not threading.main_thread():
         return nullcontext()
-    try:
-        return open_signal_receiver(*STOP_SIGNALS)
-    except NotImplementedError:  # pragma: no cover  (Windows)
-        return nullcontext()
+    return open_signal_receiver(*STOP_SIGNALS)
 
 
 def _for_display(address: Any) -> str:  # noqa: ANN401  (addresses have no type in common)

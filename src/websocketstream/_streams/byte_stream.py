@@ -101,11 +101,11 @@ class WebSocketByteStream(ByteStream):
         with self._sending:
             if self._sending_ended:
                 await checkpoint()
-            elif self._eof == "empty":
-                self._sending_ended = True
+                return
+            self._sending_ended = True
+            if self._eof == "empty":
                 await self._conn.writable.send(b"")
             else:
-                self._sending_ended = True
                 await self._conn.send_eof()
 
     async def aclose(self) -> None:
@@ -137,8 +137,8 @@ async def relay(one: ByteStream | WebSocketStream, other: ByteStream | WebSocket
     """Move bytes both ways between two streams, until both directions have ended.
 
     Each waits for the other: nothing is read that cannot be written, and at most 64 KiB are in between. The end of a direction is
-    handed on by ``send_eof()``; that of a connection which ends by the Close frame is the end of both. Neither stream is closed in the end; that is for the blocks that own them. Cancelling is safe
-    for the connections, what is in between is lost.
+    handed on by ``send_eof()``; that of a connection which ends by the Close frame is the end of both. Neither stream is closed
+    in the end; that is for the blocks that own them. Cancelling is safe for the connections, what is in between is lost.
 
     :param one: an anyio byte stream; for a connection :func:`as_byte_stream` is called
     :param other: the other one
