@@ -62,6 +62,7 @@ ORDER: dict[str, list[str]] = {
         "state",
         "life",
         "keepalive",
+        "pace",
     ],
     "_network": [
         # what an event loop offers
@@ -111,8 +112,11 @@ ORDER: dict[str, list[str]] = {
         "writer",
         "reader",
         "hot",
+        "paced_pings",
         "connection",
         # what users hold
+        "incoming",
+        "outgoing",
         "readable",
         "writable",
         "stream",

@@ -44,15 +44,19 @@ from ._streams.errors import (
     ConnectionClosed as ConnectionClosed,
     SendAfterClose as SendAfterClose,
 )
+from ._streams.incoming import ChunkedMessages as ChunkedMessages, IncomingMessage as IncomingMessage
+from ._streams.outgoing import OutgoingMessage as OutgoingMessage
 from ._streams.readable import ReadableStream as ReadableStream
 from ._streams.statistics import (
     ConnectionStatistics as ConnectionStatistics,
     DirectionStatistics as DirectionStatistics,
+    Discarded as Discarded,
 )
 from ._streams.stream import WebSocketStream as WebSocketStream
 from ._streams.writable import WritableStream as WritableStream
 
 __all__ = [
+    "ChunkedMessages",
     "CloseCode",
     "CloseInfo",
     "Compression",
@@ -61,13 +65,16 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionStatistics",
     "DirectionStatistics",
+    "Discarded",
     "HandshakeError",
     "HandshakeLimits",
     "HandshakeRejected",
     "HandshakeTimeout",
     "HandshakeTooLarge",
     "Headers",
+    "IncomingMessage",
     "InvalidHandshake",
+    "OutgoingMessage",
     "QueryParams",
     "ReadableStream",
     "Request",

@@ -49,6 +49,7 @@ def open_websocket_stream(
     max_fragments: int | None = 4096,
     read_buffer: int = 2**20,
     write_buffer: int = 2**16,
+    low_latency: bool = False,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
     open_timeout: float | None = 10,
@@ -77,6 +78,8 @@ def open_websocket_stream(
     :param max_fragments: most frames to accept for one message; None for unlimited
     :param read_buffer: bytes of messages kept ahead of the reader before the network is no longer read
     :param write_buffer: unsent bytes from which on ``send()`` waits
+    :param low_latency: keep little in between, for what may have to be taken back: the system's buffer for what is unsent is
+        4 KiB where it can be set, ``write_buffer`` 16 KiB at the most and ``read_buffer`` 64 KiB
     :param ping_interval: seconds of silence after which a ping is sent; None for no pings
     :param ping_timeout: seconds of silence after that ping which end the connection; None for never
     :param open_timeout: seconds from name resolution to the open connection, all together; None for no limit
@@ -116,6 +119,7 @@ def open_websocket_stream(
         close_timeout=close_timeout,
         max_message_size=max_message_size,
         max_fragments=max_fragments,
+        low_latency=low_latency,
     )
     opening = _Opening(
         parsed,

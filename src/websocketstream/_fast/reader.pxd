@@ -27,6 +27,7 @@ cdef class Reader:
     cdef object _put_off
     cdef object _failure
 
+    cpdef put_off(self, bytes data)
     cpdef data_received(self, data)
     cpdef failed(self, Exception error)
     cpdef read_on(self)

@@ -20,6 +20,7 @@ cdef class ReceiveBuffer:
     cdef Py_ssize_t _bytes
     cdef Py_ssize_t _count
     cdef bint _receiving
+    cdef bint _is_locked
     cdef object _arrival
     cdef object _end
     cdef object _paused

@@ -18,6 +18,7 @@ cdef class SendBuffer:
     cdef Py_ssize_t _unsent_messages
     cdef dict _held
     cdef readonly object end
+    cdef readonly object parts
     cdef list _freed
     cdef bint _is_felt
     cdef object _paused

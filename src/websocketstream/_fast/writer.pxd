@@ -23,6 +23,7 @@ cdef class Writer:
     cdef object _call
     cdef list _pongs
     cdef list _pings
+    cdef object _pace
     cdef object _portions
     cdef Py_ssize_t _in_portions
     cdef object _chunks
@@ -36,6 +37,7 @@ cdef class Writer:
     @cython.locals(buffer=SendBuffer, size=Py_ssize_t, at_once=bint)
     cpdef Py_ssize_t put(self, item) except -1
     cdef bint _has_work(self) except -1
+    cdef bint _is_paced(self) except -1
     cpdef flush(self)
     @cython.locals(handed=Py_ssize_t)
     cdef _write_on(self)

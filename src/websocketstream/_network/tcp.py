@@ -23,6 +23,9 @@ _RETRANSMITS, _PROBES, _BACKOFF = 2, 3, 4  # offsets of bytes
 _UNACKED, _LAST_DATA_RECV, _LAST_ACK_RECV, _NOTSENT_BYTES = 24, 52, 56, 144  # offsets of words, times in ms
 _TCP_RTO_MAX_MS = 44  # Linux 6.15 and later
 
+_TCP_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
+_UNSENT_BYTES = 4096
+
 _WORD = struct.Struct("=I")
 
 
@@ -49,6 +52,20 @@ def probe_often(stream: TypedAttributeProvider, seconds: float) -> None:
     try:
         raw_socket.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, round(seconds * 1000))
     except (OSError, ValueError):  # an older kernel, no TCP, closed meanwhile
+        return
+
+
+def keep_little_unsent(stream: TypedAttributeProvider) -> None:
+    """Let the system take little more than what it sends at once, where it can do that. Never raises.
+
+    Otherwise it takes what its buffer holds, which may be megabytes, and nobody can take that back.
+    """
+    raw_socket = _socket_of(stream)
+    if raw_socket is None or _TCP_NOTSENT_LOWAT is None:
+        return
+    try:
+        raw_socket.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    except (OSError, ValueError):  # no TCP, closed meanwhile
         return
 
 

@@ -8,6 +8,7 @@ delivered.
 """
 
 import os
+from codecs import getincrementaldecoder
 from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -30,7 +31,7 @@ from ._zlib cimport (
 
 from .assembly import Violation, read_close
 from .close import is_valid_on_the_wire, truncate_reason
-from .codec import PINGS_PER_CALL, Close, Failure, Outgoing, Ping, Pong, without_old_pings
+from .codec import PINGS_PER_CALL, Chunk, Close, Failure, Outgoing, Ping, Pong, without_old_pings
 from .deflate import Compression, InflatedTooLarge, InflateError, PerMessageDeflate as PythonDeflate
 
 cdef extern from "_compiled.h":
@@ -236,6 +237,9 @@ cdef class CompiledCodec:
     cdef Py_ssize_t _size
     cdef bint _beyond_ascii
     cdef ws_utf8 _utf8
+    # where messages are read in chunks
+    cdef bint _in_chunks
+    cdef object _decoder  # of text, from the first on
     # of a compressed one: the inflater in C, and whether it may have more to give without more data; ...
     cdef object _zlib
     cdef bint _full
@@ -254,7 +258,8 @@ cdef class CompiledCodec:
         if self._busy:
             raise RuntimeError("the codec is at work")
         self._end()
-        self._ended = self._discarding = False
+        self._ended = self._discarding = self._in_chunks = False
+        self._decoder = None
         self._client = client
         self._size_limit = limits.max_message_size
         self._max_size = _bound(limits.max_message_size)
@@ -299,6 +304,8 @@ cdef class CompiledCodec:
         self._busy = True
         try:
             self._receive(data, events)
+            if self._in_chunks and self._size:
+                self._cut(events, False)
         except Violation as exc:
             self._fail(exc, events)
         except UnicodeDecodeError as exc:
@@ -311,6 +318,14 @@ cdef class CompiledCodec:
         if self._pings > PINGS_PER_CALL:
             events = without_old_pings(events)
         return events
+
+    def read_in_chunks(self):
+        """Hand messages out in chunks from now on, the one in progress included."""
+        self._in_chunks = True
+        self._max_size = self._max_fragments = -1
+        self._size_limit = None
+        if self._deflate is not None:
+            self._deflate.lift_limit()
 
     def discard_data(self):
         """Drop data frames unread from now on; control frames are still events and framing is still checked."""
@@ -404,7 +419,7 @@ cdef class CompiledCodec:
         cdef Py_ssize_t most = MAX_SHORT if self._max_size < 0 else min(self._max_size, <Py_ssize_t>MAX_SHORT)
         cdef Py_ssize_t length
         cdef const uint8_t *payload
-        if not self._max_fragments:
+        if not self._max_fragments or self._in_chunks:
             return 0
         while budget[0] > 0 and size - at > header:
             length = data[at + 1] ^ mask  # too large if the mask is not as it should be
@@ -564,6 +579,8 @@ cdef class CompiledCodec:
             payload = <bytes>self._control
             Py_XDECREF(self._control)
             self._control = NULL
+        if self._in_chunks and self._size:
+            self._cut(events, False)
         self._in_payload = False
         budget[0] -= CONTROL_FRAME
         self._only_messages = False
@@ -612,7 +629,7 @@ cdef class CompiledCodec:
         elif self._compressed:
             self._begin_inflating(data, size, last)
             self._inflate(events, budget)
-        elif last and self._buffer is NULL:
+        elif last and self._buffer is NULL and not self._in_chunks:
             self._deliver(events, self._message(data, size))
             self._end_message()
         else:
@@ -651,7 +668,7 @@ cdef class CompiledCodec:
         """Text fails at its first bad byte (RFC 6455 8.1), and not only when the message is complete."""
         cdef int verdict
         self._size += size
-        if self._opcode != TEXT or (ascii and not self._utf8.needed):
+        if self._opcode != TEXT or (ascii and not self._utf8.needed) or self._in_chunks:
             return 0
         self._beyond_ascii = True
         if check:
@@ -683,7 +700,9 @@ cdef class CompiledCodec:
 
     cdef int _complete(self, list events) except -1:
         """Deliver what was put together."""
-        if self._buffer is NULL:
+        if self._in_chunks:
+            self._cut(events, True)
+        elif self._buffer is NULL:
             self._deliver(events, "" if self._opcode == TEXT else b"")
         elif self._opcode == TEXT and (self._beyond_ascii or PyBytes_CheckExact(<object>self._buffer)):
             self._deliver(events, _decode(ws_buffer_data(self._buffer), self._size))
@@ -692,6 +711,27 @@ cdef class CompiledCodec:
             self._deliver(events, <object>self._buffer)
         self._forget_message_data()
         self._end_message()
+        return 0
+
+    cdef int _cut(self, list events, bint last) except -1:
+        """Deliver what has come together of a message that is read in chunks."""
+        data = b""
+        if self._buffer is not NULL:
+            if self._opcode == TEXT:
+                data = ws_buffer_data(self._buffer)[: self._size]
+            else:
+                ws_resize_buffer(&self._buffer, self._size)
+                data = <object>self._buffer
+        Py_XDECREF(self._buffer)
+        self._buffer = NULL
+        self._size = 0
+        if self._opcode == TEXT:
+            if self._decoder is None:
+                self._decoder = getincrementaldecoder("utf-8")()
+            data = self._decoder.decode(data, last)  # receive_data() catches what it raises
+        if data or last:
+            events.append(Chunk(data, last))
+            self._message_bytes += ws_memory_of(data)
         return 0
 
     cdef void _end_message(self) noexcept:
@@ -830,7 +870,7 @@ cdef class CompiledCodec:
     # --- sending ---
 
     def send_messages(self, messages):
-        """Encode messages, one frame each, into one buffer; large ones of a server stand in the list as they are."""
+        """Encode messages or parts of one, a frame each, into one buffer; large ones of a server stand in the list as they are."""
         cdef tuple items = tuple(messages)  # nobody can change it, whatever happens while something is compressed
         cdef Py_ssize_t count = len(items)
         cdef list payloads = [], buffers = []
@@ -854,6 +894,7 @@ cdef class CompiledCodec:
     cdef object _prepare(self, message, Frame *frame):
         """Describe the frame of a message, and return the object that has its payload."""
         cdef bint compress = True
+        cdef bint whole = True
         if isinstance(message, str):
             frame.first = 0x80 | TEXT
             if self._deflate is None and PyUnicode_IS_COMPACT_ASCII(message):
@@ -867,10 +908,17 @@ cdef class CompiledCodec:
             frame.first = 0x80 | BINARY
             payload = message
         else:
-            frame.first = 0x80 | (TEXT if message.text else BINARY)
+            # RFC 6455 5.4: the first frame has the opcode, the last one the FIN bit.
+            frame.first = (0x80 if message.ends else 0) | ((TEXT if message.text else BINARY) if message.begins else 0)
             payload = message.payload
             compress = message.compress
-        if self._deflate is not None and compress and len(payload) >= self._deflate.threshold:
+            whole = message.begins and message.ends
+        if self._deflate is None or not compress:
+            pass
+        elif not whole:
+            frame.first |= 0x40 if message.begins else 0  # RFC 7692 6.1
+            payload = self._deflate.compress_part(payload, last=message.ends)
+        elif len(payload) >= self._deflate.threshold:
             compressed = self._deflate.compress(payload)
             if compressed is not None:
                 frame.first |= 0x40

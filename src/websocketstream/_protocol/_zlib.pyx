@@ -105,6 +105,7 @@ cdef class Compressor:
     cdef int _mem_level
     cdef bint _takeover
     cdef bint _in_portions
+    cdef bint _in_parts  # of a message that comes part by part
     cdef readonly Py_ssize_t portion
 
     def __cinit__(self, int bits, bint takeover, compression):
@@ -161,6 +162,19 @@ cdef class Compressor:
             self._in_portions = False
             self._keep_if(total < size)
 
+    def compress_part(self, bytes payload not None, *, bint last):
+        cdef bytes data = b""
+        if not self._in_parts:
+            self._take()
+        self._in_parts = not last
+        if payload:
+            data = self._portion(<const uint8_t *>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), Z_BLOCK)
+            data += self._portion(NULL, 0, Z_SYNC_FLUSH)
+        if not last:
+            return data
+        self._keep_if(True)
+        return data + in_python.LAST_PART
+
     cdef bytes _portion(self, const uint8_t *data, Py_ssize_t size, int flush):
         cdef PyObject *out = new_bytes(NULL, size // 2 + 256)
         cdef Py_ssize_t made
@@ -199,7 +213,7 @@ cdef class Compressor:
                 return made
 
     cdef int _take(self) except -1:
-        if self._in_portions:
+        if self._in_portions or self._in_parts:
             # It would leave first, and then its data would lie in the peer's window and not in the other's.
             raise RuntimeError("another message is being compressed in portions")
         if not self._open:
@@ -243,6 +257,9 @@ cdef class Inflater:
 
     def begin(self, limit):
         self._begin(-1 if limit is None or limit > PY_SSIZE_T_MAX else limit)
+
+    def lift_limit(self):
+        self._room = PY_SSIZE_T_MAX
 
     def inflate(self, data, *, bint last):
         """Yield what comes out piece by piece; only tests do, the codec makes the steps itself."""

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 
 from .close import CloseCode, is_valid_on_the_wire
-from .codec import Close, CodecLimits, Message
+from .codec import Chunk, Close, CodecLimits, Message
 from .deflate import InflatedTooLarge, InflateError, PerMessageDeflate
 
 CONTINUATION, TEXT, CLOSE, PING = (
@@ -53,8 +53,18 @@ class Assembler:
         self._empty_fragments = 0
         self._joined = _Joiner(limits.max_message_size)
         self._utf8 = _new_utf8_decoder()
+        self._in_chunks = False
         self.discarding = False
         self.inflating = False  # in the middle of a payload: there is work to do without new data
+
+    def read_in_chunks(self) -> None:
+        """Hand messages out in chunks from now on, the one in progress included."""
+        self._in_chunks = True
+        self._limits = CodecLimits(max_message_size=None, max_fragments=None)
+        if self._deflate is not None:
+            self._deflate.lift_limit()
+        self._joined.lift_limit()
+        self._utf8.reset()  # it has checked what is to be decoded
 
     def discard(self) -> None:
         """Drop what is here of an unfinished message, and all data to come."""
@@ -110,7 +120,7 @@ class Assembler:
         self._fragments += 1
         self._empty_fragments = 0 if length else self._empty_fragments + 1
 
-    def take(self, payload: bytes, *, last: bool) -> Iterator[tuple[int, Message | None]]:
+    def take(self, payload: bytes, *, last: bool) -> Iterator[tuple[int, Message | Chunk | None]]:
         """Take payload of the frame that was begun; ``last`` when the message ends with it.
 
         Yields for every step of work how much it was, in units of about one small frame, and the message when it is
@@ -131,7 +141,7 @@ class Assembler:
             self._opcode, self._compressed = None, False
             self._announced = self._fragments = self._empty_fragments = 0
 
-    def _inflate(self, payload: bytes, *, last: bool) -> Iterator[tuple[int, Message | None]]:
+    def _inflate(self, payload: bytes, *, last: bool) -> Iterator[tuple[int, Message | Chunk | None]]:
         assert self._deflate is not None  # check() has seen to it
         self.inflating = True
         try:
@@ -155,7 +165,7 @@ class Assembler:
             yield 1, self._complete(b"")
 
     def _append(self, piece: bytes) -> None:
-        if self._opcode == TEXT:
+        if self._opcode == TEXT and not self._in_chunks:
             # Only to fail at the first bad byte (RFC 6455 8.1): what is kept is the bytes, because a str may need
             # four times as much.
             try:
@@ -164,8 +174,28 @@ class Assembler:
                 raise _not_utf8("text message", exc) from None
         self._joined.add(piece)
 
-    def _complete(self, payload: bytes) -> Message:
+    def chunk(self) -> Chunk | None:
+        """Return what has come together of a message that is read in chunks; None when that is nothing.
+
+        :raises Violation: it is not UTF-8
+        """
+        if not self._in_chunks:
+            return None
+        chunk = self._chunk(self._joined.finish(b""), last=False)
+        return chunk if chunk.data else None
+
+    def _chunk(self, data: bytes, *, last: bool) -> Chunk:
+        if self._opcode != TEXT:
+            return Chunk(data, last)
+        try:
+            return Chunk(self._utf8.decode(data, last), last)
+        except UnicodeDecodeError as exc:
+            raise _not_utf8("text message", exc) from None
+
+    def _complete(self, payload: bytes) -> Message | Chunk:
         data = self._joined.finish(payload)
+        if self._in_chunks:
+            return self._chunk(data, last=True)
         if self._opcode != TEXT:
             return data
         self._utf8.reset()
@@ -210,6 +240,9 @@ class _Joiner:
     def clear(self) -> None:
         self._io: io.BytesIO | None = None
         self._size = self._capacity = 0
+
+    def lift_limit(self) -> None:
+        self._limit = None
 
     def add(self, piece: bytes) -> None:
         if self._io is None:

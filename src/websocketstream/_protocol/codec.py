@@ -49,9 +49,17 @@ class Failure:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a message arrived, from :meth:`Codec.read_in_chunks` on; text comes in whole characters."""
+
+    data: Message
+    last: bool  # the message ends with it
+
+
 # A whole message is its own event: str for text, bytes for binary. It is by far the most common event, and a wrapper
 # object would cost more than a compiled engine needs to decode the message.
-Event: TypeAlias = Message | Ping | Pong | Close | Failure
+Event: TypeAlias = Message | Chunk | Ping | Pong | Close | Failure
 
 
 # Of what arrived together, only the last pings want a pong (RFC 6455 section 5.5.3). Autobahn's case 2.10 sends ten pings
@@ -75,11 +83,16 @@ def without_old_pings(events: list[Event]) -> list[Event]:
 
 @dataclass(slots=True, eq=False)
 class Outgoing:
-    """A message on its way out, already validated: text as UTF-8."""
+    """A message on its way out, or a part of one, already validated: text as UTF-8.
+
+    Between the part that begins a message and the one that ends it there may be no other message.
+    """
 
     payload: bytes
     text: bool
     compress: bool = True
+    begins: bool = True
+    ends: bool = True
 
     @classmethod
     def of(cls, message: Message | Outgoing) -> Outgoing:
@@ -126,12 +139,19 @@ class Codec(Protocol):
         """The memory in bytes of the messages that the last call of :meth:`receive_data` returned."""
         ...
 
+    def read_in_chunks(self) -> None:
+        """From now on every message is :class:`Chunk` events, with what one call brought of it in each.
+
+        The limits of a message hold no more, but for a number of empty fragments in a row.
+        """
+        ...
+
     def discard_data(self) -> None:
         """From now on drop data frames unread (their framing is still checked): nobody wants them while closing."""
         ...
 
     def send_messages(self, messages: Sequence[Message | Outgoing]) -> list[bytes | bytearray | memoryview]:
-        """Encode queued messages, one frame each, into the buffers to write in order; a bare str is ASCII."""
+        """Encode queued messages or parts, one frame each, into the buffers to write in order; a bare str is ASCII."""
         ...
 
     @property

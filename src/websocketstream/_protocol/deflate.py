@@ -41,6 +41,8 @@ _INPUT_STEP = 8 * 1024
 _PORTION = 32 * 1024
 _PORTION_OF_HIGH_LEVELS = 8 * 1024
 _TAIL = b"\x00\x00\xff\xff"  # RFC 7692 7.2.1: cut from every message by the sender, put back by the receiver
+# What ends a message whose parts had their tails: together with the one that the receiver puts back, an empty block.
+LAST_PART = b"\x00"
 _FINAL_BLOCK = b"\x03\x00"  # RFC 1951 3.2.6: an empty last block
 
 _Parameters: TypeAlias = dict[str, int | None]
@@ -258,9 +260,20 @@ class PerMessageDeflate:
         """
         return self._compressor.compress_in_portions(payload)
 
+    def compress_part(self, payload: bytes, *, last: bool) -> bytes:
+        """Return the payload of a frame of a message that comes part by part, and has no other frames in between.
+
+        A receiver can inflate each part when it has arrived. A message whose last part never comes can be followed by no other.
+        """
+        return self._compressor.compress_part(payload, last=last)
+
     def begin(self, limit: int | None) -> None:
         """A compressed message starts, of which at most ``limit`` inflated bytes are wanted."""
         self._inflater.begin(limit)
+
+    def lift_limit(self) -> None:
+        """From now on, any number of bytes of the message in progress is wanted."""
+        self._inflater.lift_limit()
 
     def inflate(self, data: bytes, *, last: bool) -> Iterator[bytes]:
         """Yield what the next bytes of the message inflate to; ``last`` when it ends with them.
@@ -287,6 +300,7 @@ class _Compressor:
         self._takeover = takeover
         self._deflate: zlib._Compress | None = None
         self._in_portions = False
+        self._in_parts: zlib._Compress | None = None  # a message that comes part by part
         self.portion = portion_of(compression.level)
 
     def compress(self, payload: bytes) -> bytes | None:
@@ -315,13 +329,21 @@ class _Compressor:
         if size < len(payload):
             self._keep(deflate)
 
+    def compress_part(self, payload: bytes, *, last: bool) -> bytes:
+        deflate = self._in_parts if self._in_parts is not None else self._take()
+        data = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH) if payload else b""
+        if last:
+            self._keep(deflate)
+        self._in_parts = None if last else deflate
+        return data + LAST_PART if last else data
+
     def _run(self, deflate: zlib._Compress, payload: memoryview) -> Iterator[bytes]:
         for start in range(0, len(payload), self.portion):
             yield deflate.compress(payload[start : start + self.portion])
         yield deflate.flush(zlib.Z_SYNC_FLUSH)[: -len(_TAIL)]
 
     def _take(self) -> zlib._Compress:
-        if self._in_portions:
+        if self._in_portions or self._in_parts is not None:
             # It would leave first, and then its data would lie in the peer's window and not in the other's.
             raise RuntimeError("another message is being compressed in portions")
         # Data that is thrown away has moved our window and not the peer's, so nothing may refer to it: unless it is
@@ -348,6 +370,9 @@ class _Inflater:
     def begin(self, limit: int | None) -> None:
         self._room = limit
         self._between_streams = True  # nothing of this message has been read
+
+    def lift_limit(self) -> None:
+        self._room = None
 
     def inflate(self, data: bytes, *, last: bool) -> Iterator[bytes]:
         view = memoryview(data)

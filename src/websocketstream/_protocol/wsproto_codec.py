@@ -23,7 +23,7 @@ from wsproto.frame_protocol import (
 
 from .assembly import Assembler, Violation, read_close
 from .close import is_valid_on_the_wire, truncate_reason
-from .codec import Close, CodecLimits, Event, Failure, Message, Outgoing, Ping, Pong, without_old_pings
+from .codec import Chunk, Close, CodecLimits, Event, Failure, Message, Outgoing, Ping, Pong, without_old_pings
 from .deflate import Compression, DeflateParameters, PerMessageDeflate
 
 # What one call of receive_data() may do: 128 frames, or about 256 KiB inflated or 16 KiB of compressed data, or a mixture.
@@ -78,7 +78,7 @@ class WsprotoCodec:
             self._decoder = None  # and with it everything that was received
             self._pending = False
         events = without_old_pings(events)
-        self.message_bytes = sum(getsizeof(event) for event in events if isinstance(event, (str, bytes)))
+        self.message_bytes = sum(map(_memory_of, events))
         return events
 
     @property
@@ -86,13 +86,18 @@ class WsprotoCodec:
         """Never sure here: telling events apart costs little beside decoding them."""
         return False
 
+    def read_in_chunks(self) -> None:
+        """Hand messages out in chunks from now on, the one in progress included."""
+        if self._decoder is not None:
+            self._decoder.assembler.read_in_chunks()
+
     def discard_data(self) -> None:
         """Drop data frames unread from now on; control frames are still events and framing is still checked."""
         if self._decoder is not None:
             self._decoder.assembler.discard()
 
     def send_messages(self, messages: Sequence[Message | Outgoing]) -> list[bytes | bytearray | memoryview]:
-        """Encode messages, one frame each; small ones share a buffer, large ones of a server are not copied."""
+        """Encode messages or parts of one, a frame each; small ones share a buffer, large ones of a server are not copied."""
         buffers: list[bytes | bytearray | memoryview] = []
         shared = bytearray()
         for message in messages:
@@ -164,10 +169,22 @@ class WsprotoCodec:
         return self._encode_control(Opcode.CLOSE, struct.pack("!H", code) + truncate_reason(reason).encode())
 
     def _encode_message(self, message: Outgoing) -> tuple[bytes, bytes | bytearray]:
+        if not (message.begins and message.ends):
+            return self._encode_part(message)
         compressor = self._compressor_for(message)
         compressed = None if compressor is None else compressor.compress(message.payload)
         payload = message.payload if compressed is None else compressed
         return self._encode(_first_byte(message, compressed=compressed is not None), payload)
+
+    def _encode_part(self, part: Outgoing) -> tuple[bytes, bytes | bytearray]:
+        # RFC 6455 5.4 and RFC 7692 6.1: the first frame has the opcode and RSV1, the last one the FIN bit.
+        first_byte, payload = 0x80 if part.ends else 0x00, part.payload
+        if part.begins:
+            first_byte |= Opcode.TEXT if part.text else Opcode.BINARY
+        if self._deflate is not None and part.compress:
+            first_byte |= 0x40 if part.begins else 0x00
+            payload = self._deflate.compress_part(payload, last=part.ends)
+        return self._encode(first_byte, payload)
 
     def _compressor_for(self, message: Outgoing) -> PerMessageDeflate | None:
         deflate = self._deflate
@@ -189,6 +206,12 @@ class WsprotoCodec:
         # RFC 6455 5.3 and 10.3: a fresh key for every frame, from a source that nobody can predict.
         key = os.urandom(4)
         return header + key, XorMaskerSimple(key).process(payload)  # type: ignore[arg-type]  # it takes bytes too
+
+
+def _memory_of(event: Event) -> int:
+    if isinstance(event, Chunk):
+        return getsizeof(event.data)
+    return getsizeof(event) if isinstance(event, (str, bytes)) else 0
 
 
 def _new_masker(key: bytes) -> XorMaskerNull | XorMaskerSimple:
@@ -219,6 +242,12 @@ class _Decoder:
     def decode(self, data: bytes | bytearray | memoryview, events: list[Event]) -> bool:
         """Add what ``data`` brings to ``events``, and tell whether there is more to decode when the budget is spent."""
         self._frames.receive_bytes(data)  # type: ignore[arg-type]  # it only appends
+        pending = self._decode_some(events)
+        if (chunk := self.assembler.chunk()) is not None:
+            events.append(chunk)
+        return pending
+
+    def _decode_some(self, events: list[Event]) -> bool:
         budget = _BUDGET
         while budget > 0:
             cost, event = next(self._steps)
@@ -242,6 +271,8 @@ def _decode(frames: _FrameParser, assembler: Assembler) -> Iterator[tuple[int, E
         payload = frame.payload
         assert isinstance(payload, bytes)  # str and tuple are wsproto's next layer
         if frame.opcode.iscontrol():
+            if (chunk := assembler.chunk()) is not None:
+                yield 1, chunk
             yield 1, _control_event(frame.opcode, payload)
         else:
             # wsproto's message_finished is the FIN bit, also while the frame's payload is still arriving.

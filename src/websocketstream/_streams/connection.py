@@ -20,9 +20,9 @@ from anyio.abc import AnyByteStream
 from .._network.loop import EventLoop, Handle, Signal, current_event_loop, uninterrupted
 from .._network.stream_transport import StreamTransport
 from .._network.task_transport import transport_of
-from .._network.tcp import ask_tcp, probe_often
+from .._network.tcp import ask_tcp, keep_little_unsent, probe_often
 from .._network.transport import Buffer
-from .._protocol.close import CloseInfo, check_close
+from .._protocol.close import CloseCode, CloseInfo, check_close
 from .._protocol.codec import Codec
 from .._protocol.errors import WebSocketError
 from .._protocol.keepalive import Action, Keepalive, PendingPing, Pings, TcpReport, seconds_between_questions
@@ -31,6 +31,8 @@ from .._protocol.state import State
 from .errors import ConnectionBroken, ConnectionClosed, EndError, SendAfterClose, closed_here
 from .hot import Budget, Reader, ReceiveBuffer, SendBuffer, Writer
 from .options import StreamOptions
+from .paced_pings import PacedPings
+from .statistics import Discarded
 
 logger = logging.getLogger("websocketstream")
 
@@ -65,8 +67,9 @@ class Connection:
         )
         budget = Budget(loop)
         self.budget: Budget = budget
-        self.inbox: ReceiveBuffer = ReceiveBuffer(min(options.read_buffer, MOST), budget, loop)
-        self.outbox: SendBuffer = SendBuffer(min(options.write_buffer, MOST), budget, loop)
+        read_buffer, write_buffer = options.buffers
+        self.inbox: ReceiveBuffer = ReceiveBuffer(min(read_buffer, MOST), budget, loop)
+        self.outbox: SendBuffer = SendBuffer(min(write_buffer, MOST), budget, loop)
         self.writer: Writer = Writer(
             self._transport,
             codec,
@@ -75,6 +78,7 @@ class Connection:
             budget=budget,
             loop=loop,
             changed=self._carry_out,
+            pace=PacedPings(self.pings, loop) if options.low_latency else None,
         )
         self._reader = Reader(
             self._transport,
@@ -101,6 +105,16 @@ class Connection:
         return self._life.state
 
     @property
+    def max_message_size(self) -> int | None:
+        """The most bytes of a message, None for any number."""
+        return self._options.max_message_size
+
+    @property
+    def portion(self) -> int:
+        """How many bytes of payload are encoded in about a millisecond or two."""
+        return self._codec.portion
+
+    @property
     def close_info(self) -> CloseInfo | None:
         """How it ended, None while it has not."""
         return self._life.result
@@ -122,6 +136,51 @@ class Connection:
     def cancel(self, error: BaseException | None) -> None:
         """Drop what has arrived, and close."""
         self.start_close(*self._words_of(error))
+
+    def read_in_chunks(self) -> None:
+        """Let nobody receive whole messages any more.
+
+        :raises anyio.BusyResourceError: a task is receiving, or this has happened before
+        """
+        self.inbox.lock()
+        self._codec.read_in_chunks()
+
+    @uninterrupted
+    def refuse(self, code: int, message: str) -> Exception:
+        """Fail on account of what the peer has sent, and return what the receiver meets."""
+        self._life.fail(code, message, self.loop.clock())
+        self._codec.discard_data()
+        self.inbox.drop()
+        self._carry_out()
+        return (
+            ConnectionBroken(message, self._life.peer_close)
+            if self._error is None
+            else self._error.to_raise()
+        )
+
+    @uninterrupted
+    def leave_unfinished(self) -> None:
+        """Fail because of a message that was begun, and will not be completed."""
+        if self._life.send_end is None:
+            message = "a message that was sent in chunks was left unfinished"
+            self._life.fail(CloseCode.INTERNAL_ERROR, message, self.loop.clock())
+            self._carry_out()
+
+    @uninterrupted
+    def discard_sent(self) -> Discarded:
+        """Drop the messages of which no byte has left."""
+        return Discarded(*self.writer.discard())
+
+    @uninterrupted
+    def discard_received(self) -> Discarded:
+        """Drop the messages that nobody has received, and read on.
+
+        :raises anyio.BusyResourceError: they are taken in chunks, which cannot be torn
+        """
+        before = self.inbox.statistics()
+        self.inbox.discard()
+        self._reader.caught_up()
+        return Discarded(before.buffered_messages, before.buffered_bytes)
 
     @uninterrupted
     def abort(self, error: BaseException | None) -> None:
@@ -191,17 +250,17 @@ class Connection:
                 probe_often(
                     self.stream, seconds_between_questions(options.ping_interval, options.ping_timeout)
                 )
+        if options.low_latency:
+            keep_little_unsent(self.stream)
         self.inbox.filler = self._reader
         early_data, self._early_data = self._early_data, b""
         try:
-            if early_data:
-                self._transport.pause()
+            if early_data:  # not decoded yet: whoever wants chunks has the first word
+                self._reader.put_off(early_data)
             self._transport.attach(self)
         except BaseException:
             self.drop()
             raise
-        if early_data:
-            self.data_received(early_data)
         self._carry_out()
 
     async def leave(self, code: int | None, *, cancelled: bool, grace: float) -> None:

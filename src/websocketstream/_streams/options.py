@@ -11,6 +11,11 @@ from .._protocol.deflate import Compression
 __all__ = ["StreamOptions", "check_compression", "check_seconds", "check_size"]
 
 
+# Where it counts how much lies in between: a second of Opus is 8 KiB at most.
+SHORT_READ_BUFFER = 2**16
+SHORT_WRITE_BUFFER = 2**14
+
+
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
     """What a connection needs to know once it is open: sizes in bytes, times in seconds, None switches off."""
@@ -22,6 +27,7 @@ class StreamOptions:
     close_timeout: float = 10
     max_message_size: int | None = 16 * 2**20
     max_fragments: int | None = 4096
+    low_latency: bool = False
 
     def __post_init__(self) -> None:
         check_size("read_buffer", self.read_buffer)
@@ -33,6 +39,15 @@ class StreamOptions:
         for name in ("max_message_size", "max_fragments"):
             if getattr(self, name) is not None:
                 check_size(name, getattr(self, name))
+        if not isinstance(self.low_latency, bool):
+            raise TypeError(f"low_latency must be a bool, not {type(self.low_latency).__name__}")
+
+    @property
+    def buffers(self) -> tuple[int, int]:
+        """How many bytes may wait, received and to be sent."""
+        if self.low_latency:
+            return min(self.read_buffer, SHORT_READ_BUFFER), min(self.write_buffer, SHORT_WRITE_BUFFER)
+        return self.read_buffer, self.write_buffer
 
     @property
     def limits(self) -> CodecLimits:

@@ -10,7 +10,9 @@ from anyio.abc import ObjectReceiveStream
 from .._network.loop import uninterrupted
 from .._protocol.codec import Message
 from .connection import Connection
-from .statistics import DirectionStatistics
+from .incoming import ChunkedMessages
+from .options import check_size
+from .statistics import DirectionStatistics, Discarded
 from .waits import wait_for_message, wait_for_messages
 
 
@@ -80,6 +82,31 @@ class ReadableStream(ObjectReceiveStream[Message]):
         """
         return _Batches(self)
 
+    def chunked(self, *, max_size: int | None = None) -> ChunkedMessages:
+        """Take the messages in chunks, each as it arrives: for those that are larger than one wants to hold.
+
+        ::
+
+            async for message in conn.readable.chunked():  # message.text says which kind it is
+                async for chunk in message:  # or: whole = await message.read()
+                    ...
+
+        What is not read of a message is skipped when the next one is asked for. Iteration over the messages ends as that over
+        the stream does, iteration over the chunks only at the end of a message that is complete. Of what nobody has asked for,
+        no more than ``read_buffer`` is held.
+
+        From here on nobody can receive whole messages, as in the browser from a stream that is locked. Ask for it first in the block:
+        ``max_message_size``, which does not hold for chunks, holds for what arrives before.
+
+        :param max_size: the most bytes of a message (UTF-8 for text); None for any number. One that is larger fails the
+            connection with 1009
+        :raises anyio.BusyResourceError: a task is receiving, or this was called before
+        """
+        if max_size is not None:
+            check_size("max_size", max_size)
+        self._connection.read_in_chunks()
+        return ChunkedMessages(self._connection, max_size)
+
     @uninterrupted
     def receive_nowait(self) -> Message:
         """Return the next message if one is buffered.
@@ -91,6 +118,15 @@ class ReadableStream(ObjectReceiveStream[Message]):
         :raises anyio.BusyResourceError: another task is receiving already
         """
         return self._buffer.receive_nowait()
+
+    def discard(self) -> Discarded:
+        """Drop the messages that have arrived and that nobody has received, keep the connection, and say how much it was.
+
+        What the system has still in its buffers arrives later.
+
+        :raises anyio.BusyResourceError: messages are taken in chunks
+        """
+        return self._connection.discard_received()
 
     def cancel(self, error: BaseException | None = None) -> None:
         """Drop what is buffered and start the closing handshake, like ``reader.cancel()`` in the browser (rule S3).

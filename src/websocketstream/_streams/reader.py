@@ -9,7 +9,7 @@ from typing import Protocol
 
 from .._network.loop import EventLoop, Handle
 from .._network.transport import FULL_READ_BYTES, Buffer, Transport
-from .._protocol.codec import Close, Codec, Event, Failure, Ping, Pong
+from .._protocol.codec import Chunk, Close, Codec, Event, Failure, Ping, Pong
 from .._protocol.keepalive import Keepalive, Pings
 from .._protocol.life import Life
 from .receive_buffer import ReceiveBuffer
@@ -89,15 +89,19 @@ class Reader:
         self._put_off: Buffer = b""  # what arrived when the pass had taken long enough
         self._failure: Exception | None = None  # of the transport; the codec has to come so far
 
+    def put_off(self, data: bytes) -> None:
+        """Take what arrived before the transport was attached; it is decoded in the event loop's next pass."""
+        self._put_off = data
+        self._transport.pause()
+        self.read_on()
+
     def data_received(self, data: Buffer) -> None:
         """Decode what arrived and deliver it."""
         if self.keepalive is not None:
             self.keepalive.heard_at = self._clock()
         if self._calls.are_late():
             # Hundreds of peers together must not hold the event loop, either.
-            self._put_off = bytes(data)
-            self._transport.pause()
-            self.read_on()
+            self.put_off(bytes(data))
         else:
             self._decode(data)
 
@@ -174,18 +178,20 @@ class Reader:
 
     def _sort(self, events: list[Event]) -> None:
         self._buffer.push(
-            [event for event in events if isinstance(event, (str, bytes))], self._codec.message_bytes
+            [event for event in events if isinstance(event, (str, bytes, Chunk))],  # type: ignore[misc]
+            self._codec.message_bytes,
         )
-        pinged = False
+        writes = False
         for event in events:
             if isinstance(event, Ping):
                 self._writer.pong(event.payload)
-                pinged = True
+                writes = True
             elif isinstance(event, Pong):
                 self._pings.pong(event.payload, self._loop.stopwatch())
+                writes = True  # what had to wait until the peer has read more
             elif isinstance(event, (Close, Failure)):
                 self._life.take_word(event, self._clock())
-        if pinged:
+        if writes:
             self._writer.flush()
         if self._life.word is not None and self._owner is not None:
             self._owner.word_taken()

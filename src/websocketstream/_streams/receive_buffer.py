@@ -13,14 +13,16 @@ from typing import Protocol
 from anyio import BusyResourceError, WouldBlock
 
 from .._network.loop import EventLoop, Waiter
-from .._protocol.codec import Message
+from .._protocol.codec import Chunk, Message
 from .._streams.budget import LOOK_EVERY
 from .._streams.errors import EndError
 from .._streams.statistics import DirectionStatistics, Stopwatch
 from .budget import Budget
 
-# A buffered message is charged with its memory in bytes, so that tiny messages are not free.
-memory_of = getsizeof
+
+def memory_of(item: Message | Chunk) -> int:
+    """Return the bytes for which a message is charged: its memory, so that tiny ones are not free."""
+    return getsizeof(item.data if isinstance(item, Chunk) else item)
 
 
 class Filler(Protocol):
@@ -50,6 +52,7 @@ class ReceiveBuffer:
         "_count",
         "_end",
         "_following",
+        "_is_locked",
         "_limit",
         "_loop",
         "_new_waiter",
@@ -79,6 +82,7 @@ class ReceiveBuffer:
         self._bytes = 0  # of all batches that are not used up
         self._count = 0  # messages ever
         self._receiving = False
+        self._is_locked = False  # who receives does so for good, in chunks
         self._arrival: Waiter | None = None
         self._end: EndError | None = None
         self._paused = Stopwatch()
@@ -154,6 +158,35 @@ class ReceiveBuffer:
         if self.full and self._bytes <= self._limit // 2:
             self._make_room()
 
+    def discard(self) -> None:
+        """Drop everything that nobody has taken."""
+        if self._is_locked:
+            raise BusyResourceError("receiving from")
+        self.drop()
+
+    # --- for messages that are taken in chunks
+
+    def lock(self) -> None:
+        """Let nobody receive any more but who takes chunks."""
+        if self._receiving:
+            raise BusyResourceError("receiving from")
+        self._batch += self.ready
+        self.ready.clear()
+        self._receiving = self._is_locked = True
+
+    def end_waiting_for_chunk(self) -> None:
+        """Wait no longer, and keep others from receiving."""
+        self._arrival = None
+
+    def pop_chunk(self) -> Chunk:
+        """Hand the next chunk out, or a message that was whole before, as one."""
+        item: Message | Chunk = self.pop()
+        if not isinstance(item, Chunk):
+            return Chunk(item, True)
+        if not item.last:
+            self._count -= 1  # a message counts once
+        return item
+
     # --- for a receiver that has to wait
 
     def begin_waiting(self) -> Waiter | None:
@@ -164,9 +197,8 @@ class ReceiveBuffer:
         """
         if self._receiving:
             raise BusyResourceError("receiving from")
-        if self.ready:
-            self._batch += self.ready  # for which waiting is not meant
-            self.ready.clear()
+        self._batch += self.ready  # for which waiting is not meant
+        self.ready.clear()
         arrival = None if self._batch else self.arrival()
         self._receiving = True
         return arrival

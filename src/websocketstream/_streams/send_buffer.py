@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import accumulate, islice
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from .._network.loop import EventLoop, Waiter
 from .._protocol.codec import Message, Outgoing
@@ -24,6 +24,14 @@ AT_ONCE = 512  # messages of a batch between two looks at the clock
 Sendable: TypeAlias = str | bytes | bytearray | memoryview
 # str only if it is ASCII, whose size is its length and whose encoding cannot fail.
 Queued: TypeAlias = Message | Outgoing
+
+
+class Parts(Protocol):
+    """A message that is sent in parts."""
+
+    def over(self) -> None:
+        """Let others send: it is complete, or will never be."""
+        ...
 
 
 class Held:
@@ -61,6 +69,7 @@ class SendBuffer:
         "end",
         "free",
         "is_fetched",
+        "parts",
         "queue",
     )
 
@@ -78,6 +87,7 @@ class SendBuffer:
         self._unsent_messages = 0  # of them
         self._held: dict[int, Held] = {}  # senders that wait, by the number of their message
         self.end: EndError | None = None  # what senders meet
+        self.parts: Parts | None = None  # the message that comes in parts: until it ends, others have to wait
         self._freed: list[Waiter] = []  # of senders that may go on, and have not been woken yet
         self._is_felt = False  # somebody waits for room, or was refused
         self._paused = Stopwatch()
@@ -92,7 +102,7 @@ class SendBuffer:
     def renew_credit(self) -> bool:
         """Give credit for a few messages more, if the budget allows it and the writer will come for them."""
         budget = self.budget
-        if self.is_fetched and perf_counter() < budget.until and budget.rest:
+        if self.is_fetched and self.parts is None and perf_counter() < budget.until and budget.rest:
             budget.rest -= 1
             budget.left = 0
             self.credit = LOOK_EVERY
@@ -121,6 +131,25 @@ class SendBuffer:
             self.raise_if_ended()
         self.refused()
         return held
+
+    def begin_parts(self, parts: Parts) -> None:
+        """Let nobody else send until the message that comes in parts is over."""
+        self.parts = parts
+        self.credit, self.is_fetched = 0, False
+
+    def part_queued(self) -> None:
+        """Take note that a part was queued that is not the last one: all of them count as one message."""
+        self._withdrawn += 1
+
+    def end_parts(self) -> None:
+        """Let others send again."""
+        parts, self.parts = self.parts, None
+        if parts is not None:
+            parts.over()
+
+    def release(self, held: Held) -> None:
+        """Hold a sender no longer that was cancelled, and keep what it has queued."""
+        self._held.pop(held.number, None)
 
     def give_up(self, held: Held) -> None:
         """Hold a sender no longer that was cancelled: its message is taken back unless the writer has begun with it."""
@@ -199,6 +228,32 @@ class SendBuffer:
         self._withdrawn += self._unsent_messages
         self._unsent_messages = 0
 
+    def discard(self) -> tuple[int, int]:
+        """Drop the messages that the writer has not begun with, and return how many they were, and of how many bytes.
+
+        Who has sent one of them goes on. Parts stay: they belong to a message that has begun.
+        """
+        messages = size = 0
+        for place, item in enumerate(self.queue):
+            if item is not None and is_whole(item):
+                self.queue[place] = None
+                messages += 1
+                size += size_of(item)
+        self._withdrawn += messages
+        self.free += size
+        for number, held in list(self._held.items()):
+            place = number - self._taken - 1
+            if place >= 0 and self.queue[place] is None:
+                self._let_go(number, held)
+        self._wake_some()
+        self._wake_if_free()
+        return messages, size
+
+    def _let_go(self, number: int, held: Held) -> None:
+        del self._held[number]
+        held.is_free = True
+        self._freed.append(held.waiter)
+
     def finish(self, end: EndError, *, drop: bool = False) -> None:
         """Let senders meet ``end``, the first end stays; messages whose sender is held are taken back, ``drop`` takes back all."""
         self.credit, self.is_fetched = 0, False
@@ -211,9 +266,10 @@ class SendBuffer:
             self._drop()
         self._is_felt = False
         self._paused.stop(self._loop.stopwatch())
+        self.end_parts()
 
     def _drop(self) -> None:
-        dropped = sum(item is not None for item in self.queue)
+        dropped = sum(item is not None and ends(item) for item in self.queue)
         self._withdrawn += dropped
         self._taken += len(self.queue)
         self.queue.clear()
@@ -230,10 +286,8 @@ class SendBuffer:
         if self._is_felt and self.free > 0:
             self._is_felt = False
             self._paused.stop(self._loop.stopwatch())
-            for held in self._held.values():
-                held.is_free = True
-                self._freed.append(held.waiter)
-            self._held.clear()
+            for number, held in list(self._held.items()):
+                self._let_go(number, held)
             self._wake_some()
 
     def _wake_some(self) -> None:
@@ -253,6 +307,16 @@ class SendBuffer:
             messages=self._taken + len(self.queue) - self._withdrawn,
             paused_seconds=self._paused.read(self._loop.stopwatch()),
         )
+
+
+def ends(item: Queued) -> bool:
+    """Tell whether a message is complete with this."""
+    return type(item) is not Outgoing or item.ends
+
+
+def is_whole(item: Queued) -> bool:
+    """Tell whether this is a message by itself."""
+    return type(item) is not Outgoing or (item.begins and item.ends)
 
 
 def size_of(item: Queued) -> int:

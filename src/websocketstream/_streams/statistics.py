@@ -27,6 +27,14 @@ class ConnectionStatistics:
     writable: DirectionStatistics
 
 
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """What ``discard()`` has dropped: messages, and the bytes for which they were charged."""
+
+    messages: int
+    bytes: int
+
+
 class Stopwatch:
     """Adds up the time that something was held back (seconds of the event loop's clock)."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anyio.lowlevel import checkpoint
 
-from .._protocol.codec import Message
+from .._protocol.codec import Chunk, Message
 from .budget import Budget
 from .receive_buffer import ReceiveBuffer
 from .send_buffer import SendBuffer
@@ -43,6 +43,23 @@ async def wait_for_messages(buffer: ReceiveBuffer) -> list[Message]:
     return messages
 
 
+async def wait_for_chunk(buffer: ReceiveBuffer) -> Chunk:
+    """Wait for the next chunk, after a checkpoint if that is due, and take it, as the one who has locked the buffer.
+
+    It stays in the buffer until then, so a cancellation loses nothing.
+    """
+    if not buffer.budget.allows():
+        await wait_for_turn(buffer.budget)
+    arrival = buffer.arrival()
+    try:
+        while arrival is not None:
+            await arrival
+            arrival = buffer.arrival_after_wait()
+    finally:
+        buffer.end_waiting_for_chunk()
+    return buffer.pop_chunk()
+
+
 async def wait_for_room(buffer: SendBuffer, size: int) -> None:
     """Wait until there is room, as the sender of the message of so many bytes that was queued last.
 
@@ -54,6 +71,18 @@ async def wait_for_room(buffer: SendBuffer, size: int) -> None:
     except BaseException:
         buffer.give_up(held)
         raise
+    buffer.budget.waited()
+    if not held.is_free:
+        buffer.raise_if_ended()
+
+
+async def wait_for_room_again(buffer: SendBuffer, size: int) -> None:
+    """Wait as :func:`wait_for_room` does; what was queued stays there whatever happens to the wait."""
+    held = buffer.hold(size)
+    try:
+        await held.waiter
+    finally:
+        buffer.release(held)
     buffer.budget.waited()
     if not held.is_free:
         buffer.raise_if_ended()

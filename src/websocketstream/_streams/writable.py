@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from itertools import islice
 
 from anyio import WouldBlock
@@ -11,8 +11,9 @@ from anyio.abc import ObjectSendStream
 from .._network.loop import uninterrupted
 from .connection import Connection
 from .hot import AT_ONCE, NOT_YET, Batch, prepare
+from .outgoing import OutgoingMessage, wait_for_others
 from .send_buffer import Sendable
-from .statistics import DirectionStatistics
+from .statistics import DirectionStatistics, Discarded
 from .waits import wait_for_room, wait_for_turn
 
 
@@ -56,6 +57,7 @@ class WritableStream(ObjectSendStream[Sendable]):
             queued = prepare(item, compress)  # before anybody can change it
             buffer.raise_if_ended()
             await wait_for_turn(self._budget)
+            await wait_for_others(buffer)
             buffer.raise_if_ended()
             self._writer.continue_burst()
             size = self._writer.put(queued)
@@ -95,6 +97,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         buffer.raise_if_ended()
         while accepted < len(batch.items):
             await self._look_at_the_clock()
+            await wait_for_others(buffer)
             buffer.raise_if_ended()
             accepted = buffer.append_some(batch, accepted)
             self._writer.flush()
@@ -105,6 +108,56 @@ class WritableStream(ObjectSendStream[Sendable]):
         """Let others have their turn if it is time."""
         if not self._budget.allows_much():
             await wait_for_turn(self._budget)
+
+    def message(self, *, text: bool = False, compress: bool = True) -> OutgoingMessage:
+        """Send one message in chunks: for one that is larger than one wants to hold, or whose end is not there yet.
+
+        ::
+
+            async with conn.writable.message() as part:
+                await part.send(chunk)
+
+        Each chunk leaves as a frame of its own, with the backpressure of :meth:`send`. Other senders wait until the block is
+        left; pings and pongs pass between. A message cannot be taken back: when an exception leaves the block after its
+        first chunk, the connection fails (with 1011), and the exception goes on.
+
+        :param text: true for text, whose chunks are str; false for binary
+        :param compress: as for :meth:`send`; a message in chunks is compressed whatever its size
+        :raises RuntimeError: (on entering) the task is in the middle of such a message already
+        :raises ConnectionClosed: (on entering and leaving) as :meth:`send`
+        :raises ConnectionBroken: (on entering and leaving) as :meth:`send`
+        :raises anyio.ClosedResourceError: (on entering and leaving) as :meth:`send`
+        """
+        return OutgoingMessage(self._connection, text=text, compress=compress)
+
+    async def send_chunks(
+        self,
+        chunks: Iterable[Sendable] | AsyncIterable[Sendable],
+        *,
+        text: bool = False,
+        compress: bool = True,
+    ) -> None:
+        """Send one message whose chunks come from an iterable or an async iterable; see :meth:`message`.
+
+        :param text: as there
+        :param compress: as there
+        :raises TypeError: ``chunks`` is one message, or no iterable; nothing was sent. A chunk is of the wrong kind: the
+            connection fails unless it was the first
+        :raises ConnectionClosed: as :meth:`send`
+        :raises ConnectionBroken: as :meth:`send`
+        :raises anyio.ClosedResourceError: as :meth:`send`
+        """
+        if isinstance(chunks, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"chunks are wanted, not one {type(chunks).__name__}; nothing was sent")
+        if not isinstance(chunks, (Iterable, AsyncIterable)):
+            raise TypeError(f"chunks must be iterable, and {type(chunks).__name__} is not; nothing was sent")
+        async with self.message(text=text, compress=compress) as part:
+            if isinstance(chunks, AsyncIterable):
+                async for chunk in chunks:
+                    await part.send(chunk)
+            else:
+                for chunk in chunks:
+                    await part.send(chunk)
 
     @uninterrupted
     def send_nowait(self, item: Sendable, *, compress: bool = True) -> None:
@@ -120,10 +173,18 @@ class WritableStream(ObjectSendStream[Sendable]):
         queued = prepare(item, compress)
         buffer = self._buffer
         buffer.raise_if_ended()
-        if buffer.free <= 0:
+        if buffer.free <= 0 or buffer.parts is not None:
             buffer.refused()
             raise WouldBlock
         self._writer.put(queued)
+
+    def discard(self) -> Discarded:
+        """Drop the messages of which no byte has left, keep the connection, and say how much it was.
+
+        A ``send()`` that waits for room with one of them returns. What the system was given cannot be taken back:
+        ``low_latency`` keeps that little. A message in chunks that has begun stays.
+        """
+        return self._connection.discard_sent()
 
     def abort(self, error: BaseException | None = None) -> None:
         """Drop what is queued and start the closing handshake, like ``writer.abort()`` in the browser (rule S2).

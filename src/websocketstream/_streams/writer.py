@@ -7,6 +7,7 @@ then the transport says when it goes on. What one turn leaves over, another one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from .._network.any_stream import TRANSPORT_ERRORS
 from .._network.loop import EventLoop, Handle
@@ -20,6 +21,7 @@ from .send_buffer import Queued, Sendable, SendBuffer, prepare, size_of
 # pongs the oldest is dropped, as RFC 6455 section 5.5.3 allows.
 MAX_QUEUED_PONGS = 16
 BATCH_BYTES = 65536  # how much payload of small messages is encoded and written in one go
+SHORT_BATCH_BYTES = 4096  # ... where it counts how much cannot be taken back any more
 # One write: between two of them senders, and the keepalive, learn how much is left.
 WRITE_BYTES = 2**18
 DIRECT_WRITE_BYTES = 2**19  # a fifth less CPU time for 1 MiB; without waiting, senders learn it soon enough
@@ -28,6 +30,19 @@ NOT_YET = -1  # what :meth:`Writer.accept` returns for a message that it has not
 TURN_BYTES = 2**20  # so much is written in one go, if the system takes it, before it is the turn of others
 
 NO_CHUNKS: Iterator[Buffer] = iter(())  # one for all: it is used up
+
+
+class PacedPings(Protocol):
+    """Who watches how much is under way to the peer."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be written before the peer has read more."""
+        ...
+
+    def written(self, total: int, pings: list[bytes]) -> None:
+        """So many bytes were ever written: a ping may have to follow them."""
+        ...
 
 
 class Writer:
@@ -47,6 +62,7 @@ class Writer:
         "_in_transport",
         "_life",
         "_loop",
+        "_pace",
         "_pings",
         "_pongs",
         "_portions",
@@ -67,6 +83,7 @@ class Writer:
         budget: Budget,
         loop: EventLoop,
         changed: Callable[[], None],
+        pace: PacedPings | None = None,
     ) -> None:
         self._transport = transport
         self._codec = codec
@@ -79,7 +96,8 @@ class Writer:
             changed  # to be called when the life has changed; None when it is over
         )
         self._write_bytes = DIRECT_WRITE_BYTES if transport.keeps_last_words else WRITE_BYTES
-        self._batch_bytes = min(BATCH_BYTES, codec.portion)
+        self._batch_bytes = min(BATCH_BYTES if pace is None else SHORT_BATCH_BYTES, codec.portion)
+        self._pace = pace  # where it counts how much is under way
         self._turn = -1  # the sender's turn in which a message was written at once
         self._call: Handle | None = None  # the turn to come
         self._pongs: list[bytes] = []
@@ -102,7 +120,7 @@ class Writer:
     def _has_work(self) -> bool:
         return self._changed is not None and not (
             self._unsent <= self._in_transport
-            and not self._buffer.queue
+            and (not self._buffer.queue or self._is_paced())
             and self._life.farewell is None
             and self._portions is None
             and not self._pongs
@@ -112,7 +130,11 @@ class Writer:
     @property
     def has_unsent(self) -> bool:
         """Whether something of ours waits on this side of the network."""
-        return self._unsent > 0 or self._has_work()
+        return self._unsent > 0 or bool(self._buffer.queue) or self._has_work()
+
+    def _is_paced(self) -> bool:
+        """Whether messages should wait until the peer has read more; its pong lets them go on."""
+        return self._pace is not None and self._portions is None and self._pace.is_full
 
     def accept(self, message: Sendable, compress: bool) -> int:
         """Take a message over unless its sender has to yield first: then return :data:`NOT_YET`.
@@ -129,7 +151,7 @@ class Writer:
             if buffer.free <= 0:
                 self.flush()
             return size if buffer.free <= 0 else 0
-        if not self._budget.allows():
+        if buffer.parts is not None or not self._budget.allows():
             self.flush()
             return NOT_YET
         # Not before it is its turn: whoever has to yield first copies it then.
@@ -151,6 +173,7 @@ class Writer:
         self._turn = self._budget.turn
         if (
             at_once
+            and self._pace is None
             and size < self._batch_bytes
             and not (self._changed is None or self._unsent or self._has_work())
         ):
@@ -219,6 +242,14 @@ class Writer:
         self._in_transport = 0
         self._took()
         self.flush()
+
+    def discard(self) -> tuple[int, int]:
+        """Drop the messages of which no byte has been written, and return how many they were, and of how many bytes."""
+        begun = 0 if self._portions is None else 1
+        size = self._in_portions
+        self.drop_portions()
+        messages, more = self._buffer.discard()
+        return begun + messages, size + more
 
     def drop_portions(self) -> None:
         """Forget the message that is being encoded, of which no byte has left."""
@@ -299,7 +330,7 @@ class Writer:
         """Encode what goes out next; false when there is nothing, or nothing more in this turn."""
         buffers: list[Buffer] = []
         self._encode_controls(buffers)
-        if self._portions is None and self._buffer.queue:
+        if self._portions is None and self._buffer.queue and not self._is_paced():
             self._encode_batch(buffers)
         if self._portions is not None and not buffers:
             buffers += next(self._portions)
@@ -311,6 +342,8 @@ class Writer:
             self._has_closed = True
         if not buffers:
             return False
+        if self._pace is not None:
+            self._pace.written(self.written + sum(map(len, buffers)), self._pings)
         size = sum(map(len, buffers))
         self.written += size
         self._unsent = size
