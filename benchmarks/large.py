@@ -26,7 +26,7 @@ from websocketstream import WebSocketRequest, WebSocketStream, open_websocket_st
 from .interruption import BACKENDS
 
 MIB = 2**20
-CHUNK = bytes(MIB // 4 - 64 * 1024) + os.urandom(64 * 1024)  # of which a quarter cannot be compressed
+CHUNK = bytes(MIB - 256 * 1024) + os.urandom(256 * 1024)  # of which a quarter cannot be compressed
 WARM_UP = 64  # MiB, before memory is looked at
 
 

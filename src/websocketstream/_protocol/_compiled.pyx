@@ -629,6 +629,8 @@ cdef class CompiledCodec:
         elif self._compressed:
             self._begin_inflating(data, size, last)
             self._inflate(events, budget)
+        elif self._in_chunks and size >= FIRST_BUFFER and self._opcode == BINARY:
+            self._take_chunk(data, size, last, events)
         elif last and self._buffer is NULL and not self._in_chunks:
             self._deliver(events, self._message(data, size))
             self._end_message()
@@ -711,6 +713,19 @@ cdef class CompiledCodec:
             self._deliver(events, <object>self._buffer)
         self._forget_message_data()
         self._end_message()
+        return 0
+
+    cdef int _take_chunk(self, const uint8_t *data, Py_ssize_t size, bint last, list events) except -1:
+        """Deliver payload that is large enough to be a chunk by itself: without a buffer that grows."""
+        if self._size:
+            self._cut(events, False)
+        chunk = self._message(data, size)
+        if not self._client:
+            self._key = ws_advance_key(self._key, size)
+        events.append(Chunk(chunk, last))
+        self._message_bytes += ws_memory_of(chunk)
+        if last:
+            self._end_message()
         return 0
 
     cdef int _cut(self, list events, bint last) except -1:

@@ -16,9 +16,8 @@ from .hot import prepare
 from .send_buffer import Sendable, SendBuffer
 from .waits import wait_for_room_again, wait_for_turn
 
-PART_BYTES = (
-    2**18
-)  # a longer chunk is sent in several frames, so that control frames pass, and senders learn what is left
+# A longer chunk is sent in several frames, so that control frames pass, and senders learn what is left.
+PART_BYTES = 2**20
 
 
 class Turn:
@@ -103,7 +102,7 @@ class OutgoingMessage(AbstractAsyncContextManager["OutgoingMessage"]):
     async def send(self, chunk: Sendable) -> None:
         """Send a part of the message, and wait until what is unsent fits the write buffer.
 
-        When this is cancelled, the message can go on: of up to 256 KiB all or nothing was accepted, of more a part may
+        When this is cancelled, the message can go on: of up to 1 MiB all or nothing was accepted, of more a part may
         have been. An empty chunk sends nothing.
 
         :raises TypeError: the chunk is not text where the message is, or not binary; nothing of it was sent
