@@ -44,6 +44,7 @@ ORDER: dict[str, list[str]] = {
         "errors",
         "parameters",
         "forwarded",
+        "environment",
         # the opening handshake
         "head",
         "extensions",
@@ -96,9 +97,10 @@ ORDER: dict[str, list[str]] = {
         "failures",
         "sockets",
         "dial",
-        "proxy",
         "tls_sessions",
         "tls",
+        "tls_client",
+        "proxy",
     ],
     "_streams": [
         "errors",
@@ -138,6 +140,7 @@ ORDER: dict[str, list[str]] = {
         "program",
     ],
     EDGES: [
+        "_opening",
         "_client",
         "__init__",
         "testing",

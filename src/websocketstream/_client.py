@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import ssl
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from functools import cache, partial
+from typing import Literal
 
-from anyio import EndOfStream, move_on_after
 from anyio.abc import AnyByteStream, ByteStream, ObjectStream
-from anyio.streams.tls import TLSAttribute
 
-from ._network.any_stream import TRANSPORT_ERRORS, receive_some, send_all
-from ._network.dial import dial
-from ._network.failures import connect_failed
-from ._network.proxy import check_proxy, connect_through
-from ._network.task_transport import release
-from ._network.tls import NotTLS, wrap_tls
-from ._network.tls_sessions import TLSSessions
-from ._protocol.client_handshake import NO_ANSWER, ClientHandshake
+from ._network.proxy import check_proxy, check_proxy_tls, proxy_for
+from ._opening import Opening
+from ._protocol.client_handshake import ClientHandshake
 from ._protocol.deflate import Compression
-from ._protocol.engine import make_codec
-from ._protocol.errors import ConnectFailed, HandshakeTimeout
 from ._protocol.host import bracketed, normalise_host
-from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Response, check_limits
-from ._protocol.url import ProxyURL, WebSocketURL, parse_url
+from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, check_limits
+from ._protocol.url import WebSocketURL, parse_url
 from ._streams.block import StreamBlock
-from ._streams.connection import Connection
 from ._streams.options import StreamOptions, check_compression, check_seconds
 from ._streams.stream import WebSocketStream
-
-REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here
 
 
 def open_websocket_stream(
@@ -43,7 +29,8 @@ def open_websocket_stream(
     origin: str | None = None,
     ssl_context: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
-    proxy: str | None = None,
+    proxy: str | Literal[True] | None = None,
+    proxy_ssl_context: ssl.SSLContext | None = None,
     compression: bool | Compression = False,
     max_message_size: int | None = 16 * 2**20,
     max_fragments: int | None = 4096,
@@ -71,8 +58,10 @@ def open_websocket_stream(
     :param origin: the value of the ``Origin`` header field, none by default
     :param ssl_context: for ``wss://`` only; by default certificates are verified and ALPN offers ``http/1.1``
     :param server_hostname: for ``wss://`` only; the name the certificate must have, by default the URL's host
-    :param proxy: ``http://``, ``socks4://`` or ``socks5://`` URL of a proxy (SOCKS needs the ``proxy`` extra);
-        the environment is not looked at
+    :param proxy: the URL of a proxy, ``http://``, ``https://``, ``socks4://``, ``socks4a://``, ``socks5://`` or ``socks5h://``
+        (SOCKS needs the ``proxy`` extra; with ``a`` and ``h`` the proxy looks the host's name up); True takes it from the
+        environment's variables, which are not looked at otherwise
+    :param proxy_ssl_context: for TLS with an ``https://`` proxy; as ``ssl_context``, which is for the server
     :param compression: offer permessage-deflate; a :class:`Compression` says how
     :param max_message_size: largest message to accept, in bytes after inflation; None for unlimited
     :param max_fragments: most frames to accept for one message; None for unlimited
@@ -89,6 +78,7 @@ def open_websocket_stream(
         ``wss://`` TLS is started on it unless it is a TLS stream already
     :raises ValueError: an argument is not allowed; the message says which and why
     :raises TypeError: an argument has the wrong type
+    :raises ImportError: a SOCKS proxy was asked for without the ``proxy`` extra
     :raises HandshakeRejected: (on entering) the server answered with something else than 101
     :raises InvalidHandshake: (on entering) the server's answer was not a WebSocket handshake
     :raises HandshakeTimeout: (on entering) not open in time (a :exc:`TimeoutError`)
@@ -110,7 +100,8 @@ def open_websocket_stream(
     )
     if open_timeout is not None:
         check_seconds("open_timeout", open_timeout)
-    proxy_url = None if proxy is None else check_proxy(proxy, stream)
+    proxies = check_proxy(proxy, stream)
+    check_proxy_tls(proxies, proxy_ssl_context)
     options = StreamOptions(
         read_buffer=read_buffer,
         write_buffer=write_buffer,
@@ -121,14 +112,15 @@ def open_websocket_stream(
         max_fragments=max_fragments,
         low_latency=low_latency,
     )
-    opening = _Opening(
+    opening = Opening(
         parsed,
         handshake,
         options,
         deflate,
         ssl_context,
         _certificate_name(server_hostname or parsed.host),
-        proxy_url,
+        proxy_for(proxies, parsed),
+        proxy_ssl_context,
         open_timeout,
         stream,
     )
@@ -156,156 +148,3 @@ def _certificate_name(host: str) -> str:
         return normalise_host(bracketed(host)).rstrip(".")
     except ValueError as exc:
         raise ValueError(f"server_hostname is no host name or address: {exc}") from None
-
-
-@dataclass(slots=True)
-class _Opening:
-    """One attempt to open a connection."""
-
-    url: WebSocketURL
-    handshake: ClientHandshake
-    options: StreamOptions
-    compression: Compression | None
-    ssl_context: ssl.SSLContext | None
-    server_hostname: str
-    proxy: ProxyURL | None
-    open_timeout: float | None
-    given: AnyByteStream | None
-    stage: str = ""
-    send_error: Exception | None = None  # why the request could not be sent
-
-    async def open(self) -> tuple[Connection, WebSocketStream]:
-        with move_on_after(math.inf if self.open_timeout is None else self.open_timeout):
-            return await self._open()
-        if self.handshake.reading_rejection:
-            self.handshake.receive_eof(timed_out=True)
-        raise HandshakeTimeout(
-            f"{self.url} was not open within open_timeout={self.open_timeout} s: timed out while {self.stage}"
-        )
-
-    async def _open(self) -> tuple[Connection, WebSocketStream]:
-        stream = await self._connect()
-        if self.url.secure and not _is_tls(stream):
-            stream = await self._start_tls(stream)
-        try:
-            response = await self._shake_hands(stream)
-        except BaseException:
-            await release(stream)
-            raise
-        connection = Connection(
-            stream,
-            make_codec(
-                client=True,
-                limits=self.options.limits,
-                deflate=self.handshake.deflate,
-                compression=self.compression,
-            ),
-            server=False,
-            options=self.options,
-            early_data=self.handshake.trailing_data,
-        )
-        return connection, WebSocketStream(
-            connection,
-            url=self.url.href,
-            protocol=self.handshake.protocol,
-            extensions=self.handshake.extensions,
-            response=response,
-        )
-
-    async def _connect(self) -> AnyByteStream:
-        if self.given is not None:
-            return self.given
-        host, port = self.url.host, self.url.port
-        self.stage = f"connecting to {host} port {port}"
-        if self.proxy is not None:
-            self.stage += f" through the proxy {self.proxy}"
-            return await connect_through(self.proxy, host, port)
-        try:
-            return await dial(host, port)
-        except OSError as exc:
-            raise connect_failed(f"cannot connect to {host} port {port}", exc) from exc
-
-    async def _start_tls(self, stream: AnyByteStream) -> AnyByteStream:
-        self.stage = f"doing the TLS handshake with {self.server_hostname}"
-        context = self.ssl_context or default_ssl_context()
-        session, keep_session = None, None
-        if self.ssl_context is None and self.given is None:
-            # Not through another proxy, which may be there so that the server cannot tell that we are the same.
-            server = self.url.host, self.url.port, self.server_hostname, self.proxy
-            session, keep_session = _sessions.take(server), partial(_sessions.keep, server)
-        try:
-            tls = await wrap_tls(
-                stream,
-                context,
-                server_side=False,
-                hostname=self.server_hostname,
-                session=session,
-                keep_session=keep_session,
-            )
-        except NotTLS as exc:
-            raise ConnectFailed(
-                f"TLS handshake with {self.server_hostname} failed: {exc}; without TLS the URL is ws://"
-            ) from exc
-        except TRANSPORT_ERRORS as exc:
-            raise self._tls_failed(exc) from exc
-        alpn = tls.extra(TLSAttribute.alpn_protocol)
-        if alpn not in (None, "http/1.1"):
-            await release(tls)
-            raise ConnectFailed(
-                f"TLS handshake with {self.server_hostname} failed: the server chose the protocol "
-                f"{alpn!r}, a WebSocket needs 'http/1.1'; "
-                "let the ssl_context offer only that by set_alpn_protocols(['http/1.1'])"
-            )
-        return tls
-
-    def _tls_failed(self, cause: Exception) -> ConnectFailed:
-        return connect_failed(f"TLS handshake with {self.server_hostname} failed", cause)
-
-    async def _shake_hands(self, stream: AnyByteStream) -> Response:
-        self.stage = "waiting for the server's answer to the opening handshake"
-        try:
-            await send_all(stream, self.handshake.request())
-        except (EndOfStream, *TRANSPORT_ERRORS) as exc:
-            self.send_error = exc  # a server that refuses early may have answered already: read on
-        while not self.handshake.reading_rejection:
-            response = self.handshake.receive_data(await self._receive(stream))
-            if response is not None:
-                return response
-        with move_on_after(REJECTION_BODY_SECONDS):
-            while True:
-                self.handshake.receive_data(await self._receive(stream))
-        return self.handshake.receive_eof(timed_out=True)
-
-    async def _receive(self, stream: AnyByteStream) -> bytes:
-        try:
-            return await receive_some(stream)
-        except (EndOfStream, *TRANSPORT_ERRORS) as exc:
-            if self.handshake.reading_rejection:
-                self.handshake.receive_eof()
-            if isinstance(exc, ssl.SSLError):
-                raise self._tls_failed(exc) from exc
-            if not isinstance(exc, EndOfStream):
-                raise self._lost(exc) from exc
-            if self.send_error is None:
-                self.handshake.receive_eof()
-            # The system says only once that a connection was reset; from then on it has just ended.
-            raise self._lost(self.send_error) from self.send_error
-
-    def _lost(self, cause: Exception) -> ConnectFailed:
-        hint = "" if self.url.secure or self.handshake.answered else f" ({NO_ANSWER})"
-        return connect_failed(f"the connection was lost during the opening handshake{hint}", cause)
-
-
-def _is_tls(stream: AnyByteStream) -> bool:
-    return stream.extra(TLSAttribute.ssl_object, None) is not None
-
-
-_sessions = TLSSessions()  # of the default context
-
-
-@cache
-def default_ssl_context() -> ssl.SSLContext:
-    """Return the context for ``wss://``: the system's authorities, host names checked, HTTP/1.1 by ALPN."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import random
 import re
 import socket
 import ssl
@@ -16,6 +18,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.tls import TLSAttribute, TLSStream
 
 from edges.serving import read_head, serving
 from websocketstream import ConnectFailed, HandshakeTimeout, open_websocket_stream
@@ -26,7 +29,8 @@ from websocketstream._protocol.url import ProxyURL, parse_proxy_url
 from websocketstream.testing import memory_byte_stream_pair
 
 OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-KINDS = ["http", "socks4", "socks5"]
+KINDS = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"]
+WITHOUT_TLS = [kind for kind in KINDS if kind != "https"]
 
 
 async def pass_on(source: SocketStream, sink: SocketStream) -> None:
@@ -36,6 +40,8 @@ async def pass_on(source: SocketStream, sink: SocketStream) -> None:
         await sink.send_eof()
     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
         pass
+    except NotImplementedError:  # anyio's TLS
+        await sink.aclose()
 
 
 async def tunnel(client: SocketStream, host: str, port: int) -> None:
@@ -60,16 +66,29 @@ async def send_in_pieces(stream: SocketStream, data: bytes, size: int) -> None:
 class Proxy:
     """A proxy of each kind, which can answer in pieces, or with something else, or not at all."""
 
-    def __init__(self, answer: bytes | None = None, piece: int = 1000, fault: str = "") -> None:
-        self.answer, self.piece, self.fault = answer, piece, fault
+    def __init__(
+        self,
+        answer: bytes | None = None,
+        piece: int = 1000,
+        fault: str = "",
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.answer, self.piece, self.fault, self.context = answer, piece, fault, context
         self.url = ""
         self.heard: list[bytes] = []
 
     async def handle(self, client: SocketStream) -> None:
+        kinds: dict[str, Callable[[Any], Awaitable[None]]]
+        kinds = {"http": self.http, "socks4": self.socks4, "socks5": self.socks5}
         async with client:
-            kinds: dict[str, Callable[[SocketStream], Awaitable[None]]]
-            kinds = {"http": self.http, "socks4": self.socks4, "socks5": self.socks5}
-            await kinds[self.url.partition(":")[0]](client)
+            try:
+                stream = client if self.context is None else await self.in_tls(client, self.context)
+            except (anyio.BrokenResourceError, ssl.SSLError):
+                return  # the client does not like our certificate
+            await kinds[re.split("(?<=socks[45])|s?:", self.url)[0]](stream)
+
+    async def in_tls(self, client: SocketStream, context: ssl.SSLContext) -> Any:
+        return await TLSStream.wrap(client, server_side=True, ssl_context=context, standard_compatible=False)
 
     async def misbehave(self, client: SocketStream) -> bool:
         if self.fault == "reset":
@@ -82,7 +101,7 @@ class Proxy:
         return bool(self.fault) or self.answer is not None
 
     async def http(self, client: SocketStream) -> None:
-        self.heard.append(await read_head(client))
+        self.heard.append(await (client.receive() if self.fault == "TLS" else read_head(client)))
         if await self.misbehave(client):
             return
         await send_in_pieces(client, OPENED, self.piece)
@@ -91,13 +110,22 @@ class Proxy:
 
     async def socks4(self, client: SocketStream) -> None:
         request = await read_exactly(client, 8)
-        while not request.endswith(b"\0") or len(request) < 9:
-            request += await read_exactly(client, 1)
+        request += await self.up_to_zero(client)
+        host = socket.inet_ntoa(request[4:8])
+        if host == "0.0.0.1":
+            name = await self.up_to_zero(client)
+            request, host = request + name, name[:-1].decode()
         self.heard.append(request)
         if await self.misbehave(client):
             return
         await send_in_pieces(client, b"\0\x5a" + bytes(6), self.piece)
-        await tunnel(client, socket.inet_ntoa(request[4:8]), int.from_bytes(request[2:4]))
+        await tunnel(client, host, int.from_bytes(request[2:4]))
+
+    async def up_to_zero(self, client: SocketStream) -> bytes:
+        data = b""
+        while not data.endswith(b"\0"):
+            data += await read_exactly(client, 1)
+        return data
 
     async def socks5(self, client: SocketStream) -> None:
         self.heard.append(await read_exactly(client, 4))
@@ -106,9 +134,16 @@ class Proxy:
         await send_in_pieces(client, b"\5\2", self.piece)
         self.heard.append(await read_exactly(client, len(b"\1\3ann\6secret")))
         await send_in_pieces(client, b"\1\0", self.piece)
-        request = await read_exactly(client, 10)
+        kind = (await read_exactly(client, 4))[3]
+        if kind == 3:
+            host = (await read_exactly(client, (await read_exactly(client, 1))[0])).decode()
+        else:
+            family, size = (socket.AF_INET, 4) if kind == 1 else (socket.AF_INET6, 16)
+            host = socket.inet_ntop(family, await read_exactly(client, size))
+        self.heard.append(host.encode())
+        port = int.from_bytes(await read_exactly(client, 2))
         await send_in_pieces(client, b"\5\0\0\1" + bytes(6), self.piece)
-        await tunnel(client, socket.inet_ntoa(request[4:8]), int.from_bytes(request[8:]))
+        await tunnel(client, host, port)
 
 
 @asynccontextmanager
@@ -128,13 +163,22 @@ async def failure(proxy: str, url: str = "ws://203.0.113.1/", **options: Any) ->
     with pytest.raises(ConnectFailed) as caught:
         async with open_websocket_stream(url, proxy=proxy, **options):
             pytest.fail("the body must not run")
-    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert_no_secret_in(caught.value)
     return caught.value
+
+
+def assert_no_secret_in(error: BaseException) -> None:
+    """Insist that nothing shows the password, not even what shows the local variables of our code."""
+    text = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    ours = "\n".join(
+        line for line in text.splitlines() if not line.strip().startswith(("proxy = ", "stack = "))
+    )
+    assert not re.search(f"secret|{base64.b64encode(b'ann:secret').decode()}", ours), ours
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("piece", [1, 1000])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITHOUT_TLS)
 async def test_a_connection_goes_through_a_proxy_however_its_answers_are_cut(kind: str, piece: int) -> None:
     async with proxying(kind, piece=piece) as proxy, serving() as listener:
         async with open_websocket_stream(listener.url, proxy=proxy.url) as conn:
@@ -144,32 +188,142 @@ async def test_a_connection_goes_through_a_proxy_however_its_answers_are_cut(kin
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", KINDS)
-async def test_tls_goes_through_a_proxy(
+async def test_tls_goes_through_a_proxy_also_in_tls(
     kind: str, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
 ) -> None:
-    async with proxying(kind) as proxy, serving(ssl_context=server_ssl) as listener:
-        async with open_websocket_stream(listener.url, proxy=proxy.url, ssl_context=client_ssl) as conn:
+    context = server_ssl if kind == "https" else None
+    async with proxying(kind, context=context) as proxy, serving(ssl_context=server_ssl) as listener:
+        async with open_websocket_stream(
+            listener.url,
+            proxy=proxy.url,
+            ssl_context=client_ssl,
+            proxy_ssl_context=client_ssl if kind == "https" else None,
+        ) as conn:
             await conn.send("hello")
             assert await conn.receive() == "hello"
+            assert conn.extra(TLSAttribute.ssl_object).server_hostname == "127.0.0.1"
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", KINDS)
+async def test_a_large_message_goes_both_ways_through_tls_in_tls(
+    server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> None:
+    message = random.Random(1).randbytes(2**20)
+    async with proxying("https", context=server_ssl) as proxy, serving(ssl_context=server_ssl) as listener:
+        async with open_websocket_stream(
+            listener.url, proxy=proxy.url, ssl_context=client_ssl, proxy_ssl_context=client_ssl
+        ) as conn:
+            await conn.send(message)
+            assert await conn.receive() == message
+
+
+@pytest.mark.anyio
+async def test_tls_with_the_proxy_alone_is_none_with_the_server(
+    server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> None:
+    async with proxying("https", context=server_ssl) as proxy, serving() as listener:
+        async with open_websocket_stream(listener.url, proxy=proxy.url, proxy_ssl_context=client_ssl) as conn:
+            await conn.send("hello")
+            assert await conn.receive() == "hello"
+        # wss:// means the server: TLS with the proxy does not stand for it.
+        url = listener.url.replace("ws://", "wss://")
+        error = await failure(proxy.url, url, ssl_context=client_ssl, proxy_ssl_context=client_ssl)
+    assert "without TLS the URL is ws://" in str(error)
+
+
+@pytest.mark.anyio
+async def test_the_certificate_of_a_proxy_is_checked_as_that_of_a_server(server_ssl: ssl.SSLContext) -> None:
+    async with proxying("https", context=server_ssl) as proxy:
+        error = await failure(proxy.url)
+        assert proxy.heard == []
+    assert str(error).startswith(
+        f"cannot connect to 203.0.113.1 port 80 through the proxy {parse_proxy_url(proxy.url)}: "
+        "TLS handshake with 127.0.0.1 failed: certificate not accepted"
+    )
+
+
+@pytest.mark.anyio
+async def test_a_proxy_with_tls_and_one_without_are_told_apart(server_ssl: ssl.SSLContext) -> None:
+    async with proxying("http", b"HTTP/1.1 400 Bad\r\n\r\n", fault="TLS") as proxy:
+        error = await failure(proxy.url.replace("http://", "https://"))
+    assert str(error).endswith("; without TLS the URL is http://")
+    async with proxying("http", b"\x15\x03\x01\0\2\2\x46") as proxy:
+        error = await failure(proxy.url)
+    assert str(error).endswith("; it speaks TLS, so its URL is https://")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["socks4", "socks4a", "socks5", "socks5h"])
+async def test_who_looks_the_name_up_is_what_the_scheme_says(kind: str) -> None:
+    async with proxying(kind) as proxy, serving(host="localhost") as listener:
+        async with open_websocket_stream(f"ws://localhost:{listener.port}", proxy=proxy.url) as conn:
+            await conn.send("hello")
+            assert await conn.receive() == "hello"
+    assert (b"localhost" in proxy.heard[-1]) == (kind in ("socks4a", "socks5h"))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["socks4", "socks4a"])
+async def test_what_socks4_cannot_do_is_said(kind: str) -> None:
+    async with proxying(kind) as proxy:
+        error = await failure(proxy.url, "ws://[2001:db8::1]/")
+    assert str(error).endswith("SOCKS4 knows no IPv6 addresses; with SOCKS5 the proxy's URL is socks5://")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["http", "socks4", "socks5"])
 async def test_a_connection_through_a_proxy_runs_on_the_same_transport_as_one_without(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
 
-    async def connect(*arguments: Any) -> Any:
-        seen.append(await connect_through(*arguments))
+    async def connect(*arguments: Any, **options: Any) -> Any:
+        seen.append(await connect_through(*arguments, **options))
         return seen[-1]
 
-    monkeypatch.setattr("websocketstream._client.connect_through", connect)
+    monkeypatch.setattr("websocketstream._opening.connect_through", connect)
     async with proxying(kind) as proxy, serving() as listener:
         async with open_websocket_stream(listener.url, proxy=proxy.url):
             pass
         async with await dial("127.0.0.1", listener.port) as direct:
             assert type(seen[0]) is type(direct)
+
+
+@pytest.mark.anyio
+async def test_the_environment_is_asked_only_when_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with proxying("http") as proxy, serving() as listener:
+        monkeypatch.setenv("ws_proxy", proxy.url)
+        async with open_websocket_stream(listener.url):
+            assert proxy.heard == []
+        async with open_websocket_stream(listener.url, proxy=True):
+            assert len(proxy.heard) == 1
+        monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
+        async with open_websocket_stream(listener.url, proxy=True):
+            assert len(proxy.heard) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_cancellation_leaves_nothing_of_a_proxy(
+    kind: str, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> None:
+    context, proxy_ssl_context = (server_ssl, client_ssl) if kind == "https" else (None, None)
+    async with proxying(kind, fault="hang", context=context) as proxy:
+        async with anyio.create_task_group() as tasks:
+
+            async def connect() -> None:
+                async with open_websocket_stream(
+                    "ws://203.0.113.1/", proxy=proxy.url, proxy_ssl_context=proxy_ssl_context
+                ):
+                    pytest.fail("the body must not run")
+
+            tasks.start_soon(connect)
+            with anyio.fail_after(5):
+                while not proxy.heard:
+                    await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
 
 
 @pytest.mark.anyio
@@ -187,7 +341,7 @@ async def test_the_server_never_sees_what_is_for_the_proxy_nor_the_proxy_what_is
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITHOUT_TLS)
 async def test_a_proxy_that_resets_the_connection_is_named(kind: str) -> None:
     async with proxying(kind, fault="reset") as proxy:
         error = await failure(proxy.url)
@@ -199,7 +353,7 @@ async def test_a_proxy_that_resets_the_connection_is_named(kind: str) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITHOUT_TLS)
 async def test_a_proxy_that_hangs_up_is_named(kind: str) -> None:
     async with proxying(kind, fault="end") as proxy:
         error = await failure(proxy.url)
@@ -223,7 +377,7 @@ async def test_a_proxy_that_cannot_be_reached_is_named(kind: str) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITHOUT_TLS)
 async def test_a_proxy_that_does_not_answer_is_named(kind: str) -> None:
     async with proxying(kind, fault="hang") as proxy:
         with pytest.raises(HandshakeTimeout) as caught:
@@ -239,10 +393,14 @@ async def test_a_proxy_that_does_not_answer_is_named(kind: str) -> None:
         (
             "http",
             b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
-            "it answered 407 Proxy Authentication",
+            "it answered 407 Proxy Authentication Required to the user name and password of its URL",
         ),
         ("http", b"HTTP/1.0 502 \x9b2J\r\n\r\n", r"it answered 502 \x9b2J"),
-        ("http", b"SSH-2.0-x\x1b[2J\r\n\r\n", r'it answered "SSH-2.0-x\x1b[2J\r\n\r\n"'),
+        (
+            "http",
+            b"SSH-2.0-x\x1b[2J\r\n\r\n",
+            r'it answered "SSH-2.0-x\x1b[2J\r\n\r\n"; is it an HTTP proxy?',
+        ),
         ("http", b"HTTP/1.1 2", r'it closed the connection after "HTTP/1.1 2"'),
         ("http", OPENED + b"\x1b[2Jhi", r'it opened the tunnel and sent "\x1b[2Jhi" through it by itself'),
         ("socks4", b"\0\x5b" + bytes(6), 'it answered "Request rejected or failed"'),
@@ -283,9 +441,9 @@ async def test_only_socks_needs_another_package(kind: str, monkeypatch: pytest.M
     ("proxy", "error"),
     [
         (b"http://x:1", TypeError),
+        (False, TypeError),
         ("", ValueError),
         ("ftp://x:1", ValueError),
-        ("https://x:1", ValueError),
         ("x:1", ValueError),
         ("http://x", ValueError),
         ("http://[::1]", ValueError),
@@ -355,3 +513,26 @@ def test_a_proxy_whose_answer_has_no_end_is_refused() -> None:
     with pytest.raises(ProxyRefused, match=r'it answered "HTTP/1\.1 200 OK'):
         for _ in range(100):
             handshake.receive_data(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "context", "error"),
+    [
+        (None, ssl.create_default_context(), ValueError),
+        ("http://localhost:1", ssl.create_default_context(), ValueError),
+        ("https://localhost:1", True, TypeError),
+    ],
+)
+def test_a_context_for_a_proxy_that_would_not_use_it_is_refused(
+    proxy: str | None, context: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="proxy_ssl_context"):
+        open_websocket_stream("ws://localhost/", proxy=proxy, proxy_ssl_context=context)
+
+
+def test_a_variable_that_holds_no_proxy_is_an_error_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("wss_proxy", "ftp://ann:canary@host:1")
+    with pytest.raises(ValueError, match="the environment's wss_proxy cannot be used") as caught:
+        open_websocket_stream("wss://localhost/", proxy=True)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))

@@ -9,15 +9,16 @@ import pytest
 from anyio.streams.tls import TLSAttribute
 
 from edges.serving import serving
-from websocketstream import _client, open_websocket_stream
+from websocketstream import open_websocket_stream
+from websocketstream._network import tls_client
 from websocketstream._network.tls_sessions import MOST, TLSSessions
 
 
 @pytest.fixture
 def default_context(monkeypatch: pytest.MonkeyPatch, client_ssl: ssl.SSLContext) -> None:
     """Let the context that is used when none is given trust the server of the tests."""
-    monkeypatch.setattr(_client, "default_ssl_context", lambda: client_ssl)
-    monkeypatch.setattr(_client, "_sessions", TLSSessions())
+    monkeypatch.setattr(tls_client, "default_ssl_context", lambda: client_ssl)
+    monkeypatch.setattr(tls_client, "_sessions", TLSSessions())
 
 
 async def visit(url: str, **options: Any) -> bool:

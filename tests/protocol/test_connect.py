@@ -37,9 +37,11 @@ def test_interim_answers_are_passed_over() -> None:
     ("answer", "words"),
     [
         (b"HTTP/1.1 407 Who are you\x1b?\r\n\r\n", "it answered"),
+        (b"HTTP/1.1 407 \r\n\r\n", "it answered 407; user name and password stand in its URL, http://name:"),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", "it answered 403 Forbidden"),
         (b"HTTP/1.1 500 \r\n\r\n", "it answered 500"),
-        (b"SSH-2.0-OpenSSH\r\n\r\n", 'it answered "SSH-2.0-OpenSSH'),
+        (b"SSH-2.0-x\r\n\r\n", 'it answered "SSH-2.0-x\\r\\n\\r\\n"; is it an HTTP proxy?'),
+        (b"\x15\x03\x01\0\2\2\x46", "; it speaks TLS, so its URL is https://"),
         (b"HTTP/1.1 200 OK\r\n\r\nearly", 'it opened the tunnel and sent "early" through it by itself'),
     ],
 )
@@ -48,6 +50,16 @@ def test_anything_else_is_a_refusal_with_words_that_are_safe_to_print(answer: by
         ask().receive_data(answer)
     assert words in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_a_login_that_is_refused_says_what_is_asked_for() -> None:
+    answer = b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate \x9b\r\n\r\n"
+    with pytest.raises(ProxyRefused) as caught:
+        ask("http://user:secret@proxy:3128").receive_data(answer)
+    assert str(caught.value) == (
+        "it answered 407 No to the user name and password of its URL; "
+        'we can do Basic, it asks for "NTLM, Negotiate \\x9b"'
+    )
 
 
 def test_an_end_before_the_answer_says_what_had_come() -> None:
@@ -62,6 +74,9 @@ def test_an_end_before_the_answer_says_what_had_come() -> None:
     [
         ("http://proxy:3128", ProxyURL("http", "proxy", 3128)),
         ("HTTP://Proxy:3128/", ProxyURL("http", "proxy", 3128)),
+        ("https://proxy:443", ProxyURL("https", "proxy", 443)),
+        ("socks4a://me@proxy:1080", ProxyURL("socks4a", "proxy", 1080, "me")),
+        ("SOCKS5H://proxy:1080", ProxyURL("socks5h", "proxy", 1080)),
         (" socks4://me@10.0.0.1:1080 ", ProxyURL("socks4", "10.0.0.1", 1080, "me", "")),
         ("socks5://me:p%40ss@[::1]:1080", ProxyURL("socks5", "::1", 1080, "me", "p@ss")),
     ],
@@ -81,6 +96,8 @@ def test_urls_of_proxies(text: str, proxy: ProxyURL) -> None:
     ("text", "words"),
     [
         ("ftp://proxy:1", "proxy must be a URL such as"),
+        ("socks://proxy:1", "one of the schemes http, https, socks4, socks4a, socks5, socks5h"),
+        ("socks5h://m\u00e9:p@proxy:1", "1 to 255 ASCII characters"),
         ("http://a/b@proxy:1", "must be escaped"),
         ("socks5://m\u00e9:p@proxy:1", "1 to 255 ASCII characters"),
         ("socks5://" + "m" * 256 + ":p@proxy:1", "1 to 255 ASCII characters"),

@@ -25,6 +25,18 @@ def connect_failed(what: str, cause: BaseException) -> ConnectFailed:
     return error
 
 
+def without_frames(error: Exception) -> Exception:
+    """Return an error that holds nobody's local variables, nor does what it comes from: they may be a password."""
+    seen: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        each = todo.pop()
+        if each is not None and each not in seen:
+            seen.append(each.with_traceback(None))
+            todo += [each.__cause__, each.__context__]
+    return error
+
+
 def _causes(error: BaseException) -> list[BaseException]:
     """Return an error and what it comes from, the first cause first."""
     chain = [error]

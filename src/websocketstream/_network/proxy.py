@@ -2,61 +2,110 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import ssl
+from typing import Any, TypeAlias
 
 from anyio import BrokenResourceError, EndOfStream
 from anyio.abc import AnyByteStream, ByteStream
 
 from .._protocol.connect import ConnectHandshake, ProxyRefused
+from .._protocol.environment import EnvironmentProxies
 from .._protocol.errors import ConnectFailed
 from .._protocol.http import quoted
-from .._protocol.url import ProxyURL, parse_proxy_url
+from .._protocol.url import ProxyURL, WebSocketURL, parse_proxy_url
 from .any_stream import TRANSPORT_ERRORS, receive_some, send_all
 from .dial import dial
-from .failures import connect_failed
+from .failures import connect_failed, without_frames
 from .task_transport import release
+from .tls_client import start_tls
+
+Proxies: TypeAlias = ProxyURL | EnvironmentProxies | None
+
+# What python-socks calls each, and whether the proxy looks names up.
+_SOCKS = {
+    "socks4": ("SOCKS4", False),
+    "socks4a": ("SOCKS4", True),
+    "socks5": ("SOCKS5", False),
+    "socks5h": ("SOCKS5", True),
+}
 
 
-def check_proxy(proxy: str, stream: AnyByteStream | None) -> ProxyURL:
+def check_proxy(proxy: str | bool | None, stream: AnyByteStream | None) -> Proxies:
     """Read a proxy's URL, and complain about one that cannot be used; no message shows a password.
 
-    :raises TypeError: the proxy is not a str
+    :raises TypeError: the proxy is neither a str nor True
     :raises ValueError: the URL makes no sense, or a stream was given as well
-    :raises ImportError: it is a SOCKS proxy and python-socks is not installed
     """
-    if not isinstance(proxy, str):
-        raise TypeError(f"proxy must be a str or None, not {type(proxy).__name__}")
+    if proxy is None:
+        return None
+    if proxy is not True and not isinstance(proxy, str):
+        raise TypeError(f"proxy must be a str, True or None, not {type(proxy).__name__}")
     if stream is not None:
         raise ValueError("give either proxy or stream: a given stream is connected already")
-    url = parse_proxy_url(proxy)
-    if url.scheme != "http":
+    return EnvironmentProxies(os.environ) if proxy is True else parse_proxy_url(proxy)
+
+
+def check_proxy_tls(proxies: Proxies, context: object) -> None:
+    """Complain about a context that is none, or that nothing would use.
+
+    :raises TypeError: it is something else
+    :raises ValueError: the proxy is not spoken to by TLS
+    """
+    if context is None:
+        return
+    if not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"proxy_ssl_context must be an ssl.SSLContext or None, not {type(context).__name__}")
+    if proxies is None or (isinstance(proxies, ProxyURL) and proxies.scheme != "https"):
+        raise ValueError("proxy_ssl_context is for TLS with a proxy, whose URL then begins with https://")
+
+
+def proxy_for(proxies: Proxies, url: WebSocketURL) -> ProxyURL | None:
+    """Return the proxy for a URL, None for a direct connection.
+
+    :raises ValueError: the environment asks for one that makes no sense
+    :raises ImportError: it is a SOCKS proxy and python-socks is not installed
+    """
+    proxy = proxies.proxy_for(url) if isinstance(proxies, EnvironmentProxies) else proxies
+    if proxy is not None and proxy.scheme in _SOCKS:
         try:
             import python_socks.async_.anyio  # noqa: F401
         except ImportError as exc:
             raise ImportError(
                 "a SOCKS proxy needs python-socks: pip install 'websocketstream[proxy]'"
             ) from exc
-    return url
+    return proxy
 
 
-async def connect_through(proxy: ProxyURL, host: str, port: int) -> ByteStream:
+async def connect_through(
+    proxy: ProxyURL, host: str, port: int, *, ssl_context: ssl.SSLContext | None = None
+) -> ByteStream:
     """Connect to a host through a proxy; the caller's deadline is the only one.
 
+    :param ssl_context: for TLS with an ``https`` proxy; None for the default one
     :raises ConnectFailed: the proxy cannot be reached, goes away or refuses; the message says which proxy and why
     """
     what = f"cannot connect to {host} port {port} through the proxy {proxy}"
+    stream: ByteStream
     try:
         stream = await dial(proxy.host, proxy.port)
     except OSError as exc:
         raise connect_failed(f"{what}, which cannot be reached", exc) from exc
+    if proxy.scheme == "https":
+        try:
+            stream = await start_tls(stream, proxy.host.rstrip("."), ssl_context, plain="http")
+        except ConnectFailed as exc:
+            error = ConnectFailed(f"{what}: {exc}")
+            error.errno = exc.errno
+            raise error from exc
     try:
-        await (_http if proxy.scheme == "http" else _socks)(stream, proxy, host, port)
+        await (_socks if proxy.scheme in _SOCKS else _http)(stream, proxy, host, port)
     except ProxyRefused as exc:
         await release(stream)
-        raise ConnectFailed(f"{what}: {exc}") from exc
+        raise ConnectFailed(f"{what}: {exc}") from without_frames(exc)
     except TRANSPORT_ERRORS as exc:
         await release(stream)
-        raise connect_failed(what, exc) from exc
+        raise connect_failed(what, exc) from without_frames(exc)
     except BaseException:
         await release(stream)
         raise
@@ -77,9 +126,12 @@ async def _socks(stream: ByteStream, proxy: ProxyURL, host: str, port: int) -> N
     from python_socks import ProxyError, ProxyType
     from python_socks.async_.anyio import Proxy
 
-    kind = {"socks4": ProxyType.SOCKS4, "socks5": ProxyType.SOCKS5}[proxy.scheme]
+    kind, asks_proxy_for_names = _SOCKS[proxy.scheme]
+    if kind == "SOCKS4" and ":" in host:
+        raise ProxyRefused("SOCKS4 knows no IPv6 addresses; with SOCKS5 the proxy's URL is socks5://")
     way: Any = _Connected(_SocksStream(stream))
-    talk = Proxy(kind, proxy.host, proxy.port, proxy.username, proxy.password, forward=way)
+    secrets = proxy.username, proxy.password
+    talk = Proxy(ProxyType[kind], proxy.host, proxy.port, *secrets, rdns=asks_proxy_for_names, forward=way)
     try:
         await talk.connect(host, port, timeout=float("inf"))
     except ProxyError as exc:

@@ -15,6 +15,7 @@ from .errors import HandshakeRejected, HandshakeTooLarge, InvalidHandshake
 from .head import HeadReader, HeadTooLarge, MalformedHead
 from .http import (
     DEFAULT_LIMITS,
+    TLS_RECORDS,
     Fields,
     HandshakeLimits,
     Headers,
@@ -44,7 +45,6 @@ _RESERVED = frozenset(
 # HTTP/1.0 is let through for refusals only: old proxies and simple servers say "HTTP/1.0 503".
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t\x20-\x7e\x80-\xff]*)?")
 _SOME_HTTP = re.compile(rb"HTTP/[0-9.]+(?= |$)")
-_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 # Most servers with TLS answer a request without it by hanging up.
 NO_ANSWER = "is this a WebSocket server, and one without TLS? With TLS the URL is wss://"
 
@@ -290,10 +290,10 @@ def _check_status_line(line: bytes, complete: bool) -> None:
     if complete and _STATUS_LINE.fullmatch(line):
         return
     may_become_one = line.startswith(b"HTTP/"[: len(line)])
-    may_become_tls = any(record.startswith(line) for record in _TLS_RECORDS)
+    may_become_tls = any(record.startswith(line) for record in TLS_RECORDS)
     if not complete and (may_become_one or may_become_tls):
         return
-    if line.startswith(_TLS_RECORDS):
+    if line.startswith(TLS_RECORDS):
         raise InvalidHandshake("the server speaks TLS on this port: use wss:// instead of ws://")
     if complete and (version := _SOME_HTTP.match(line)) and version[0] not in (b"HTTP/1.0", b"HTTP/1.1"):
         raise InvalidHandshake(f"the server answered in {excerpt(version[0])}; WebSocket needs HTTP/1.1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h11
 
 from .host import bracketed
-from .http import excerpt, quoted
+from .http import TLS_RECORDS, excerpt, quoted
 from .url import ProxyURL
 
 MAX_ANSWER = 16384  # bytes of one head
@@ -22,6 +22,7 @@ class ConnectHandshake:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_ANSWER)
         target = f"{bracketed(host)}:{port}".encode("ascii")
         fields = [(b"Host", target)]
+        self._logs_in = proxy.authorization is not None
         if proxy.authorization is not None:
             fields.append((b"Proxy-Authorization", proxy.authorization))
         request = h11.Request(method=b"CONNECT", target=target, headers=fields)
@@ -40,14 +41,30 @@ class ConnectHandshake:
                 if event is h11.NEED_DATA:
                     return False
         except h11.RemoteProtocolError:
-            raise ProxyRefused(f'it answered "{excerpt(self._beginning)}"') from None
+            raise ProxyRefused(f'it answered "{excerpt(self._beginning)}"; {self._what_is_it()}') from None
         if not 200 <= event.status_code < 300:
             reason = quoted(event.reason.decode("latin-1"))[1:-1]
-            raise ProxyRefused(f"it answered {event.status_code} {reason}".rstrip())
+            advice = self._how_to_log_in(event) if event.status_code == 407 else ""
+            raise ProxyRefused(f"it answered {event.status_code} {reason}".rstrip() + advice)
         if rest := self._http.trailing_data[0]:
             # Nobody has spoken to the server yet, so this is not from it: whatever it is, it is not the tunnel's.
             raise ProxyRefused(f'it opened the tunnel and sent "{excerpt(rest)}" through it by itself')
         return True
+
+    def _what_is_it(self) -> str:
+        return (
+            "it speaks TLS, so its URL is https://"
+            if self._beginning.startswith(TLS_RECORDS)
+            else "is it an HTTP proxy?"
+        )
+
+    def _how_to_log_in(self, event: h11.Response) -> str:
+        if not self._logs_in:
+            return "; user name and password stand in its URL, http://name:password@host:port"
+        asked = ", ".join(
+            value.decode("latin-1") for name, value in event.headers if name == b"proxy-authenticate"
+        )
+        return f" to the user name and password of its URL; we can do Basic, it asks for {quoted(asked)}"
 
     def receive_eof(self) -> ProxyRefused:
         """Return the error for a connection that was closed before the answer was complete."""

@@ -21,6 +21,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
 _URLS = frozenset({"location", "referer"})
+TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # how one begins who speaks TLS where we did not expect it
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 
 

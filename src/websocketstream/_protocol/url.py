@@ -17,6 +17,8 @@ _C0_AND_SPACE = "".join(map(chr, range(0x21)))
 # WHATWG path and special-query percent-encode sets, given as what needs no escape. "%" is kept: an escape stays one.
 _PATH_SAFE = "!$%&'()*+,/:;=@[]|\\"
 _QUERY_SAFE = "!$%&()*+,/:;=?@[]|\\^`{}"
+# Of the SOCKS schemes those with a letter behind the number leave the look-up of names to the proxy, as curl's do.
+PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 _ESCAPE_HINT = 'in a user name or password write "/", "?", "#" and "@" percent-encoded'
 
 
@@ -61,7 +63,7 @@ class WebSocketURL:
 class ProxyURL:
     """A proxy's URL, parsed; neither ``repr`` nor ``str`` shows credentials."""
 
-    scheme: str  # http, socks4 or socks5
+    scheme: str  # one of PROXY_SCHEMES
     host: str  # A-label name or address; IPv6 without brackets
     port: int
     username: str | None = None
@@ -159,12 +161,12 @@ def parse_proxy_url(text: str) -> ProxyURL:
     :raises ValueError: it is not the URL of a proxy that can be used
     """
     match = re.fullmatch(
-        r"(http|socks4|socks5)://(?:(.*)@)?([^@/?#\\]*)/?", text.strip(), re.ASCII | re.IGNORECASE
+        rf"({'|'.join(PROXY_SCHEMES)})://(?:(.*)@)?([^@/?#\\]*)/?", text.strip(), re.ASCII | re.IGNORECASE
     )
     if match is None:
         raise ValueError(
-            "proxy must be a URL such as http://name:password@host:port, socks4://host:port or "
-            f"socks5://host:port ({_ESCAPE_HINT})"
+            "proxy must be a URL such as http://name:password@host:port or socks5h://host:port, with one of the schemes "
+            f"{', '.join(PROXY_SCHEMES)} ({_ESCAPE_HINT})"
         )
     scheme, userinfo, host_and_port = match[1].lower(), match[2] or "", match[3]
     if re.search(r"[/?#@\\\s\ud800-\udfff]", userinfo):
@@ -172,7 +174,7 @@ def parse_proxy_url(text: str) -> ProxyURL:
             f"proxy has a character in its user name or password that must be escaped ({_ESCAPE_HINT})"
         )
     username, password = _credentials(userinfo)
-    if scheme != "http" and not all(_fits_socks(secret) for secret in (username, password)):
+    if scheme.startswith("socks") and not all(_fits_socks(secret) for secret in (username, password)):
         raise ValueError("a SOCKS proxy takes user names and passwords of 1 to 255 ASCII characters only")
     host, colon, port = host_and_port.rpartition(":")
     if not colon or not port or host.startswith("[") != host.endswith("]"):

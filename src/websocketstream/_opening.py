@@ -1,0 +1,149 @@
+"""How a client's connection comes about: the way to the server, TLS, and the opening handshake, within one deadline."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from dataclasses import dataclass
+
+from anyio import EndOfStream, move_on_after
+from anyio.abc import AnyByteStream
+from anyio.streams.tls import TLSAttribute
+
+from ._network.any_stream import TRANSPORT_ERRORS, receive_some, send_all
+from ._network.dial import dial
+from ._network.failures import connect_failed
+from ._network.proxy import connect_through
+from ._network.task_transport import release
+from ._network.tls_client import start_tls, tls_failed
+from ._protocol.client_handshake import NO_ANSWER, ClientHandshake
+from ._protocol.deflate import Compression
+from ._protocol.engine import make_codec
+from ._protocol.errors import ConnectFailed, HandshakeTimeout
+from ._protocol.http import Response
+from ._protocol.url import ProxyURL, WebSocketURL
+from ._streams.connection import Connection
+from ._streams.options import StreamOptions
+from ._streams.stream import WebSocketStream
+
+REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here
+
+
+@dataclass(slots=True)
+class Opening:
+    """One attempt to open a connection."""
+
+    url: WebSocketURL
+    handshake: ClientHandshake
+    options: StreamOptions
+    compression: Compression | None
+    ssl_context: ssl.SSLContext | None
+    server_hostname: str
+    proxy: ProxyURL | None
+    proxy_ssl_context: ssl.SSLContext | None
+    open_timeout: float | None
+    given: AnyByteStream | None
+    stage: str = ""
+    send_error: Exception | None = None  # why the request could not be sent
+
+    async def open(self) -> tuple[Connection, WebSocketStream]:
+        with move_on_after(math.inf if self.open_timeout is None else self.open_timeout):
+            return await self._open()
+        if self.handshake.reading_rejection:
+            self.handshake.receive_eof(timed_out=True)
+        raise HandshakeTimeout(
+            f"{self.url} was not open within open_timeout={self.open_timeout} s: timed out while {self.stage}"
+        )
+
+    async def _open(self) -> tuple[Connection, WebSocketStream]:
+        stream = await self._connect()
+        # A stream to an https proxy is TLS, too, but not with the server.
+        if self.url.secure and not (self.given is not None and _is_tls(self.given)):
+            stream = await self._start_tls(stream)
+        try:
+            response = await self._shake_hands(stream)
+        except BaseException:
+            await release(stream)
+            raise
+        connection = Connection(
+            stream,
+            make_codec(
+                client=True,
+                limits=self.options.limits,
+                deflate=self.handshake.deflate,
+                compression=self.compression,
+            ),
+            server=False,
+            options=self.options,
+            early_data=self.handshake.trailing_data,
+        )
+        return connection, WebSocketStream(
+            connection,
+            url=self.url.href,
+            protocol=self.handshake.protocol,
+            extensions=self.handshake.extensions,
+            response=response,
+        )
+
+    async def _connect(self) -> AnyByteStream:
+        if self.given is not None:
+            return self.given
+        host, port = self.url.host, self.url.port
+        self.stage = f"connecting to {host} port {port}"
+        if self.proxy is not None:
+            self.stage += f" through the proxy {self.proxy}"
+            return await connect_through(self.proxy, host, port, ssl_context=self.proxy_ssl_context)
+        try:
+            return await dial(host, port)
+        except OSError as exc:
+            raise connect_failed(f"cannot connect to {host} port {port}", exc) from exc
+
+    async def _start_tls(self, stream: AnyByteStream) -> AnyByteStream:
+        self.stage = f"doing the TLS handshake with {self.server_hostname}"
+        # Not through another proxy, which may be there so that the server cannot tell that we are the same.
+        known_as = self.url.host, self.url.port, self.server_hostname, self.proxy
+        return await start_tls(
+            stream,
+            self.server_hostname,
+            self.ssl_context,
+            plain="ws",
+            resume=None if self.given is not None else known_as,
+        )
+
+    async def _shake_hands(self, stream: AnyByteStream) -> Response:
+        self.stage = "waiting for the server's answer to the opening handshake"
+        try:
+            await send_all(stream, self.handshake.request())
+        except (EndOfStream, *TRANSPORT_ERRORS) as exc:
+            self.send_error = exc  # a server that refuses early may have answered already: read on
+        while not self.handshake.reading_rejection:
+            response = self.handshake.receive_data(await self._receive(stream))
+            if response is not None:
+                return response
+        with move_on_after(REJECTION_BODY_SECONDS):
+            while True:
+                self.handshake.receive_data(await self._receive(stream))
+        return self.handshake.receive_eof(timed_out=True)
+
+    async def _receive(self, stream: AnyByteStream) -> bytes:
+        try:
+            return await receive_some(stream)
+        except (EndOfStream, *TRANSPORT_ERRORS) as exc:
+            if self.handshake.reading_rejection:
+                self.handshake.receive_eof()
+            if isinstance(exc, ssl.SSLError):
+                raise tls_failed(self.server_hostname, exc) from exc
+            if not isinstance(exc, EndOfStream):
+                raise self._lost(exc) from exc
+            if self.send_error is None:
+                self.handshake.receive_eof()
+            # The system says only once that a connection was reset; from then on it has just ended.
+            raise self._lost(self.send_error) from self.send_error
+
+    def _lost(self, cause: Exception) -> ConnectFailed:
+        hint = "" if self.url.secure or self.handshake.answered else f" ({NO_ANSWER})"
+        return connect_failed(f"the connection was lost during the opening handshake{hint}", cause)
+
+
+def _is_tls(stream: AnyByteStream) -> bool:
+    return stream.extra(TLSAttribute.ssl_object, None) is not None
