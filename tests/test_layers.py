@@ -42,6 +42,7 @@ ORDER: dict[str, list[str]] = {
         "http",
         "close",
         "errors",
+        "redirect",
         "parameters",
         "forwarded",
         "environment",

@@ -5,16 +5,25 @@ from __future__ import annotations
 import ssl
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Literal
 
 from anyio.abc import AnyByteStream, ByteStream, ObjectStream
 
 from ._network.proxy import check_proxy, check_proxy_tls, proxy_for
 from ._opening import Opening
+from ._protocol.arguments import check_size
 from ._protocol.client_handshake import ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.host import bracketed, normalise_host
-from ._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, check_limits
+from ._protocol.http import (
+    DEFAULT_LIMITS,
+    HandshakeLimits,
+    HeadersLike,
+    check_limits,
+    check_protocols,
+    header_pairs,
+)
 from ._protocol.url import WebSocketURL, parse_url
 from ._streams.block import StreamBlock
 from ._streams.options import StreamOptions, check_compression, check_seconds
@@ -31,6 +40,7 @@ def open_websocket_stream(
     server_hostname: str | None = None,
     proxy: str | Literal[True] | None = None,
     proxy_ssl_context: ssl.SSLContext | None = None,
+    max_redirects: int = 0,
     compression: bool | Compression = False,
     max_message_size: int | None = 16 * 2**20,
     max_fragments: int | None = 4096,
@@ -62,6 +72,9 @@ def open_websocket_stream(
         (SOCKS needs the ``proxy`` extra; with ``a`` and ``h`` the proxy looks the host's name up); True takes it from the
         environment's variables, which are not looked at otherwise
     :param proxy_ssl_context: for TLS with an ``https://`` proxy; as ``ssl_context``, which is for the server
+    :param max_redirects: how many redirects to follow, never from ``wss://`` to ``ws://``. Credentials and cookies stay within
+        the origin: of ``headers`` those whose name contains auth, cookie, credential, key, passw, secret, session,
+        signature or token do not go to another one, nor does user info
     :param compression: offer permessage-deflate; a :class:`Compression` says how
     :param max_message_size: largest message to accept, in bytes after inflation; None for unlimited
     :param max_fragments: most frames to accept for one message; None for unlimited
@@ -87,13 +100,13 @@ def open_websocket_stream(
     parsed = parse_url(url)
     deflate = check_compression(compression)
     check_limits(handshake_limits)
-    _check_tls(parsed, ssl_context, server_hostname)
-    if stream is not None and not isinstance(stream, (ByteStream, ObjectStream)):
-        raise TypeError(f"stream must be an anyio byte stream, not {type(stream).__name__}")
-    handshake = ClientHandshake(
-        parsed,
-        protocols=protocols,
-        headers=headers,
+    check_size("max_redirects", max_redirects, zero=True)
+    _check_tls(parsed, ssl_context, server_hostname, max_redirects)
+    if stream is not None:
+        _check_stream(stream, max_redirects)
+    make_handshake = partial(
+        ClientHandshake,
+        protocols=check_protocols(protocols),
         origin=origin,
         compression=deflate,
         limits=handshake_limits,
@@ -102,6 +115,7 @@ def open_websocket_stream(
         check_seconds("open_timeout", open_timeout)
     proxies = check_proxy(proxy, stream)
     check_proxy_tls(proxies, proxy_ssl_context)
+    proxy_for(proxies, parsed)  # complains about one that cannot be used
     options = StreamOptions(
         read_buffer=read_buffer,
         write_buffer=write_buffer,
@@ -114,20 +128,29 @@ def open_websocket_stream(
     )
     opening = Opening(
         parsed,
-        handshake,
+        list(header_pairs(headers)),
+        make_handshake,
         options,
         deflate,
         ssl_context,
-        _certificate_name(server_hostname or parsed.host),
-        proxy_for(proxies, parsed),
+        None if server_hostname is None else _certificate_name(server_hostname),
+        proxies,
         proxy_ssl_context,
+        max_redirects,
         open_timeout,
         stream,
     )
     return StreamBlock(opening.open)
 
 
-def _check_tls(url: WebSocketURL, context: object, server_hostname: object) -> None:
+def _check_stream(stream: object, max_redirects: int) -> None:
+    if not isinstance(stream, (ByteStream, ObjectStream)):
+        raise TypeError(f"stream must be an anyio byte stream, not {type(stream).__name__}")
+    if max_redirects:
+        raise ValueError("max_redirects is for connections of our own: a given stream leads to one server")
+
+
+def _check_tls(url: WebSocketURL, context: object, server_hostname: object, max_redirects: int) -> None:
     """Complain about arguments that TLS cannot use, and about those that nothing would use."""
     if context is not None and not isinstance(context, ssl.SSLContext):
         raise TypeError(
@@ -139,7 +162,8 @@ def _check_tls(url: WebSocketURL, context: object, server_hostname: object) -> N
     if server_hostname == "":
         raise ValueError("server_hostname is empty; None takes the URL's host")
     for name, value in (("ssl_context", context), ("server_hostname", server_hostname)):
-        if value is not None and not url.secure:
+        # A redirect may lead to TLS.
+        if value is not None and not url.secure and not max_redirects:
             raise ValueError(f"{name} is for TLS, and {url} has none: use wss:// instead of ws://")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import ssl
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from anyio import EndOfStream, move_on_after
 from anyio.abc import AnyByteStream
@@ -13,14 +14,15 @@ from anyio.streams.tls import TLSAttribute
 from ._network.any_stream import TRANSPORT_ERRORS, receive_some, send_all
 from ._network.dial import dial
 from ._network.failures import connect_failed
-from ._network.proxy import connect_through
+from ._network.proxy import Proxies, connect_through, proxy_for
 from ._network.task_transport import release
 from ._network.tls_client import start_tls, tls_failed
 from ._protocol.client_handshake import NO_ANSWER, ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
-from ._protocol.errors import ConnectFailed, HandshakeTimeout
+from ._protocol.errors import ConnectFailed, HandshakeRejected, HandshakeTimeout
 from ._protocol.http import Response
+from ._protocol.redirect import is_redirect, is_same_origin, redirect_target, without_secrets
 from ._protocol.url import ProxyURL, WebSocketURL
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions
@@ -31,20 +33,26 @@ REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once 
 
 @dataclass(slots=True)
 class Opening:
-    """One attempt to open a connection."""
+    """One attempt to open a connection, wherever redirects lead."""
 
     url: WebSocketURL
-    handshake: ClientHandshake
+    headers: list[tuple[str, str]]
+    make_handshake: Callable[..., ClientHandshake]
     options: StreamOptions
     compression: Compression | None
     ssl_context: ssl.SSLContext | None
-    server_hostname: str
-    proxy: ProxyURL | None
+    server_hostname: str | None  # of this host; None takes the URL's
+    proxies: Proxies
     proxy_ssl_context: ssl.SSLContext | None
+    max_redirects: int
     open_timeout: float | None
     given: AnyByteStream | None
+    handshake: ClientHandshake = field(init=False)
     stage: str = ""
     send_error: Exception | None = None  # why the request could not be sent
+
+    def __post_init__(self) -> None:
+        self.handshake = self.make_handshake(self.url, headers=self.headers)
 
     async def open(self) -> tuple[Connection, WebSocketStream]:
         with move_on_after(math.inf if self.open_timeout is None else self.open_timeout):
@@ -56,6 +64,28 @@ class Opening:
         )
 
     async def _open(self) -> tuple[Connection, WebSocketStream]:
+        followed = 0
+        while True:
+            try:
+                return await self._try()
+            except HandshakeRejected as exc:
+                response = exc.response
+                if not self.max_redirects or not is_redirect(response):
+                    raise
+            if followed == self.max_redirects:
+                raise HandshakeRejected(response, f"no more than max_redirects={followed} are followed")
+            followed += 1
+            self._go_to(redirect_target(self.url, response))
+
+    def _go_to(self, target: WebSocketURL) -> None:
+        if not is_same_origin(self.url, target):
+            self.headers = without_secrets(self.headers)
+        if self.url.host != target.host:
+            self.server_hostname = None
+        self.url, self.send_error = target, None
+        self.handshake = self.make_handshake(target, headers=self.headers)
+
+    async def _try(self) -> tuple[Connection, WebSocketStream]:
         stream = await self._connect()
         # A stream to an https proxy is TLS, too, but not with the server.
         if self.url.secure and not (self.given is not None and _is_tls(self.given)):
@@ -88,26 +118,34 @@ class Opening:
     async def _connect(self) -> AnyByteStream:
         if self.given is not None:
             return self.given
-        host, port = self.url.host, self.url.port
+        host, port, proxy = self.url.host, self.url.port, self._proxy
         self.stage = f"connecting to {host} port {port}"
-        if self.proxy is not None:
-            self.stage += f" through the proxy {self.proxy}"
-            return await connect_through(self.proxy, host, port, ssl_context=self.proxy_ssl_context)
+        if proxy is not None:
+            self.stage += f" through the proxy {proxy}"
+            return await connect_through(proxy, host, port, ssl_context=self.proxy_ssl_context)
         try:
             return await dial(host, port)
         except OSError as exc:
             raise connect_failed(f"cannot connect to {host} port {port}", exc) from exc
 
+    @property
+    def _proxy(self) -> ProxyURL | None:
+        try:
+            return proxy_for(self.proxies, self.url)
+        except (ValueError, ImportError) as exc:  # the first URL's was asked for before
+            raise ConnectFailed(f"cannot connect to {self.url.host} port {self.url.port}: {exc}") from exc
+
+    @property
+    def _certificate_name(self) -> str:
+        return self.server_hostname or self.url.host.rstrip(".")
+
     async def _start_tls(self, stream: AnyByteStream) -> AnyByteStream:
-        self.stage = f"doing the TLS handshake with {self.server_hostname}"
+        hostname = self._certificate_name
+        self.stage = f"doing the TLS handshake with {hostname}"
         # Not through another proxy, which may be there so that the server cannot tell that we are the same.
-        known_as = self.url.host, self.url.port, self.server_hostname, self.proxy
+        known_as = self.url.host, self.url.port, hostname, self._proxy
         return await start_tls(
-            stream,
-            self.server_hostname,
-            self.ssl_context,
-            plain="ws",
-            resume=None if self.given is not None else known_as,
+            stream, hostname, self.ssl_context, plain="ws", resume=known_as if self.given is None else None
         )
 
     async def _shake_hands(self, stream: AnyByteStream) -> Response:
@@ -132,7 +170,7 @@ class Opening:
             if self.handshake.reading_rejection:
                 self.handshake.receive_eof()
             if isinstance(exc, ssl.SSLError):
-                raise tls_failed(self.server_hostname, exc) from exc
+                raise tls_failed(self._certificate_name, exc) from exc
             if not isinstance(exc, EndOfStream):
                 raise self._lost(exc) from exc
             if self.send_error is None:

@@ -8,7 +8,7 @@ from .close import CloseCode, check_close
 from .http import Headers, Response, quoted, text_of
 from .url import for_display
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class WebSocketError(Exception):
@@ -59,10 +59,13 @@ class HandshakeTooLarge(InvalidHandshake):
 
 
 class HandshakeRejected(HandshakeError):
-    """The server answered the opening handshake with something else than 101 (rule H3; redirects are not followed)."""
+    """The server answered the opening handshake with something else than 101 (rule H3).
 
-    def __init__(self, response: Response) -> None:
-        super().__init__(f"server rejected the WebSocket handshake: {_summary(response)}")
+    Redirects are followed as far as ``max_redirects`` says, which is not at all by default.
+    """
+
+    def __init__(self, response: Response, not_followed: str = "redirects are not followed") -> None:
+        super().__init__(f"server rejected the WebSocket handshake: {_summary(response, not_followed)}")
         self.response = response
 
     @property
@@ -86,14 +89,14 @@ class HandshakeRejected(HandshakeError):
         return self.response.truncated
 
 
-def _summary(response: Response) -> str:
+def _summary(response: Response, not_followed: str) -> str:
     """Say what the server said, short and safe to print; what is secret in a URL is left out."""
     parts = [f"HTTP {response.status}"]
     if response.reason:
         parts[0] += f" {quoted(response.reason)[1:-1]}"
-    if response.status in _REDIRECTS and "location" in response.headers:
+    if response.status in REDIRECTS and "location" in response.headers:
         target = for_display(response.headers["location"])
-        parts.append(f"it points to {quoted(target)}, and redirects are not followed")
+        parts.append(f"it points to {quoted(target)}, and {not_followed}")
     elif text := text_of(response):
         parts.append(quoted(text))
     return ": ".join(parts)

@@ -172,10 +172,14 @@ def check_headers(headers: HeadersLike, reserved: frozenset[str]) -> Fields:
     :raises TypeError: this is no mapping or iterable of pairs of str
     :raises ValueError: a name or value cannot stand in a head, or the name is reserved
     """
-    return [_check_field(name, value, reserved) for name, value in _pairs(headers)]
+    return [_check_field(name, value, reserved) for name, value in header_pairs(headers)]
 
 
-def _pairs(headers: object) -> Iterator[tuple[str, str]]:
+def header_pairs(headers: object) -> Iterator[tuple[str, str]]:
+    """Yield header fields of an application as pairs.
+
+    :raises TypeError: this is no mapping or iterable of pairs of str
+    """
     if not is_collection(headers):
         raise TypeError(f"headers must be a mapping or (name, value) pairs, not {type(headers).__name__}")
     for item in headers.items() if isinstance(headers, Mapping) else headers:
