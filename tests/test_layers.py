@@ -45,6 +45,7 @@ ORDER: dict[str, list[str]] = {
         "redirect",
         "parameters",
         "forwarded",
+        "proxy_header",
         "environment",
         # the opening handshake
         "head",
@@ -135,6 +136,7 @@ ORDER: dict[str, list[str]] = {
         # what becomes of it
         "outcome",
         "answer",
+        "proxied",
         "request",
         "visit",
         "server",

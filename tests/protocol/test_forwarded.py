@@ -108,3 +108,25 @@ def test_wrong_arguments_are_said_plainly(proxies: Any, options: Any, error: typ
 )
 def test_no_value_is_an_error(field: str, values: list[str]) -> None:
     client("10.0.0.1", *values, field=field)
+
+
+@pytest.mark.parametrize(
+    ("peer", "trusted"),
+    [
+        ("10.0.0.1", True),
+        ("::ffff:10.0.0.1", True),
+        ("192.0.2.1", False),
+        ("unix", False),
+        (None, False),
+        ("?", False),
+    ],
+)
+def test_who_is_trusted_can_be_asked(peer: str | None, trusted: bool) -> None:
+    assert TrustedProxies(OURS).trusts(peer) is trusted
+    assert TrustedProxies(["unix"]).trusts(peer) is (peer == "unix")
+
+
+def test_nobody_trusted_is_false() -> None:
+    assert not TrustedProxies([])
+    assert TrustedProxies(["unix"])
+    assert TrustedProxies(OURS)

@@ -50,6 +50,17 @@ class TrustedProxies:
         field = "" if self._field == FIELDS[0] else f", field={self._field!r}"
         return f"{type(self).__name__}({proxies!r}{field})"
 
+    def __bool__(self) -> bool:
+        return self._unix or bool(self._networks)
+
+    def trusts(self, peer: str | None) -> bool:
+        """Tell whether a peer is one of the proxies.
+
+        :param peer: as for :meth:`client_host`
+        """
+        host = None if peer is None else _address(peer)
+        return (peer == UNIX or host is not None) and self._trusts(host)
+
     def client_host(self, peer: str | None, headers: Headers) -> str | None:
         """Return the address of the client, None where nobody who is trusted knows it.
 

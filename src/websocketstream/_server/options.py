@@ -31,6 +31,7 @@ class ServerOptions:
     open_timeout: float | None
     limits: HandshakeLimits
     trusted_proxies: TrustedProxies
+    proxy_protocol: bool
 
     def __post_init__(self) -> None:
         if self.ssl_context is not None:
@@ -43,6 +44,10 @@ class ServerOptions:
             raise TypeError(
                 f"trusted_proxies must be a TrustedProxies, not {type(self.trusted_proxies).__name__}"
             )
+        if not isinstance(self.proxy_protocol, bool):
+            raise TypeError(f"proxy_protocol must be a bool, not {type(self.proxy_protocol).__name__}")
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ValueError("proxy_protocol is for connections of trusted_proxies, and there are none")
 
 
 def check_capacity(shutdown_timeout: object, max_connections: object) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
 from anyio import EndOfStream, TypedAttributeProvider
-from anyio.abc import AnyByteStream, SocketAttribute
+from anyio.abc import AnyByteStream
 
 from .._network.any_stream import TRANSPORT_ERRORS, say_and_drain, send_all
 from .._protocol.engine import make_codec
-from .._protocol.forwarded import UNIX
 from .._protocol.http import Headers, HeadersLike, Request
 from .._protocol.parameters import QueryParams, parse_cookies
 from .._protocol.server_handshake import ServerHandshake
@@ -24,6 +22,7 @@ from .._streams.stream import WebSocketStream
 from .answer import HOW_TO_ACCEPT, HOW_TO_REJECT, AcceptBlock, Answer
 from .options import ServerOptions
 from .outcome import Owner
+from .proxied import peer_of
 
 
 class WebSocketRequest(TypedAttributeProvider):
@@ -36,6 +35,7 @@ class WebSocketRequest(TypedAttributeProvider):
         request: Request,
         options: ServerOptions,
         *,
+        source: str | None,
         owner: Owner,
         on_answer: Callable[[Connection | None], None],
     ) -> None:
@@ -43,6 +43,7 @@ class WebSocketRequest(TypedAttributeProvider):
         self._answer = answer
         self._request = request
         self._options = options
+        self._source = source  # what a PROXY protocol header said
         self._owner = owner
         self._on_answer = on_answer
         self._client_host: str | None = None  # once it was asked for
@@ -105,6 +106,7 @@ class WebSocketRequest(TypedAttributeProvider):
     def client_host(self) -> str | None:
         """The IP address of the client: that of the peer, or what the server's ``trusted_proxies`` say; None if unknown.
 
+        With ``proxy_protocol`` they say it in front of the connection, too.
         It is known as long as the connection is open, and from then on if it was asked for before.
         """
         if self._client_host is None:
@@ -112,11 +114,7 @@ class WebSocketRequest(TypedAttributeProvider):
         return self._client_host
 
     def _find_client_host(self) -> str | None:
-        address = self.extra(SocketAttribute.remote_address, None)
-        peer = address[0] if isinstance(address, tuple) else None
-        if peer is None and self.extra(SocketAttribute.family, None) == getattr(socket, "AF_UNIX", -1):
-            peer = UNIX
-        return self._options.trusted_proxies.client_host(peer, self.headers)
+        return self._options.trusted_proxies.client_host(self._source or peer_of(self), self.headers)
 
     @property
     def origin(self) -> str | None:

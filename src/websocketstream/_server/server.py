@@ -59,6 +59,7 @@ async def serve_websocket_streams(
     max_connections: int | None = 10_000,
     handshake_limits: HandshakeLimits = DEFAULT_LIMITS,
     trusted_proxies: TrustedProxies = NO_PROXIES,
+    proxy_protocol: bool = False,
     task_status: TaskStatus[WebSocketListener] = TASK_STATUS_IGNORED,
 ) -> None:
     """Serve WebSockets until cancelled, or until the listener is closed.
@@ -89,6 +90,8 @@ async def serve_websocket_streams(
     :param max_connections: connections at the same time, handshakes included; more wait in the system's queue
     :param handshake_limits: bounds on a client's opening handshake
     :param trusted_proxies: whom :attr:`WebSocketRequest.client_host` believes; nobody by default
+    :param proxy_protocol: expect a PROXY protocol header, version 1 or 2, in front of each connection of a trusted proxy,
+        TLS included; one that comes without is dropped, and one of anybody else is read as if there were no such option
     :raises ValueError: an argument is not allowed; the message says which and why
     :raises TypeError: an argument has the wrong type
     :raises OSError: the address cannot be listened on
@@ -118,6 +121,7 @@ async def serve_websocket_streams(
             open_timeout=open_timeout,
             limits=handshake_limits,
             trusted_proxies=trusted_proxies,
+            proxy_protocol=proxy_protocol,
         ),
         shutdown_timeout=shutdown_timeout,
         max_connections=max_connections,

@@ -17,6 +17,7 @@ from .._network.task_transport import release
 from .._network.tls import wrap_tls
 from .._protocol.close import CloseCode
 from .._protocol.http import Request
+from .._protocol.proxy_header import BadProxyHeader
 from .._protocol.server_handshake import BadRequest, ServerHandshake
 from .._streams.connection import Connection
 from .._streams.errors import ConnectionBroken, ConnectionClosed
@@ -24,6 +25,7 @@ from .answer import Answer
 from .options import ServerOptions
 from .origins import normal_origin
 from .outcome import Owner
+from .proxied import receive_proxy_header
 from .request import WebSocketRequest
 
 logger = logging.getLogger("websocketstream.server")
@@ -46,6 +48,7 @@ class Visit:
             accepted if isinstance(accepted, socket.socket) else None
         )  # until a byte stream is made of it
         self._stream = None if isinstance(accepted, socket.socket) else accepted
+        self._source: str | None = None  # where a proxy says that the connection comes from
         self._handler = handler
         self._options = options
         self._owner = owner
@@ -77,6 +80,8 @@ class Visit:
         try:
             try:
                 await self._serve()
+            except BadProxyHeader as exc:
+                logger.warning("dropped a connection of a trusted proxy: %s", exc)
             except (EndOfStream, *TRANSPORT_ERRORS) as exc:
                 logger.debug("connection lost during the opening handshake: %r", exc)
             finally:
@@ -138,6 +143,7 @@ class Visit:
             self._answer,
             request,
             self._options,
+            source=self._source,
             owner=self._owner,
             on_answer=self._answered,
         )
@@ -147,6 +153,9 @@ class Visit:
             accepted, self._socket = self._socket, None
             self._stream = await wrap_socket(accepted)
         assert self._stream is not None
+        if self._options.proxy_protocol:
+            proxies, limits = self._options.trusted_proxies, self._options.limits
+            self._source = await receive_proxy_header(self._stream, proxies, limits.head_size)
         if self._options.ssl_context is not None:
             stream, self._stream = self._stream, None  # which is released when the handshake fails
             self._stream = await wrap_tls(stream, self._options.ssl_context, server_side=True)
