@@ -12,7 +12,7 @@ from anyio.abc import AnyByteStream, ByteStream, ObjectStream
 
 from ._network.proxy import check_proxy, check_proxy_tls, proxy_for
 from ._opening import Opening
-from ._protocol.arguments import check_size
+from ._protocol.arguments import check_fingerprint, check_size
 from ._protocol.client_handshake import ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.host import bracketed, normalise_host
@@ -38,6 +38,7 @@ def open_websocket_stream(
     origin: str | None = None,
     ssl_context: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
+    fingerprint: str | None = None,
     proxy: str | Literal[True] | None = None,
     proxy_ssl_context: ssl.SSLContext | None = None,
     max_redirects: int = 0,
@@ -68,6 +69,8 @@ def open_websocket_stream(
     :param origin: the value of the ``Origin`` header field, none by default
     :param ssl_context: for ``wss://`` only; by default certificates are verified and ALPN offers ``http/1.1``
     :param server_hostname: for ``wss://`` only; the name the certificate must have, by default the URL's host
+    :param fingerprint: for ``wss://`` only; the SHA-256 of the only certificate to accept, in hexadecimal digits with or without
+        colons, on top of what ``ssl_context`` asks for. It is compared before anything is sent
     :param proxy: the URL of a proxy, ``http://``, ``https://``, ``socks4://``, ``socks4a://``, ``socks5://`` or ``socks5h://``
         (SOCKS needs the ``proxy`` extra; with ``a`` and ``h`` the proxy looks the host's name up); True takes it from the
         environment's variables, which are not looked at otherwise
@@ -102,6 +105,9 @@ def open_websocket_stream(
     check_limits(handshake_limits)
     check_size("max_redirects", max_redirects, zero=True)
     _check_tls(parsed, ssl_context, server_hostname, max_redirects)
+    pin = None if fingerprint is None else check_fingerprint(fingerprint)
+    if pin is not None and not parsed.secure:
+        raise ValueError(f"fingerprint is for TLS, and {parsed} has none: use wss:// instead of ws://")
     if stream is not None:
         _check_stream(stream, max_redirects)
     make_handshake = partial(
@@ -134,6 +140,7 @@ def open_websocket_stream(
         deflate,
         ssl_context,
         None if server_hostname is None else _certificate_name(server_hostname),
+        pin,
         proxies,
         proxy_ssl_context,
         max_redirects,

@@ -16,7 +16,7 @@ from ._network.dial import dial
 from ._network.failures import connect_failed
 from ._network.proxy import Proxies, connect_through, proxy_for
 from ._network.task_transport import release
-from ._network.tls_client import start_tls, tls_failed
+from ._network.tls_client import check_certificate, start_tls, tls_failed
 from ._protocol.client_handshake import NO_ANSWER, ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
@@ -42,6 +42,7 @@ class Opening:
     compression: Compression | None
     ssl_context: ssl.SSLContext | None
     server_hostname: str | None  # of this host; None takes the URL's
+    fingerprint: bytes | None  # of the one certificate, wherever that is
     proxies: Proxies
     proxy_ssl_context: ssl.SSLContext | None
     max_redirects: int
@@ -87,9 +88,8 @@ class Opening:
 
     async def _try(self) -> tuple[Connection, WebSocketStream]:
         stream = await self._connect()
-        # A stream to an https proxy is TLS, too, but not with the server.
-        if self.url.secure and not (self.given is not None and _is_tls(self.given)):
-            stream = await self._start_tls(stream)
+        if self.url.secure:
+            stream = await self._secure(stream)
         try:
             response = await self._shake_hands(stream)
         except BaseException:
@@ -139,13 +139,23 @@ class Opening:
     def _certificate_name(self) -> str:
         return self.server_hostname or self.url.host.rstrip(".")
 
-    async def _start_tls(self, stream: AnyByteStream) -> AnyByteStream:
+    async def _secure(self, stream: AnyByteStream) -> AnyByteStream:
         hostname = self._certificate_name
+        # A stream to an https proxy is TLS, too, but not with the server.
+        if self.given is not None and _is_tls(self.given):
+            if self.fingerprint is not None:
+                await check_certificate(stream, hostname, self.fingerprint)
+            return stream
         self.stage = f"doing the TLS handshake with {hostname}"
         # Not through another proxy, which may be there so that the server cannot tell that we are the same.
         known_as = self.url.host, self.url.port, hostname, self._proxy
         return await start_tls(
-            stream, hostname, self.ssl_context, plain="ws", resume=known_as if self.given is None else None
+            stream,
+            hostname,
+            self.ssl_context,
+            plain="ws",
+            fingerprint=self.fingerprint,
+            resume=known_as if self.given is None else None,
         )
 
     async def _shake_hands(self, stream: AnyByteStream) -> Response:

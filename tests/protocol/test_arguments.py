@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from websocketstream._protocol.arguments import check_seconds, check_size
+from websocketstream._protocol.arguments import check_fingerprint, check_seconds, check_size
 from websocketstream._protocol.http import HandshakeLimits, check_limits
 
 
@@ -55,3 +55,22 @@ def test_limits_of_the_handshake_are_of_one_type_only() -> None:
         TypeError, match=r"not dict: write handshake_limits=HandshakeLimits\(head_size=32768\)"
     ):
         check_limits({"head_size": 32768})
+
+
+def test_a_fingerprint_has_colons_between_all_bytes_or_between_none() -> None:
+    assert (
+        check_fingerprint("0aFf" * 16) == check_fingerprint(":".join(["0A", "fF"] * 16)) == b"\x0a\xff" * 16
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["", "aa" * 20, "aa" * 33, "gg" * 32, "aa:" + "aa" * 31, ":".join(["aa"] * 32) + ":"]
+)
+def test_anything_else_is_no_fingerprint(value: str) -> None:
+    with pytest.raises(ValueError, match="fingerprint must be a SHA-256 in 64 hexadecimal digits"):
+        check_fingerprint(value)
+
+
+def test_a_fingerprint_is_a_str() -> None:
+    with pytest.raises(TypeError, match="fingerprint must be a str or None, not bytes"):
+        check_fingerprint(b"\0" * 32)

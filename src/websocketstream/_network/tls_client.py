@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Callable, Hashable
 from functools import cache, partial
@@ -33,17 +34,19 @@ async def start_tls(
     context: ssl.SSLContext | None,
     *,
     plain: str,
+    fingerprint: bytes | None = None,
     resume: Hashable | None = None,
 ) -> TLSTransport:
     """Do the TLS handshake; the stream belongs to the result, or is released when the handshake fails.
 
     :param context: None for the default one
     :param plain: the scheme of the URL of who speaks no TLS
+    :param fingerprint: of the only certificate that is accepted, on top of what the context asks for
     :param resume: as whom the peer knows us; with the default context we come back to it with what it gave us the last time
     :raises ConnectFailed: the handshake failed; the message says why
     """
     session, keep_session = None, None
-    if context is None and resume is not None:
+    if context is None and resume is not None and fingerprint is None:
         session, keep_session = _sessions.take(resume), partial(_sessions.keep, resume)
     try:
         tls = await _shake_hands(stream, hostname, context, session, keep_session)
@@ -51,6 +54,8 @@ async def start_tls(
         raise ConnectFailed(f"{_failed(hostname)}: {exc}; without TLS the URL is {plain}://") from exc
     except TRANSPORT_ERRORS as exc:
         raise tls_failed(hostname, exc) from exc
+    if fingerprint is not None:
+        await check_certificate(tls, hostname, fingerprint)
     alpn = tls.extra(TLSAttribute.alpn_protocol)
     if alpn not in (None, "http/1.1"):
         await release(tls)
@@ -59,6 +64,22 @@ async def start_tls(
             "let the ssl_context offer only that by set_alpn_protocols(['http/1.1'])"
         )
     return tls
+
+
+async def check_certificate(stream: AnyByteStream, hostname: str, fingerprint: bytes) -> None:
+    """Insist on one certificate, or release the stream.
+
+    :raises ConnectFailed: the peer has another one
+    """
+    certificate = stream.extra(TLSAttribute.peer_certificate_binary, None)  # also one that was not verified
+    found = hashlib.sha256(certificate or b"").digest()
+    if not certificate or found != fingerprint:
+        await release(stream)
+        shown = found.hex(":").upper() if certificate else "none"
+        raise ConnectFailed(
+            f"{_failed(hostname)}: the certificate has the SHA-256 fingerprint {shown}, "
+            f"not {fingerprint.hex(':').upper()} as asked for"
+        )
 
 
 def tls_failed(hostname: str, cause: Exception) -> ConnectFailed:

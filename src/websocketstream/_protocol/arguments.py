@@ -1,10 +1,13 @@
-"""Checks of what users give: numbers, where each says which argument is wrong and what it should be, and collections."""
+"""Checks of what users give: numbers and the like, where each says which argument is wrong and what it should be."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, TypeGuard
+
+_FINGERPRINT = re.compile("[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){31}")
 
 
 def check_size(name: str, value: object, *, zero: bool = False) -> None:
@@ -31,6 +34,22 @@ def check_seconds(name: str, value: object, *, zero: bool = True) -> None:
         raise ValueError(
             f"{name} must be a {'' if zero else 'positive '}finite number of seconds, not {value}"
         )
+
+
+def check_fingerprint(value: object) -> bytes:
+    """Read the SHA-256 fingerprint of a certificate: 64 hexadecimal digits, with colons between the bytes or without.
+
+    :raises TypeError: it is no str
+    :raises ValueError: it is something else, such as a shorter hash
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"fingerprint must be a str or None, not {type(value).__name__}")
+    if not _FINGERPRINT.fullmatch(value):
+        raise ValueError(
+            "fingerprint must be a SHA-256 in 64 hexadecimal digits, with or without colons, as from "
+            "`openssl x509 -noout -fingerprint -sha256`"
+        )
+    return bytes.fromhex(value.replace(":", ""))
 
 
 def is_collection(value: object) -> TypeGuard[Iterable[Any]]:
