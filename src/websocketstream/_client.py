@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Literal
 
 from anyio.abc import AnyByteStream, ByteStream, ObjectStream
 
+from ._network.dial import NO_SETTINGS, SocketSettings, check_settings
 from ._network.proxy import check_proxy, check_proxy_tls, proxy_for
 from ._opening import Opening
 from ._protocol.arguments import check_fingerprint, check_size
@@ -41,6 +42,8 @@ def open_websocket_stream(
     fingerprint: str | None = None,
     proxy: str | Literal[True] | None = None,
     proxy_ssl_context: ssl.SSLContext | None = None,
+    local_host: str | None = None,
+    socket_options: Iterable[tuple[int, int, int | bytes]] = (),
     max_redirects: int = 0,
     compression: bool | Compression = False,
     max_message_size: int | None = 16 * 2**20,
@@ -75,6 +78,9 @@ def open_websocket_stream(
         (SOCKS needs the ``proxy`` extra; with ``a`` and ``h`` the proxy looks the host's name up); True takes it from the
         environment's variables, which are not looked at otherwise
     :param proxy_ssl_context: for TLS with an ``https://`` proxy; as ``ssl_context``, which is for the server
+    :param local_host: the IP address of this machine to connect from
+    :param socket_options: (level, name, value) triples for ``setsockopt()``, set before the socket connects, to the server or to
+        the proxy; Nagle's algorithm is off in any case
     :param max_redirects: how many redirects to follow, never from ``wss://`` to ``ws://``. Credentials and cookies stay within
         the origin: of ``headers`` those whose name contains auth, cookie, credential, key, passw, secret, session,
         signature or token do not go to another one, nor does user info
@@ -108,8 +114,9 @@ def open_websocket_stream(
     pin = None if fingerprint is None else check_fingerprint(fingerprint)
     if pin is not None and not parsed.secure:
         raise ValueError(f"fingerprint is for TLS, and {parsed} has none: use wss:// instead of ws://")
+    settings = check_settings(local_host, socket_options)
     if stream is not None:
-        _check_stream(stream, max_redirects)
+        _check_stream(stream, max_redirects, settings)
     make_handshake = partial(
         ClientHandshake,
         protocols=check_protocols(protocols),
@@ -143,6 +150,7 @@ def open_websocket_stream(
         pin,
         proxies,
         proxy_ssl_context,
+        settings,
         max_redirects,
         open_timeout,
         stream,
@@ -150,11 +158,15 @@ def open_websocket_stream(
     return StreamBlock(opening.open)
 
 
-def _check_stream(stream: object, max_redirects: int) -> None:
+def _check_stream(stream: object, max_redirects: int, settings: SocketSettings) -> None:
     if not isinstance(stream, (ByteStream, ObjectStream)):
         raise TypeError(f"stream must be an anyio byte stream, not {type(stream).__name__}")
     if max_redirects:
         raise ValueError("max_redirects is for connections of our own: a given stream leads to one server")
+    if settings != NO_SETTINGS:
+        raise ValueError(
+            "local_host and socket_options are for connections of our own: a given stream is connected"
+        )
 
 
 def _check_tls(url: WebSocketURL, context: object, server_hostname: object, max_redirects: int) -> None:

@@ -12,7 +12,7 @@ from anyio.abc import AnyByteStream
 from anyio.streams.tls import TLSAttribute
 
 from ._network.any_stream import TRANSPORT_ERRORS, receive_some, send_all
-from ._network.dial import dial
+from ._network.dial import SocketSettings, dial
 from ._network.failures import connect_failed
 from ._network.proxy import Proxies, connect_through, proxy_for
 from ._network.task_transport import release
@@ -45,6 +45,7 @@ class Opening:
     fingerprint: bytes | None  # of the one certificate, wherever that is
     proxies: Proxies
     proxy_ssl_context: ssl.SSLContext | None
+    settings: SocketSettings
     max_redirects: int
     open_timeout: float | None
     given: AnyByteStream | None
@@ -122,9 +123,10 @@ class Opening:
         self.stage = f"connecting to {host} port {port}"
         if proxy is not None:
             self.stage += f" through the proxy {proxy}"
-            return await connect_through(proxy, host, port, ssl_context=self.proxy_ssl_context)
+            context, settings = self.proxy_ssl_context, self.settings
+            return await connect_through(proxy, host, port, ssl_context=context, settings=settings)
         try:
-            return await dial(host, port)
+            return await dial(host, port, self.settings)
         except OSError as exc:
             raise connect_failed(f"cannot connect to {host} port {port}", exc) from exc
 

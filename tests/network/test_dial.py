@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -13,7 +14,8 @@ from anyio.abc import SocketAttribute
 
 from edges.serving import serving
 from websocketstream import ConnectFailed, HandshakeTimeout, open_websocket_stream
-from websocketstream._network.dial import dial
+from websocketstream._network.dial import SocketSettings, dial
+from websocketstream.testing import memory_byte_stream_pair
 
 pytestmark = pytest.mark.anyio
 
@@ -128,6 +130,117 @@ async def test_the_deadline_covers_the_resolving_of_the_name(resolver: Resolver)
     with pytest.raises(HandshakeTimeout, match=r"timed out while connecting to named\.example port 80"):
         async with open_websocket_stream("ws://named.example/", open_timeout=0.01):
             pytest.fail("the body must not run")
+
+
+BUFFER = (socket.SOL_SOCKET, socket.SO_RCVBUF, 12345)
+
+
+def set_buffer(stream: Any) -> bool:
+    """Tell whether a socket has the option; Linux doubles what it is told."""
+    size = stream.extra(SocketAttribute.raw_socket).getsockopt(*BUFFER[:2])
+    return size in (BUFFER[2], 2 * BUFFER[2])
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "named.example"])
+async def test_a_socket_has_its_options_and_its_address_before_it_connects(
+    name: str, resolver: Resolver
+) -> None:
+    async with serving() as listener:
+        resolver.addresses = [("127.0.0.1", listener.port), ("127.0.0.1", listener.port)]
+        async with open_websocket_stream(
+            f"ws://{name}:{listener.port}", local_host="127.0.0.1", socket_options=iter([BUFFER])
+        ) as conn:
+            assert conn.extra(SocketAttribute.local_address)[0] == "127.0.0.1"
+            assert set_buffer(conn)
+            await conn.send("hello")
+            assert await conn.receive() == "hello"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all of 127.0.0.0/8 is one address")
+async def test_a_local_address_is_where_the_server_sees_the_client() -> None:
+    async def tell(request: Any) -> None:
+        async with request.accept() as conn:
+            await conn.send(request.client_host)
+
+    async with serving(tell) as listener:
+        async with open_websocket_stream(listener.url, local_host="127.0.0.42") as conn:
+            assert await conn.receive() == "127.0.0.42"
+
+
+async def test_only_addresses_of_the_local_ones_family_are_tried(
+    resolver: Resolver, loopbacks: tuple[int, int]
+) -> None:
+    resolver.addresses = [("::1", loopbacks[0]), ("127.0.0.1", loopbacks[1])]
+    for local_host, port in (("127.0.0.1", loopbacks[1]), ("::1", loopbacks[0])):
+        async with await dial("named.example", 1, SocketSettings(local_host)) as stream:
+            assert stream.extra(SocketAttribute.remote_port) == port
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"local_host": "::1"}, "no address of the host is of the same family as local_host=::1"),
+        ({"local_host": "203.0.113.1"}, "local_host=203.0.113.1 cannot be used: "),
+        ({"socket_options": [(98765, 1, 1)]}, "the socket option (98765, 1) cannot be set: "),
+    ],
+)
+async def test_what_the_system_does_not_want_is_said(options: Any, words: str) -> None:
+    with pytest.raises(ConnectFailed) as caught:
+        async with open_websocket_stream("ws://127.0.0.1:1/", **options):
+            pytest.fail("the body must not run")
+    assert str(caught.value).startswith(f"cannot connect to 127.0.0.1 port 1: {words}")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"local_host": 1}, TypeError, "local_host must be a str or None, not int"),
+        ({"local_host": "localhost"}, ValueError, "local_host must be an IP address of this machine"),
+        ({"socket_options": "x"}, TypeError, "socket_options must be .* triples, not str"),
+        ({"socket_options": [(1, 2)]}, TypeError, r"socket_options must be .* triples .* not \(1, 2\)"),
+        ({"socket_options": [(1, 2, 2**31)]}, ValueError, "socket_options must have numbers of 32 bits"),
+        ({"socket_options": [(1, 2, "x")]}, TypeError, "socket_options must be .* triples"),
+    ],
+)
+async def test_what_makes_no_sense_is_an_error_of_the_call(
+    options: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        open_websocket_stream("ws://localhost/", **options)
+
+
+async def test_a_given_stream_is_connected_already() -> None:
+    for options in ({"local_host": "127.0.0.1"}, {"socket_options": [BUFFER]}):
+        with pytest.raises(ValueError, match="local_host and socket_options are for connections of our own"):
+            open_websocket_stream("ws://h/", stream=memory_byte_stream_pair()[0], **options)  # type: ignore[arg-type]
+
+
+async def test_the_addresses_of_a_proxy_are_raced_as_those_of_a_server_and_from_the_local_one(
+    resolver: Resolver, closed_port: int
+) -> None:
+    async def proxy(client: Any) -> None:
+        async with client:
+            heard.append(await client.receive())
+            await client.send(b"HTTP/1.1 403 No\r\n\r\n")
+
+    heard: list[bytes] = []
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        resolver.addresses = [
+            ("127.0.0.9", closed_port),
+            ("127.0.0.1", listener.extra(SocketAttribute.local_port)),
+        ]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, proxy)
+            with pytest.raises(ConnectFailed, match="it answered 403 No"):
+                async with open_websocket_stream(
+                    "ws://target.example/",
+                    proxy="http://named.example:1",
+                    local_host="127.0.0.1",
+                    socket_options=[BUFFER],
+                ):
+                    pytest.fail("the body must not run")
+            tasks.cancel_scope.cancel()
+    assert heard[0].startswith(b"CONNECT target.example:80 ")
 
 
 async def test_cancelling_while_connecting_leaves_no_socket() -> None:

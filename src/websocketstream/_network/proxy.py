@@ -15,7 +15,7 @@ from .._protocol.errors import ConnectFailed
 from .._protocol.http import quoted
 from .._protocol.url import ProxyURL, WebSocketURL, parse_proxy_url
 from .any_stream import TRANSPORT_ERRORS, receive_some, send_all
-from .dial import dial
+from .dial import NO_SETTINGS, SocketSettings, dial
 from .failures import connect_failed, without_frames
 from .task_transport import release
 from .tls_client import start_tls
@@ -78,17 +78,23 @@ def proxy_for(proxies: Proxies, url: WebSocketURL) -> ProxyURL | None:
 
 
 async def connect_through(
-    proxy: ProxyURL, host: str, port: int, *, ssl_context: ssl.SSLContext | None = None
+    proxy: ProxyURL,
+    host: str,
+    port: int,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    settings: SocketSettings = NO_SETTINGS,
 ) -> ByteStream:
     """Connect to a host through a proxy; the caller's deadline is the only one.
 
     :param ssl_context: for TLS with an ``https`` proxy; None for the default one
+    :param settings: of the socket that leads to the proxy
     :raises ConnectFailed: the proxy cannot be reached, goes away or refuses; the message says which proxy and why
     """
     what = f"cannot connect to {host} port {port} through the proxy {proxy}"
     stream: ByteStream
     try:
-        stream = await dial(proxy.host, proxy.port)
+        stream = await dial(proxy.host, proxy.port, settings)
     except OSError as exc:
         raise connect_failed(f"{what}, which cannot be reached", exc) from exc
     if proxy.scheme == "https":
