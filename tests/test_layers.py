@@ -37,6 +37,8 @@ ORDER: dict[str, list[str]] = {
     "_protocol": [
         # values
         "arguments",
+        "cookies",
+        "authorization",
         "host",
         "url",
         "http",

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from ._client import open_websocket_stream as open_websocket_stream
+from ._protocol.authorization import basic_auth as basic_auth, bearer_auth as bearer_auth
 from ._protocol.close import CloseCode as CloseCode, CloseInfo as CloseInfo
 from ._protocol.deflate import Compression as Compression
 from ._protocol.engine import ENGINE as engine  # noqa: N811  (constant, but spelled as the other names are)
@@ -88,6 +89,8 @@ __all__ = [
     "WebSocketStream",
     "WritableStream",
     "as_byte_stream",
+    "basic_auth",
+    "bearer_auth",
     "engine",
     "open_websocket_stream",
     "relay",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Literal
@@ -15,6 +15,7 @@ from ._network.proxy import check_proxy, check_proxy_tls, proxy_for
 from ._opening import Opening
 from ._protocol.arguments import check_fingerprint, check_size
 from ._protocol.client_handshake import ClientHandshake
+from ._protocol.cookies import cookie_field
 from ._protocol.deflate import Compression
 from ._protocol.host import bracketed, normalise_host
 from ._protocol.http import (
@@ -36,6 +37,7 @@ def open_websocket_stream(
     *,
     protocols: Sequence[str] = (),
     headers: HeadersLike = (),
+    cookies: Mapping[str, str] | None = None,
     origin: str | None = None,
     ssl_context: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
@@ -69,6 +71,7 @@ def open_websocket_stream(
     :param url: ``ws://``, ``wss://``, ``http://`` or ``https://``; user info becomes HTTP Basic authentication
     :param protocols: the subprotocols to offer, in order of preference
     :param headers: further header fields of the request, a mapping or pairs
+    :param cookies: what the ``Cookie`` header field shall say, by name
     :param origin: the value of the ``Origin`` header field, none by default
     :param ssl_context: for ``wss://`` only; by default certificates are verified and ALPN offers ``http/1.1``
     :param server_hostname: for ``wss://`` only; the name the certificate must have, by default the URL's host
@@ -141,7 +144,7 @@ def open_websocket_stream(
     )
     opening = Opening(
         parsed,
-        list(header_pairs(headers)),
+        _fields(headers, cookies),
         make_handshake,
         options,
         deflate,
@@ -156,6 +159,15 @@ def open_websocket_stream(
         stream,
     )
     return StreamBlock(opening.open)
+
+
+def _fields(headers: HeadersLike, cookies: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    fields = list(header_pairs(headers))
+    if cookies is None or not (value := cookie_field(cookies)):
+        return fields
+    if any(name.lower() == "cookie" for name, _ in fields):
+        raise ValueError("give either cookies or a Cookie header, not both")
+    return [*fields, ("Cookie", value)]
 
 
 def _check_stream(stream: object, max_redirects: int, settings: SocketSettings) -> None:

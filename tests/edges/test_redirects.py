@@ -95,7 +95,11 @@ async def test_to_another_origin_no_secret_goes_and_none_comes_back_from_there()
         other.places = {"/b": f"{here.url}/c"}
         url = here.url.replace("//", "//ann:pw@")
         async with open_websocket_stream(
-            f"{url}/a", max_redirects=2, headers={**SECRETS, "User-Agent": "me"}, protocols=["chat"]
+            f"{url}/a",
+            max_redirects=2,
+            headers={"X-Api-Key": "secret", "User-Agent": "me"},
+            cookies={"a": "b"},
+            protocols=["chat"],
         ) as conn:
             assert conn.url == f"{here.url}/c"
             assert conn.protocol == "chat"

@@ -1,4 +1,4 @@
-"""Queries and cookies as mappings: what browsers and URLSearchParams make of them."""
+"""Queries as mappings: what URLSearchParams makes of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 from websocketstream import QueryParams
-from websocketstream._protocol.parameters import parse_cookies
 
 
 @pytest.mark.parametrize(
@@ -39,27 +38,6 @@ def test_what_is_not_there_is_missing_as_in_any_mapping() -> None:
 def test_values_may_be_secrets_and_are_not_shown() -> None:
     assert repr(QueryParams("token=secret&token=other&a=1")) == "QueryParams('token': ..., 'a': ...)"
     assert repr(QueryParams("a%0Ab=1")) == r"QueryParams('a\nb': ...)"
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ([], {}),
-        (["a=1; b=2"], {"a": "1", "b": "2"}),
-        (["a=1", "b=2"], {"a": "1", "b": "2"}),
-        (["a=specific; a=general"], {"a": "specific"}),
-        (['session="abc"; empty=; quote="'], {"session": "abc", "empty": "", "quote": '"'}),
-        (["a=b=c;x= y ;;no; =v"], {"a": "b=c", "x": "y"}),
-    ],
-)
-def test_cookies_are_found_by_name(fields: list[str], expected: dict[str, str]) -> None:
-    assert parse_cookies(fields) == expected
-
-
-@given(st.lists(st.text(max_size=40), max_size=4))
-def test_no_field_is_an_error(fields: list[str]) -> None:
-    for name, value in parse_cookies(fields).items():
-        assert any(name in field and value in field for field in fields)
 
 
 @given(st.text(max_size=80))

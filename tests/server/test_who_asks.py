@@ -97,3 +97,18 @@ async def test_a_client_that_has_reset_its_connection_is_no_unix_socket() -> Non
         with anyio.fail_after(5):
             await asked_for.wait()
     assert seen[0] in (None, "127.0.0.1")
+
+
+async def test_cookies_go_in_and_come_back_as_mappings() -> None:
+    async def handler(request: WebSocketRequest) -> None:
+        seen = request.cookies
+        field = "session=new; Path=/; Secure; HttpOnly; SameSite=Lax"
+        async with request.accept(headers=[("Set-Cookie", field), ("Set-Cookie", "theme=dark")]) as conn:
+            await conn.send(repr(seen))
+
+    async with serve_in_memory(handler) as connect:
+        async with connect(cookies={"session": "old", "lang": "de"}) as conn:
+            assert await conn.receive() == "{'session': 'old', 'lang': 'de'}"
+            assert conn.response is not None
+            assert conn.response.cookies == {"session": "new", "theme": "dark"}
+            assert "new" not in repr(conn.response)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FINGERPRINT = re.compile("[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){31}")
 
 
@@ -55,3 +56,8 @@ def check_fingerprint(value: object) -> bytes:
 def is_collection(value: object) -> TypeGuard[Iterable[Any]]:
     """Tell whether this is a collection of values, and not one text that was given where several were meant."""
     return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
+def is_token(text: str) -> bool:
+    """Tell whether this is a token of RFC 9110 section 5.6.2."""
+    return _TOKEN.fullmatch(text) is not None

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from .arguments import check_size, is_collection
+from .arguments import check_size, is_collection, is_token
+from .cookies import parse_set_cookies
 from .url import for_display
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
 # RFC 9110 5.5: every control character but the tab is invalid in a value; CR, LF and NUL are how heads get split.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
@@ -136,6 +136,15 @@ class Response:
     body: bytes = field(default=b"", repr=False)
     truncated: bool = False  # the body went on
 
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that the server sets by name, the last of each, without their attributes.
+
+        Also those that are to be deleted, which have an attribute that says so; the fields are in
+        ``headers.get_all("set-cookie")``.
+        """
+        return parse_set_cookies(self.headers.get_all("Set-Cookie"))
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -242,11 +251,6 @@ def _strings(protocols: object) -> tuple[str, ...]:
         if not isinstance(protocol, str):
             raise TypeError(f"protocols must be a list of str, with no {type(protocol).__name__} in it")
     return checked
-
-
-def is_token(text: str) -> bool:
-    """Tell whether this is a token of RFC 9110 section 5.6.2."""
-    return _TOKEN.fullmatch(text) is not None
 
 
 def list_elements(values: Iterable[str]) -> list[str]:

@@ -1,8 +1,8 @@
-"""What a request's query and cookies say, as mappings."""
+"""What a request's query says, as a mapping."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl
 
 
@@ -35,22 +35,3 @@ class QueryParams(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name!a}: ...' for name in self)})"
-
-
-def parse_cookies(fields: Iterable[str]) -> dict[str, str]:
-    """Return the cookies of a request by name, the first of each: browsers send the more specific one first (RFC 6265 5.4).
-
-    Values are as the browser sends them, without the quotes that may stand around one (section 4.1.1); what is no cookie is
-    left out.
-
-    :param fields: the values of the ``Cookie`` fields
-    """
-    cookies: dict[str, str] = {}
-    for field in fields:
-        for pair in field.split(";"):
-            name, equals, value = (part.strip(" \t") for part in pair.partition("="))
-            if name and equals:
-                if len(value) > 1 and value[0] == value[-1] == '"':
-                    value = value[1:-1]
-                cookies.setdefault(name, value)
-    return cookies

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from http import HTTPStatus
 
+from .arguments import is_token
 from .deflate import Compression, DeflateParameters, NegotiationError, negotiate
 from .errors import InvalidHandshake
 from .head import HeadReader, HeadTooLarge, MalformedHead
@@ -20,7 +21,6 @@ from .http import (
     accept_key,
     check_headers,
     excerpt,
-    is_token,
     list_elements,
     serialise_head,
 )

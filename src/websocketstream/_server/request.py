@@ -11,9 +11,10 @@ from anyio import EndOfStream, TypedAttributeProvider
 from anyio.abc import AnyByteStream
 
 from .._network.any_stream import TRANSPORT_ERRORS, say_and_drain, send_all
+from .._protocol.cookies import parse_cookies
 from .._protocol.engine import make_codec
 from .._protocol.http import Headers, HeadersLike, Request
-from .._protocol.parameters import QueryParams, parse_cookies
+from .._protocol.parameters import QueryParams
 from .._protocol.server_handshake import ServerHandshake
 from .._streams.block import StreamBlock
 from .._streams.connection import Connection
