@@ -206,6 +206,8 @@ class TLSTransport(FedStream):  # and Receiver
 
         :raises ssl.SSLError: as :meth:`TLSRecords.decrypt`
         """
+        if isinstance(self._below, TLSTransport):
+            data = bytes(data)  # which is in the very buffer that we decrypt into
         records, view = self._records, memoryview(data)
         if self._shaking:
             self._beginning = self._beginning or bytes(view[:100])
