@@ -40,6 +40,7 @@ KINDS = [
     "memory",
     "TLS over a socket",
     "TLS in memory",
+    "TLS in TLS",
 ]
 
 
@@ -235,7 +236,7 @@ async def tls_over(ours: ByteStream, theirs: ByteStream) -> tuple[TLSTransport, 
 
 @asynccontextmanager
 async def tls_and_peer(kind: str) -> AsyncIterator[tuple[Transport, TLSPeer]]:
-    """Give a transport with TLS, over a socket or in memory, and the other end."""
+    """Give a transport with TLS, over a socket, in memory or in another TLS, and the other end."""
     reset_peer: Callable[[], object]
     if kind == "TLS in memory":
         ours, theirs = memory_byte_stream_pair()
@@ -244,6 +245,8 @@ async def tls_and_peer(kind: str) -> AsyncIterator[tuple[Transport, TLSPeer]]:
     else:
         one, two = stream_sockets()
         transport, other = await tls_over(await wrap_socket(one), await wrap_socket(two))
+        if kind == "TLS in TLS":
+            transport, other = await tls_over(transport, other)
         reset_peer = partial(reset_below, other)
     try:
         yield transport, TLSPeer(other, reset_peer)
@@ -258,7 +261,10 @@ def reset_below(tls: TLSTransport) -> None:
     raw_socket = tls.raw_socket
     assert raw_socket is not None
     raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    tls._below.release()  # without the goodbye of TLS
+    below: Transport = tls
+    while isinstance(below, TLSTransport):
+        below = below._below
+    below.release()  # without the goodbye of TLS
 
 
 @asynccontextmanager
