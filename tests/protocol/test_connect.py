@@ -33,6 +33,13 @@ def test_interim_answers_are_passed_over() -> None:
     assert ask().receive_data(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n") is True
 
 
+def test_but_not_without_end() -> None:
+    interim = b"HTTP/1.1 103 Early\r\n\r\n"
+    assert ask().receive_data(interim * 8 + b"HTTP/1.1 200 OK\r\n\r\n") is True
+    with pytest.raises(ProxyRefused, match=r"it sent more than 8 interim \(1xx\) answers"):
+        ask().receive_data(interim * 9)
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

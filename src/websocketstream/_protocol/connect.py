@@ -9,6 +9,7 @@ from .http import TLS_RECORDS, excerpt, quoted
 from .url import ProxyURL
 
 MAX_ANSWER = 16384  # bytes of one head
+MAX_INTERIM_ANSWERS = 8  # as of a server: any number may come, a thousand are an attack
 
 
 class ProxyRefused(Exception):
@@ -28,6 +29,7 @@ class ConnectHandshake:
         request = h11.Request(method=b"CONNECT", target=target, headers=fields)
         self.request = (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
         self._beginning = b""
+        self._interim_answers = 0
 
     def receive_data(self, data: bytes) -> bool:
         """Take what arrived; return whether the tunnel is open.
@@ -40,6 +42,7 @@ class ConnectHandshake:
             while not isinstance(event := self._http.next_event(), h11.Response):
                 if event is h11.NEED_DATA:
                     return False
+                self._count_interim_answer()
         except h11.RemoteProtocolError:
             raise ProxyRefused(f'it answered "{excerpt(self._beginning)}"; {self._what_is_it()}') from None
         if not 200 <= event.status_code < 300:
@@ -50,6 +53,11 @@ class ConnectHandshake:
             # Nobody has spoken to the server yet, so this is not from it: whatever it is, it is not the tunnel's.
             raise ProxyRefused(f'it opened the tunnel and sent "{excerpt(rest)}" through it by itself')
         return True
+
+    def _count_interim_answer(self) -> None:
+        self._interim_answers += 1
+        if self._interim_answers > MAX_INTERIM_ANSWERS:
+            raise ProxyRefused(f"it sent more than {MAX_INTERIM_ANSWERS} interim (1xx) answers")
 
     def _what_is_it(self) -> str:
         return (
