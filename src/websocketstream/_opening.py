@@ -31,7 +31,7 @@ from ._streams.stream import WebSocketStream
 REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)  # the header fields may be secrets
 class Opening:
     """One attempt to open a connection, wherever redirects lead."""
 

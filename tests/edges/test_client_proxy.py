@@ -12,10 +12,11 @@ import struct
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
@@ -38,7 +39,7 @@ async def pass_on(source: SocketStream, sink: SocketStream) -> None:
         async for data in source:
             await sink.send(data)
         await sink.send_eof()
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError, ssl.SSLError):
         pass
     except NotImplementedError:  # anyio's TLS
         await sink.aclose()
@@ -81,11 +82,11 @@ class Proxy:
         kinds: dict[str, Callable[[Any], Awaitable[None]]]
         kinds = {"http": self.http, "socks4": self.socks4, "socks5": self.socks5}
         async with client:
-            try:
+            with suppress(
+                anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError
+            ):  # of a client that goes
                 stream = client if self.context is None else await self.in_tls(client, self.context)
-            except (anyio.BrokenResourceError, ssl.SSLError):
-                return  # the client does not like our certificate
-            await kinds[re.split("(?<=socks[45])|s?:", self.url)[0]](stream)
+                await kinds[re.split("(?<=socks[45])|s?:", self.url)[0]](stream)
 
     async def in_tls(self, client: SocketStream, context: ssl.SSLContext) -> Any:
         return await TLSStream.wrap(client, server_side=True, ssl_context=context, standard_compatible=False)
@@ -302,6 +303,34 @@ async def test_the_environment_is_asked_only_when_that_is_asked_for(monkeypatch:
         monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
         async with open_websocket_stream(listener.url, proxy=True):
             assert len(proxy.heard) == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["https", "socks5h"])
+async def test_a_cancellation_at_any_point_leaves_nothing(
+    kind: str, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> None:
+    context, proxy_ssl_context = (server_ssl, client_ssl) if kind == "https" else (None, None)
+
+    async def connect() -> None:
+        nonlocal opened
+        async with open_websocket_stream(
+            listener.url, proxy=proxy.url, ssl_context=client_ssl, proxy_ssl_context=proxy_ssl_context
+        ):
+            opened += 1
+
+    opened = 0
+    async with proxying(kind, context=context) as proxy, serving(ssl_context=server_ssl) as listener:
+        for passes in range(120):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(connect)
+                for _ in range(passes):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            if opened > 2:
+                break
+        await connect()
+        assert opened, "it works when nobody cancels it"
 
 
 @pytest.mark.anyio

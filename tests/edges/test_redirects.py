@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import SocketAttribute
+from anyio.lowlevel import checkpoint
 
 from edges.serving import serving
 from websocketstream import (
@@ -152,6 +155,42 @@ async def test_the_name_of_a_certificate_is_asked_for_at_every_place(
                 f"{here.url}/a", max_redirects=1, ssl_context=client_ssl, server_hostname="localhost"
             ):
                 pytest.fail("the body must not run")
+
+
+async def test_a_cancellation_at_any_point_leaves_nothing() -> None:
+    async def connect() -> None:
+        nonlocal opened
+        async with open_websocket_stream(f"{listener.url}/a", max_redirects=2):
+            opened += 1
+
+    opened = 0
+    async with site() as (asked, listener):
+        asked.places = {"/a": "/b", "/b": f"ws://localhost:{listener.port}/c"}
+        for passes in range(120):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(connect)
+                for _ in range(passes):
+                    await checkpoint()
+                tasks.cancel_scope.cancel()
+            if opened > 2:
+                break
+        await connect()
+
+
+async def test_the_local_variables_of_an_error_show_no_secret() -> None:
+    async with site() as (asked, listener):
+        asked.places = {"/a": "/a"}
+        for redirects in (0, 1):
+            error = await rejection(
+                f"{listener.url.replace('//', '//ann:canary@')}/a",
+                max_redirects=redirects,
+                headers={"X-Api-Key": "canary"},
+                cookies={"a": "canary"},
+            )
+            error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]  # what this test has called
+            text = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+            assert "self = " in text
+            assert not re.search("canary|YW5uOmNhbmFyeQ==", text)
 
 
 async def test_the_deadline_is_for_all_places_together() -> None:

@@ -136,8 +136,15 @@ async def _socks(stream: ByteStream, proxy: ProxyURL, host: str, port: int) -> N
     if kind == "SOCKS4" and ":" in host:
         raise ProxyRefused("SOCKS4 knows no IPv6 addresses; with SOCKS5 the proxy's URL is socks5://")
     way: Any = _Connected(_SocksStream(stream))
-    secrets = proxy.username, proxy.password
-    talk = Proxy(ProxyType[kind], proxy.host, proxy.port, *secrets, rdns=asks_proxy_for_names, forward=way)
+    talk = Proxy(
+        ProxyType[kind],
+        proxy.host,
+        proxy.port,
+        proxy.username,
+        proxy.password,
+        rdns=asks_proxy_for_names,
+        forward=way,
+    )
     try:
         await talk.connect(host, port, timeout=float("inf"))
     except ProxyError as exc:
