@@ -174,8 +174,7 @@ def parse_proxy_url(text: str) -> ProxyURL:
             f"proxy has a character in its user name or password that must be escaped ({_ESCAPE_HINT})"
         )
     username, password = _credentials(userinfo)
-    if scheme.startswith("socks") and not all(_fits_socks(secret) for secret in (username, password)):
-        raise ValueError("a SOCKS proxy takes user names and passwords of 1 to 255 ASCII characters only")
+    _check_socks(scheme, username, password)
     host, colon, port = host_and_port.rpartition(":")
     if not colon or not port or host.startswith("[") != host.endswith("]"):
         raise ValueError("proxy has no port: write host:port")
@@ -183,6 +182,14 @@ def parse_proxy_url(text: str) -> ProxyURL:
         return ProxyURL(scheme, normalise_host(host), parse_port(port), username, password)
     except ValueError:
         raise ValueError("proxy must have a host name or address and a port from 0 to 65535") from None
+
+
+def _check_socks(scheme: str, username: str | None, password: str | None) -> None:
+    if scheme.startswith("socks") and not all(map(_fits_socks, (username, password))):
+        raise ValueError("a SOCKS proxy takes user names and passwords of 1 to 255 ASCII characters only")
+    if scheme.startswith("socks5") and username is not None and not (username and password):
+        # RFC 1929 section 2; it would be asked to let us in without any.
+        raise ValueError("a SOCKS5 proxy needs both a user name and a password, or neither")
 
 
 def _fits_socks(secret: str | None) -> bool:
