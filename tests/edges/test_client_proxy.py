@@ -129,7 +129,7 @@ class Proxy:
         return data
 
     async def socks5(self, client: SocketStream) -> None:
-        self.heard.append(await read_exactly(client, 4))
+        self.heard.append(await read_exactly(client, 3 if self.fault == "hello" else 4))
         if await self.misbehave(client):
             return
         await send_in_pieces(client, b"\5\2", self.piece)
@@ -443,6 +443,14 @@ async def test_what_a_proxy_says_is_shown_escaped(kind: str, answer: bytes, word
         error = await failure(proxy.url)
     assert f"through the proxy {parse_proxy_url(proxy.url)}: {words}" in str(error)
     assert str(error).isprintable()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("answer", [b"\5\xff", b"\5\2"])
+async def test_a_proxy_that_wants_a_password_and_gets_none_says_where_that_stands(answer: bytes) -> None:
+    async with proxying("socks5", answer, fault="hello") as proxy:
+        error = await failure(proxy.url.replace("ann:secret@", ""))
+    assert str(error).endswith("; user name and password stand in its URL, socks5://name:password@host:port")
 
 
 @pytest.mark.anyio

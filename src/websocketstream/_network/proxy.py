@@ -148,7 +148,10 @@ async def _socks(stream: ByteStream, proxy: ProxyURL, host: str, port: int) -> N
     try:
         await talk.connect(host, port, timeout=float("inf"))
     except ProxyError as exc:
-        raise ProxyRefused(f"it answered {quoted(str(exc))}") from exc
+        hint = ""
+        if proxy.username is None and "authentication" in str(exc):
+            hint = f"; user name and password stand in its URL, {proxy.scheme}://name:password@host:port"
+        raise ProxyRefused(f"it answered {quoted(str(exc))}{hint}") from exc
 
 
 class _Connected:
