@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.request import getproxies_environment, proxy_bypass_environment
+
 import pytest
+from hypothesis import given, strategies as st
 
 from websocketstream._protocol.environment import EnvironmentProxies
 from websocketstream._protocol.url import ProxyURL, parse_url
@@ -78,6 +81,35 @@ def test_the_environment_is_looked_at_once_and_not_shown() -> None:
     environ.clear()
     assert proxies.proxy_for(parse_url("wss://example.com/")) is not None
     assert "canary" not in repr(proxies)
+
+
+LABELS = st.lists(st.sampled_from(["a", "b", "ab", "c-d"]), min_size=1, max_size=3).map(".".join)
+
+
+@given(
+    LABELS,
+    st.lists(
+        st.tuples(st.sampled_from(["", "."]), LABELS, st.sampled_from(["", ":8080", ":80"])), max_size=3
+    ),
+)
+def test_names_are_matched_as_urllib_does(host: str, entries: list[tuple[str, str, str]]) -> None:
+    no_proxy = ",".join(map("".join, entries))
+    expected = proxy_bypass_environment(f"{host}:8080", {"no": no_proxy})
+    assert is_direct(no_proxy, f"ws://{host}:8080") == bool(expected)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["https_proxy", "HTTPS_PROXY"]), st.sampled_from(["", "http://a:1", "http://b:1"])
+    )
+)
+def test_the_case_of_a_variable_matters_as_for_urllib(environ: dict[str, str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            patch.delenv(name, raising=False)
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        assert proxy_of(environ) == getproxies_environment().get("https")
 
 
 @pytest.mark.parametrize(
