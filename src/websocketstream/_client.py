@@ -142,9 +142,15 @@ def open_websocket_stream(
         max_fragments=max_fragments,
         low_latency=low_latency,
     )
+    fields = _fields(headers, cookies)
+    if proxies is not None and any(name.lower() == "proxy-authorization" for name, _ in fields):
+        raise ValueError(
+            "a Proxy-Authorization header would reach the server and not the proxy: "
+            "user name and password of a proxy stand in its URL, http://name:password@host:port"
+        )
     opening = Opening(
         parsed,
-        _fields(headers, cookies),
+        fields,
         make_handshake,
         options,
         deflate,

@@ -38,6 +38,12 @@ TLS = ssl.create_default_context()
         ("ws://h", {"compression": 1}, TypeError, "compression"),
         ("ws://h", {"protocols": "chat"}, TypeError, "protocols"),
         ("ws://h", {"headers": "X: y"}, TypeError, "headers"),
+        (
+            "ws://h",
+            {"proxy": "http://p:1", "headers": {"proxy-authorization": "x"}},
+            ValueError,
+            "would reach the server and not the proxy",
+        ),
         ("ws://h", {"cookies": "a=b"}, TypeError, "cookies must be a mapping"),
         ("ws://h", {"cookies": {"a": "b;c"}}, ValueError, "cookie a has a value"),
         ("ws://h", {"cookies": {"a": "b"}, "headers": {"cookie": "c=d"}}, ValueError, "either cookies or"),
