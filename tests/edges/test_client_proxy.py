@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+import trustme
 from anyio.abc import SocketAttribute, SocketStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
@@ -241,6 +242,27 @@ async def test_the_certificate_of_a_proxy_is_checked_as_that_of_a_server(server_
         f"cannot connect to 203.0.113.1 port 80 through the proxy {parse_proxy_url(proxy.url)}: "
         "TLS handshake with 127.0.0.1 failed: certificate not accepted"
     )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+async def test_a_proxy_may_ask_for_a_certificate_of_its_own(
+    version: str, certificate_authority: trustme.CA, client_ssl: ssl.SSLContext
+) -> None:
+    strict = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate_authority.issue_cert("127.0.0.1").configure_cert(strict)
+    certificate_authority.configure_trust(strict)
+    strict.verify_mode = ssl.CERT_REQUIRED
+    strict.minimum_version = strict.maximum_version = ssl.TLSVersion[version]
+    ours = ssl.create_default_context()
+    certificate_authority.configure_trust(ours)
+    certificate_authority.issue_cert("ann@example.com").configure_cert(ours)
+    async with proxying("https", context=strict) as proxy, serving() as listener:
+        async with open_websocket_stream(listener.url, proxy=proxy.url, proxy_ssl_context=ours) as conn:
+            await conn.send("hello")
+            assert await conn.receive() == "hello"
+        error = await failure(proxy.url, proxy_ssl_context=client_ssl)
+        assert f"through the proxy {parse_proxy_url(proxy.url)}: " in str(error)
 
 
 @pytest.mark.anyio

@@ -91,6 +91,6 @@ def _tls_reason(reason: ssl.SSLError) -> str:
     if "certificate required" in str(reason):
         return (
             "the server wants a client certificate (TLS alert certificate_required): "
-            "load one into ssl_context by load_cert_chain()"
+            "load one into ssl_context (for a proxy into proxy_ssl_context) by load_cert_chain()"
         )
     return str(reason)

@@ -61,7 +61,7 @@ async def start_tls(
         await release(tls)
         raise ConnectFailed(
             f"{_failed(hostname)}: the server chose the protocol {alpn!r}, a WebSocket needs 'http/1.1'; "
-            "let the ssl_context offer only that by set_alpn_protocols(['http/1.1'])"
+            "let ssl_context (for a proxy proxy_ssl_context) offer only that by set_alpn_protocols(['http/1.1'])"
         )
     return tls
 
