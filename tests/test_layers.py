@@ -143,12 +143,15 @@ ORDER: dict[str, list[str]] = {
         "visit",
         "server",
         "program",
+        # connections that somebody else's server has accepted
+        "asgi_stream",
     ],
     EDGES: [
         "_opening",
         "_client",
         "__init__",
         "testing",
+        "asgi",
         "_demo",
         "__main__",
     ],

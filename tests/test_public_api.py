@@ -14,6 +14,7 @@ import websocketstream
 from websocketstream import (
     Compression,
     HandshakeLimits,
+    asgi,
     open_websocket_stream,
     serve_websocket_streams,
     testing,
@@ -23,6 +24,7 @@ REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 DIRECTIVE = re.compile(
     r"^\.\. auto(?:class|exception|function|data):: (websocketstream[.\w]*)\.(\w+)", re.MULTILINE
 )
+PUBLIC_MODULES = [websocketstream, testing, asgi]
 ROW = re.compile(r"^\| `(\w+)` \| (.*) \|$", re.MULTILINE)
 
 
@@ -41,17 +43,17 @@ def test_all_is_what_can_be_imported() -> None:
 
 
 def test_all_is_sorted_and_has_no_name_twice() -> None:
-    for names in (websocketstream.__all__, testing.__all__):
-        assert len(set(names)) == len(names)
-    assert sorted(testing.__all__) == testing.__all__
+    for module in PUBLIC_MODULES:
+        assert len(set(module.__all__)) == len(module.__all__)
+        assert module is websocketstream or sorted(module.__all__) == module.__all__
 
 
-@pytest.mark.parametrize("module", [websocketstream, testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", PUBLIC_MODULES, ids=lambda module: module.__name__)
 def test_the_reference_documents_every_public_name_once(module: ModuleType) -> None:
     assert sorted(documented(module.__name__)) == sorted(module.__all__)
 
 
-@pytest.mark.parametrize("module", [websocketstream, testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", PUBLIC_MODULES, ids=lambda module: module.__name__)
 def test_every_public_name_has_a_docstring_that_starts_with_a_sentence(module: ModuleType) -> None:
     for name in module.__all__:
         if isinstance(getattr(module, name), str):
@@ -73,7 +75,7 @@ def test_every_public_method_has_a_docstring(name: str) -> None:
         assert inspect.getdoc(thing), f"{name}.{member}"
 
 
-@pytest.mark.parametrize("module", [websocketstream, testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", PUBLIC_MODULES, ids=lambda module: module.__name__)
 def test_what_is_public_says_where_users_import_it_from(module: ModuleType) -> None:
     for name in module.__all__:
         value = getattr(module, name)

@@ -26,7 +26,7 @@ from .http import (
 )
 from .url import parse_port
 
-_RESERVED = frozenset({"connection", "content-length", "sec-websocket-*", "transfer-encoding", "upgrade"})
+RESERVED = frozenset({"connection", "content-length", "sec-websocket-*", "transfer-encoding", "upgrade"})
 # A refusal may say what would have been welcome (426 with Upgrade and Sec-WebSocket-Version), not where it ends.
 _RESERVED_IN_REFUSAL = frozenset(
     {"connection", "content-length", "sec-websocket-accept", "transfer-encoding"}
@@ -53,7 +53,7 @@ class BadRequest(InvalidHandshake):
     @property
     def response(self) -> bytes:
         """The response to write: the message as plain text."""
-        return _refusal(self.status, list(self.headers.raw), f"{self}\n")
+        return _serialise(self.status, *_describe_body(self.status, list(self.headers.raw), f"{self}\n"))
 
 
 class ServerHandshake:
@@ -101,7 +101,7 @@ class ServerHandshake:
             raise RuntimeError("there is no request to accept yet")
         if protocol is not None and protocol not in self._request.protocols:
             raise ValueError(f"protocol {protocol!a:.100} was not offered by the client")
-        extra = check_headers(headers, _RESERVED)
+        extra = check_headers(headers, RESERVED)
         self._answer_once()
         self.protocol = protocol or ""
         if self._answer is not None:
@@ -117,15 +117,7 @@ class ServerHandshake:
         :raises TypeError: an argument has the wrong type
         :raises RuntimeError: the request has been answered
         """
-        if isinstance(status, bool) or not isinstance(status, int):
-            raise TypeError(f"status must be an int, not {type(status).__name__}")
-        if not 200 <= status <= 599:
-            raise ValueError(f"status {status} is not that of a refusal: use 200-599")
-        if not isinstance(body, bytes | str):
-            raise TypeError(f"body must be bytes or str, not {type(body).__name__}")
-        if body and status in _NO_BODY:
-            raise ValueError(f"a response with status {status} has no body")
-        refusal = _refusal(status, check_headers(headers, _RESERVED_IN_REFUSAL), body)
+        refusal = _serialise(status, *check_refusal(status, headers, body))
         self._answer_once()
         return refusal
 
@@ -272,7 +264,24 @@ def _single(headers: Headers, name: str) -> str:
     return values[0]
 
 
-def _refusal(status: int, fields: Fields, body: bytes | str) -> bytes:
+def check_refusal(status: int, headers: HeadersLike, body: bytes | str) -> tuple[Fields, bytes]:
+    """Check what an application refuses with, and return header fields and body; a str becomes UTF-8 text.
+
+    :raises ValueError: the status is not 200-599, a header cannot be sent, or the status has no body
+    :raises TypeError: an argument has the wrong type
+    """
+    if isinstance(status, bool) or not isinstance(status, int):
+        raise TypeError(f"status must be an int, not {type(status).__name__}")
+    if not 200 <= status <= 599:
+        raise ValueError(f"status {status} is not that of a refusal: use 200-599")
+    if not isinstance(body, bytes | str):
+        raise TypeError(f"body must be bytes or str, not {type(body).__name__}")
+    if body and status in _NO_BODY:
+        raise ValueError(f"a response with status {status} has no body")
+    return _describe_body(status, check_headers(headers, _RESERVED_IN_REFUSAL), body)
+
+
+def _describe_body(status: int, fields: Fields, body: bytes | str) -> tuple[Fields, bytes]:
     if isinstance(body, str):
         body = body.encode("utf-8", "replace")
         if not any(name.lower() == b"content-type" for name, _ in fields):
@@ -280,6 +289,10 @@ def _refusal(status: int, fields: Fields, body: bytes | str) -> bytes:
     # RFC 9110 8.6: a 204 has no Content-Length, and that of a 304 would be about another body.
     if status not in _NO_BODY:
         fields = [*fields, (b"Content-Length", str(len(body)).encode("ascii"))]
+    return fields, body
+
+
+def _serialise(status: int, fields: Fields, body: bytes) -> bytes:
     # Closing is what keeps a proxy that misread us from sending somebody else's requests here.
     start_line = f"HTTP/1.1 {status} {_phrase(status)}".encode("ascii")
     return serialise_head(start_line, [*fields, (b"Connection", b"close")]) + body
