@@ -91,6 +91,7 @@ ORDER: dict[str, list[str]] = {
         "stream_transport",
         "direct_stream",
         "asyncio_transport",
+        "adopted_transport",
         "watched_stream",
         "selector_transport",
         "trio_transport",
@@ -145,6 +146,7 @@ ORDER: dict[str, list[str]] = {
         "program",
         # connections that somebody else's server has accepted
         "asgi_stream",
+        "asgi_visit",
     ],
     EDGES: [
         "_opening",
@@ -152,6 +154,7 @@ ORDER: dict[str, list[str]] = {
         "__init__",
         "testing",
         "asgi",
+        "uvicorn",
         "_demo",
         "__main__",
     ],

@@ -18,13 +18,14 @@ from websocketstream import (
     open_websocket_stream,
     serve_websocket_streams,
     testing,
+    uvicorn,
 )
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 DIRECTIVE = re.compile(
     r"^\.\. auto(?:class|exception|function|data):: (websocketstream[.\w]*)\.(\w+)", re.MULTILINE
 )
-PUBLIC_MODULES = [websocketstream, testing, asgi]
+PUBLIC_MODULES = [websocketstream, testing, asgi, uvicorn]
 ROW = re.compile(r"^\| `(\w+)` \| (.*) \|$", re.MULTILINE)
 
 

@@ -179,13 +179,19 @@ class Wire:
         self.sock.close()
 
 
-def connect(port: int, path: str = "/", *headers: str, tls: ssl.SSLContext | None = None) -> Wire:
-    """Open a WebSocket as a client; the answer is checked for its status only."""
+def ask(port: int, path: str = "/", *headers: str, tls: ssl.SSLContext | None = None) -> Wire:
+    """Ask for a WebSocket as a client, and leave the answer to be read."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=20)
     wire = Wire(sock if tls is None else tls.wrap_socket(sock, server_hostname="127.0.0.1"), client=True)
     lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade"]
     lines += ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *headers]
     wire.write("\r\n".join([*lines, "", ""]).encode())
+    return wire
+
+
+def connect(port: int, path: str = "/", *headers: str, tls: ssl.SSLContext | None = None) -> Wire:
+    """Open a WebSocket as a client; the answer is checked for its status only."""
+    wire = ask(port, path, *headers, tls=tls)
     head = wire.read_head()
     assert head.startswith(b"HTTP/1.1 101 "), head
     return wire

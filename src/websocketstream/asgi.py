@@ -22,6 +22,7 @@ from ._protocol.engine import make_codec
 from ._protocol.http import Fields, HeadersLike, check_headers
 from ._protocol.server_handshake import RESERVED, check_refusal
 from ._server.asgi_stream import ASGIReceive, ASGISend, ASGIStream, Scope, request_of, url_of
+from ._server.asgi_visit import EXTENSION, ASGIVisit
 from ._streams.block import StreamBlock
 from ._streams.connection import Connection
 from ._streams.errors import ConnectionBroken
@@ -59,7 +60,8 @@ def accept(
     The stream and the end of the block are as everywhere in this library: the same backpressure, exceptions and promises
     of cancellation. What only the server can do is the server's: pings (``conn.ping()`` raises :exc:`NotImplementedError`),
     compression, limits of its own. An ASGI application cannot send an empty Close frame, so ``conn.close()`` without a code
-    says 1000.
+    says 1000. None of that is so under :class:`websocketstream.uvicorn.Protocol`, where the stream is the connection's own; there
+    the server's pings, and its limit on messages if that is the lower one, hold as well.
 
     :param scope: the connection's scope, whose ``websocket.connect`` nobody has received yet; or Starlette's ``WebSocket``
         before its ``accept()``, without ``receive`` and ``send``
@@ -174,9 +176,15 @@ async def _open(
     handshake: _Handshake, protocol: str | None, fields: Fields, options: StreamOptions
 ) -> tuple[Connection, WebSocketStream]:
     await handshake.take_connect()
+    scope = handshake.scope
+    visit: ASGIVisit | None = (scope.get("extensions") or {}).get(EXTENSION, {}).get("visit")
+    if visit is not None:
+        visit.claim(options)
+    # Also where the connection is at hand: whatever stands between the server and us may want to see the answer.
     event = {"type": "websocket.accept", "subprotocol": protocol, "headers": _lower(fields)}
     await handshake.answer(event)
-    scope = handshake.scope
+    if visit is not None:
+        return visit.claimed
     stream = ASGIStream(scope, handshake.receive, handshake.send)
     codec = make_codec(client=False, limits=options.limits)
     connection = Connection(stream, codec, server=True, options=options)
