@@ -145,6 +145,7 @@ ORDER: dict[str, list[str]] = {
         "server",
         "program",
         # connections that somebody else's server has accepted
+        "upgraded",
         "asgi_stream",
         "asgi_visit",
     ],

@@ -14,6 +14,7 @@ import websocketstream
 from websocketstream import (
     Compression,
     HandshakeLimits,
+    accept_upgraded,
     asgi,
     open_websocket_stream,
     serve_websocket_streams,
@@ -138,7 +139,12 @@ def test_the_options_of_a_value_are_keyword_only_or_have_defaults(options: type)
 
 @pytest.mark.parametrize(
     ("function", "positional"),
-    [(open_websocket_stream, ["url"]), (serve_websocket_streams, ["handler", "host", "port"])],
+    [
+        (open_websocket_stream, ["url"]),
+        (serve_websocket_streams, ["handler", "host", "port"]),
+        (accept_upgraded, ["stream", "request"]),
+        (asgi.accept, ["scope", "receive", "send"]),
+    ],
 )
 def test_options_are_keyword_only(function: object, positional: list[str]) -> None:
     kinds = {name: parameter.kind for name, parameter in defaults(function).items()}

@@ -35,6 +35,7 @@ from ._server.listener import WebSocketListener as WebSocketListener
 from ._server.program import run_server as run_server
 from ._server.request import WebSocketRequest as WebSocketRequest
 from ._server.server import serve_websocket_streams as serve_websocket_streams
+from ._server.upgraded import accept_upgraded as accept_upgraded
 from ._streams.byte_stream import (
     WebSocketByteStream as WebSocketByteStream,
     as_byte_stream as as_byte_stream,
@@ -88,6 +89,7 @@ __all__ = [
     "WebSocketRequest",
     "WebSocketStream",
     "WritableStream",
+    "accept_upgraded",
     "as_byte_stream",
     "basic_auth",
     "bearer_auth",
