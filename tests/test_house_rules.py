@@ -19,6 +19,7 @@ TAKES_TIME = {"move_on_at", "fail_at"}  # trio's
 TESTS = Path(__file__).parent
 # Who may sleep in real time, and why.
 SLEEPERS = {
+    "asgi_servers/test_real_servers.py": "looks again until a program listens",
     "autobahn/run.py": "looks again until a program is there",
     "conftest.py": "looks again until descriptors are closed",
     "liveness/far.py": "reads slowly: TCP has no other time",
