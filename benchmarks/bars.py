@@ -51,6 +51,7 @@ BARS = (
     Bar("receive-64", TRIO, OURS_ON_ASYNCIO, 0.8),
     Bar("receive-64-batch", ASYNCIO + TRIO, SINGLE, 3),
     Bar("send-64-batch", ASYNCIO + TRIO, SINGLE, 2),
+    Bar("asgi-echo-100", ASYNCIO, BEST, 1.0, at_least=False),
     Bar("receive-64-tls", ASYNCIO, BEST, 1.3),
     Bar("receive-64-tls", TRIO, BEST, 20),
     *(

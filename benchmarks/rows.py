@@ -44,6 +44,9 @@ class Row:
     batch: bool = False  # by the list: only we can
     count: int = 0
     processes: int = 1  # of the server
+    asgi: bool = (
+        False  # the server is an application of Starlette's under uvicorn, with the contender as its protocol
+    )
 
     @property
     def by_server(self) -> bool:
@@ -53,7 +56,8 @@ class Row:
     @property
     def needs(self) -> frozenset[str]:
         """What a contender has to be able to do."""
-        return frozenset((self.kind, "deflate") if self.deflate else (self.kind,))
+        where = "asgi" if self.asgi else "own"
+        return frozenset((self.kind, where, "deflate") if self.deflate else (self.kind, where))
 
 
 SIZES = {"16": 16, "64": 64, "1k": 2**10, "64k": 2**16, "1m": 2**20}
@@ -163,6 +167,14 @@ ALL = [
         (WALL_PER_MESSAGE, CPU_PER_MESSAGE),
         tls=True,
         count=100,
+    ),
+    Row(
+        "asgi-echo-100",
+        "many",
+        "an application of Starlette's under uvicorn echoes 64 bytes on each of 100 connections",
+        (CPU_PER_MESSAGE, WALL_PER_MESSAGE),
+        count=100,
+        asgi=True,
     ),
     Row(
         "broadcast-1000",

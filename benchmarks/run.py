@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .child import CHECKOUT, START_SECONDS, Child, Failed
-from .contenders import ENTRIES, OURS, Entry
+from .contenders import ASYNCIO, ENTRIES, OURS, Entry
 from .process import third_core, two_cores
 from .rows import Row
 
@@ -42,6 +42,7 @@ class Plan:
                     backend in entry.backends
                     and row.needs.isdisjoint(entry.cannot)
                     and (entry.name == OURS or not row.batch)
+                    and (backend in ASYNCIO or not row.asgi)
                 ):
                     yield backend, entry
 

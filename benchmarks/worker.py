@@ -60,6 +60,7 @@ def main() -> None:
                 broadcast=row.kind == "broadcast",
                 port=job["port"],
                 shared=row.processes > 1,
+                asgi=row.asgi,
             )
             await contender.serve(lambda port: say(port=port), how)
         else:

@@ -62,6 +62,7 @@ def test_a_client_row_and_a_server_row_have_figures_for_us_and_for_a_bare_socket
         ("many-100-tls", "cpu", "trio", True),
         ("broadcast-1000", "cpu", "asyncio", True),
         ("two-processes", "rate", "trio", True),
+        ("asgi-echo-100", "cpu", "asyncio", False),
     ],
 )
 def test_each_kind_of_row_has_a_figure(row, figure, backend, raw_too, tmp_path):

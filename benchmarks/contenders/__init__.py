@@ -16,6 +16,8 @@ RAW = "raw"
 ASYNCIO = ("asyncio", "uvloop")
 TRIO = ("trio",)
 SERVER = frozenset({"accept", "many", "memory", "broadcast"})
+ASGI = frozenset({"asgi"})
+OWN = frozenset({"own"})  # everything but ASGI
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Entry:
     module: str
     distribution: str
     backends: tuple[str, ...]
-    cannot: frozenset[str] = frozenset()  # kinds of rows, or "deflate"
+    cannot: frozenset[str] = ASGI  # kinds of rows, "deflate", "asgi" or "own"
     awaitable: bool = True
 
     def missing(self) -> str:
@@ -51,16 +53,19 @@ class Entry:
 ENTRIES = {
     entry.name: entry
     for entry in (
-        Entry(OURS, "ours", "websocketstream", ASYNCIO + TRIO),
+        Entry(OURS, "ours", "websocketstream", ASYNCIO + TRIO, frozenset()),
         Entry("websockets", "websockets_", "websockets", ASYNCIO),
         Entry("websockets-trio", "websockets_trio", "websockets", TRIO),
         Entry("picows.websockets", "picows_websockets", "picows", ASYNCIO),
         # Callbacks instead of await: faster by what a coroutine and a wake-up cost, and no backpressure on receiving.
-        Entry("picows", "picows_", "picows", ASYNCIO, frozenset({"deflate", "slow"}), awaitable=False),
+        Entry("picows", "picows_", "picows", ASYNCIO, ASGI | {"deflate", "slow"}, awaitable=False),
         Entry("aiohttp", "aiohttp_", "aiohttp", ASYNCIO),
         # A client only, and it does not offer permessage-deflate.
-        Entry("httpx-ws", "httpx_ws_", "httpx-ws", ASYNCIO + TRIO, SERVER | {"deflate"}),
-        Entry("trio-websocket", "trio_websocket_", "trio-websocket", TRIO, frozenset({"deflate"})),
-        Entry(RAW, "raw", "", ("none",), frozenset({"deflate", "slow", "memory"}), awaitable=False),
+        Entry("httpx-ws", "httpx_ws_", "httpx-ws", ASYNCIO + TRIO, SERVER | ASGI | {"deflate"}),
+        Entry("trio-websocket", "trio_websocket_", "trio-websocket", TRIO, ASGI | {"deflate"}),
+        Entry("uvicorn-sansio", "uvicorn_sansio", "uvicorn", ASYNCIO, OWN),
+        Entry("uvicorn-websockets", "uvicorn_websockets", "uvicorn", ASYNCIO, OWN),
+        Entry("uvicorn-wsproto", "uvicorn_wsproto", "uvicorn", ASYNCIO, OWN),
+        Entry(RAW, "raw", "", ("none",), ASGI | {"deflate", "slow", "memory"}, awaitable=False),
     )
 }

@@ -81,6 +81,7 @@ class Serving:
     broadcast: bool = False  # send a message to all connections instead of back, as the library documents it
     port: int = 0  # 0 for a free one
     shared: bool = False  # other processes listen on the port, too (SO_REUSEPORT)
+    asgi: bool = False  # see asgi.py
 
 
 def shared_listener(port: int) -> trio.SocketListener:

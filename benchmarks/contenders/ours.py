@@ -98,6 +98,10 @@ class Ours:
             yield BatchLink(conn) if batch else Link(conn.writable.send, conn.readable.receive)
 
     async def serve(self, announce: Callable[[int], None], how: Serving) -> None:
+        if how.asgi:
+            from .asgi import serve_asgi  # which needs uvicorn and Starlette
+
+            await serve_asgi(announce, "websocketstream.uvicorn:Protocol")
         where: dict[str, Any] = {"host": "127.0.0.1"}
         if how.shared:
             listeners = await anyio.create_tcp_listener(

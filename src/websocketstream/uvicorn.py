@@ -28,6 +28,8 @@ __all__ = ["Protocol"]
 logger = logging.getLogger("uvicorn.error")  # where uvicorn's own protocols log
 
 MAX_EARLY_BYTES = 65536  # that a client may send before it is answered; then it is not read until it is
+# uvicorn has no such setting; in Autobahn's case 9.3.1, messages have 65,536 fragments, and one needs no memory of its own.
+MAX_FRAGMENTS = 2**17
 # uvicorn's parsers have seen the head already, with limits of their own.
 _LIMITS = HandshakeLimits(head_size=2**20, line_size=2**20, header_count=10_000)
 
@@ -134,6 +136,7 @@ class Protocol(asyncio.Protocol):
                 ping_interval=config.ws_ping_interval or None,
                 ping_timeout=config.ws_ping_timeout or None,
                 max_message_size=config.ws_max_size,
+                max_fragments=MAX_FRAGMENTS,
             ),
             compression=self._compression,
             default_headers=list(self._server_state.default_headers),

@@ -25,7 +25,7 @@ import anyio
 from anyio.abc import Process
 
 from autobahn.runners import AGENT, RUNNERS, Runner, Unavailable
-from autobahn.testee import echo_server, run_cases
+from autobahn.testee import asgi_echo_server, echo_server, run_cases
 
 GOOD = {"OK", "INFORMATIONAL"}
 KOSOKU_STUMBLES = "Strings must be encoded before hashing"
@@ -129,7 +129,14 @@ async def judge_server(runner: Runner, cases: list[str], out: Path) -> Verdict:
     return Verdict.read(out)
 
 
-JUDGES = {"client": judge_client, "server": judge_server}
+async def judge_asgi(runner: Runner, cases: list[str], out: Path) -> Verdict:
+    """Run the cases of a fuzzing client against an ASGI application under uvicorn, on our protocol."""
+    async with asgi_echo_server() as url:
+        await anyio.run_process(runner.fuzzing_client(url, cases, out), stdout=None, stderr=None, check=False)
+    return Verdict.read(out)
+
+
+JUDGES = {"client": judge_client, "server": judge_server, "asgi": judge_asgi}
 
 
 def run(role: str, backend: str, runner: Runner, cases: list[str], out: Path) -> Verdict:
@@ -148,7 +155,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sections", default="1-10", help="such as 1-7,9,10 (default: %(default)s)")
-    parser.add_argument("--role", choices=["client", "server", "both"], default="both")
+    parser.add_argument("--role", choices=[*JUDGES, "both"], default="both")
     parser.add_argument("--backend", choices=[*BACKENDS, "all"], default="asyncio")
     parser.add_argument("--runner", choices=list(RUNNERS), default="kosoku")
     parser.add_argument("--out", type=Path, help="where the reports go (default: a temporary directory)")
@@ -165,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out or Path(tempfile.mkdtemp(prefix="autobahn-"))
     failed = False
     for backend in BACKENDS if options.backend == "all" else [options.backend]:
-        for role in JUDGES if options.role == "both" else [options.role]:
+        for role in ("client", "server") if options.role == "both" else [options.role]:
             directory = out / f"{role}-{backend}"
             verdict = run(role, backend, runner, parse_sections(options.sections), directory)
             report(f"{role} on {backend} (reports in {directory})", verdict)

@@ -36,6 +36,17 @@ def test_sections_1_to_10_are_all_ok_or_informational(
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
+def test_an_asgi_application_under_uvicorn_passes_sections_1_to_10(
+    backend: str, kosoku: Kosoku, tmp_path: Path
+) -> None:
+    pytest.importorskip("uvicorn")
+    verdict = run("asgi", backend, kosoku, parse_sections("1-10"), tmp_path)
+    assert len(verdict.cases) == 301
+    assert not verdict.failures
+
+
+@pytest.mark.timeout(120)
 def test_the_gate_bites_when_no_pong_is_sent(
     kosoku: Kosoku, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

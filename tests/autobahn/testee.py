@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from websocketstream import (
     Compression,
@@ -18,6 +19,7 @@ from websocketstream import (
     open_websocket_stream,
     serve_websocket_streams,
 )
+from websocketstream.uvicorn import Protocol
 
 # Cases 9.* send messages of 16 MiB, 9.3 and 9.4 more than 65,000 fragments of one message.
 LIMITS: dict[str, Any] = {"max_message_size": 16 * 2**20, "max_fragments": None}
@@ -49,6 +51,28 @@ async def echo_server() -> AsyncIterator[str]:
         listener = await group.start(serve, _echo_request, "127.0.0.1", 0)
         yield listener.url
         group.cancel_scope.cancel()
+
+
+async def _echo_events(_scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (event := await receive())["type"] == "websocket.receive":
+        await send({**event, "type": "websocket.send"})
+
+
+@asynccontextmanager
+async def asgi_echo_server() -> AsyncIterator[str]:
+    """Serve an ASGI application under uvicorn, on our protocol, and give the URL."""
+    import uvicorn  # which the other roles do not need
+
+    config = uvicorn.Config(_echo_events, port=0, ws=Protocol, lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.serve)
+        while not server.started:
+            await anyio.lowlevel.checkpoint()
+        yield f"ws://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        server.should_exit = True
 
 
 async def _ask(url: str) -> str:
