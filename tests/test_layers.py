@@ -147,6 +147,7 @@ ORDER: dict[str, list[str]] = {
         # connections that somebody else's server has accepted
         "upgraded",
         "asgi_stream",
+        "asgi_refusal",
         "asgi_visit",
     ],
     EDGES: [

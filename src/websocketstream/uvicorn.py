@@ -180,7 +180,9 @@ class Protocol(asyncio.Protocol):
             try:
                 await visit.leave(code, cancelled=cancelled)
             finally:
-                self._visit = None
+                # The application's scope knows the visit, and the visit knows us.
+                self._visit, self._scope = None, {}
+                self._transport.close()  # unless it has been
                 self._server_state.connections.discard(self)
 
     async def _run_application(self, visit: ASGIVisit) -> CloseCode:

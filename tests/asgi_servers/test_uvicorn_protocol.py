@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import wire
@@ -159,6 +162,64 @@ async def test_what_arrives_before_the_answer_is_not_lost() -> None:
             sock.drop()
 
 
+async def test_several_tasks_of_an_application_may_receive() -> None:
+    events: list[Any] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(ACCEPT)
+
+        async def take() -> None:
+            while (event := await receive())["type"] == "websocket.receive":
+                events.append(event["text"])
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(take)
+
+    async with serving(app) as served:
+        async with open_websocket_stream(served.url) as conn:
+            for number in range(100):
+                await conn.send(str(number))
+            conn.close()
+            await conn.closed
+        await served.idle()
+    assert sorted(events, key=int) == [*map(str, range(100))]
+
+
+async def test_nothing_of_a_connection_is_left_for_the_garbage_collector() -> None:
+    kept: list[weakref.ref[Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        kept.append(weakref.ref(scope["extensions"]["websocketstream"]["visit"]))
+        if scope["path"] == "/native":
+            async with accept(scope, receive, send) as conn:
+                kept.append(weakref.ref(conn))
+                async for _ in conn:
+                    pass
+        else:
+            await echo(scope, receive, send)
+
+    async with serving(app) as served:
+        for path in ("/", "/native"):
+            async with open_websocket_stream(served.url + path) as conn:
+                await conn.send("x")
+            await served.idle()
+        del conn
+        gc.disable()
+        try:
+            for path in ("/", "/native"):
+                async with open_websocket_stream(served.url + path) as conn:
+                    await conn.send("x")
+                del conn
+                await served.idle()
+                for _ in range(5):
+                    await anyio.lowlevel.checkpoint()
+            assert [reference() for reference in kept[3:]] == [None] * 3
+        finally:
+            gc.enable()
+
+
 async def test_a_connection_that_has_served_http_before_can_be_upgraded() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -228,6 +289,7 @@ def body(data: bytes, *, more: bool = False) -> dict[str, Any]:
         ([response(700)], 500, b"Internal Server Error"),
         ([response(101)], 500, b"Internal Server Error"),
         ([response(404), response(404)], 404, b""),
+        ([response(404, (b"x", b"a\nb")), body(b"")], 500, b"Internal Server Error"),
         ([{"type": "websocket.send", "text": "x"}], 500, b"Internal Server Error"),
         ([{**ACCEPT, "subprotocol": "not offered"}], 500, b"Internal Server Error"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -23,11 +22,10 @@ from .._streams.connection import Connection
 from .._streams.errors import ConnectionBroken, ConnectionClosed
 from .._streams.options import StreamOptions
 from .._streams.stream import WebSocketStream
+from .asgi_refusal import Refusal, as_text
 from .asgi_stream import ASGIEvent
 
 EXTENSION = "websocketstream"  # where in a scope's extensions the visit itself is, for `websocketstream.asgi`
-_OURS = frozenset({b"connection", b"content-length", b"transfer-encoding"})  # of a refusal, whatever it says
-_NO_BODY = frozenset({204, 304})
 
 
 class ClientDisconnected(OSError):
@@ -88,8 +86,8 @@ class ASGIVisit:
         self._connect_taken = False
         self._claimed = False  # the application has the stream itself
         self._answered = asyncio.Event()
-        self._refusal: tuple[int, Fields] = 500, []
-        self._body = bytearray()
+        self._turn = asyncio.Lock()  # of receivers: an application may have several
+        self._refusal: Refusal
         self._last_event = _disconnect(CloseCode.ABNORMAL_CLOSURE)  # where our own words are the last
         self._connection: Connection | None = None
         self._stream: WebSocketStream
@@ -105,7 +103,8 @@ class ASGIVisit:
         if self.phase is not Phase.OPEN:
             return self._last_event
         try:
-            return await self._wait_for_event()
+            async with self._turn:
+                return await self._wait_for_event()
         except ConnectionClosed as closed:
             return _disconnect(closed.close_code, closed.reason)
         except ConnectionBroken as broken:
@@ -138,13 +137,13 @@ class ASGIVisit:
             case Phase.ASKED, "websocket.accept":
                 await self._accept(event)
             case Phase.ASKED, "websocket.close":
-                self._refuse(403, [], b"")
+                self._refuse(_refusal(403))
             case Phase.ASKED, "websocket.http.response.start":
-                self._begin_refusal(event)
+                self._refusal = Refusal(event)
+                self.phase = Phase.REFUSING
             case Phase.REFUSING, "websocket.http.response.body":
-                self._body += event.get("body", b"")
-                if not event.get("more_body", False):
-                    self._finish_refusal()
+                if self._refusal.take_body(event):
+                    self._refuse(self._refusal)
             case Phase.GONE, _:
                 raise ClientDisconnected("the client has gone away")
             case phase, kind:
@@ -196,9 +195,9 @@ class ASGIVisit:
     def fail(self) -> None:
         """Answer in place of the application, unless it has answered; a refusal that it has begun ends here."""
         if self.phase is Phase.ASKED:
-            self._refuse(500, [], "Internal Server Error")
+            self._refuse(_refusal(500, b"Internal Server Error"))
         elif self.phase is Phase.REFUSING:
-            self._finish_refusal()
+            self._refuse(self._refusal)
 
     async def leave(self, code: int, *, cancelled: bool = False) -> None:
         """Say goodbye and let go of the connection: bounded by ``close_timeout``, or by a short grace."""
@@ -240,7 +239,7 @@ class ASGIVisit:
 
     async def _accept(self, event: ASGIEvent) -> None:
         protocol, headers = event.get("subprotocol"), [*event.get("headers", ())]
-        answer = self._handshake.accept(protocol or None, _as_text([*self._default_headers, *headers]))
+        answer = self._handshake.accept(protocol or None, as_text([*self._default_headers, *headers]))
         try:
             transport, early_data = self._way.open()
             self._open(transport, early_data)
@@ -272,30 +271,21 @@ class ASGIVisit:
         )
         self.phase = Phase.OPEN
 
-    def _begin_refusal(self, event: ASGIEvent) -> None:
-        status = event["status"]
-        if not (isinstance(status, int) and 200 <= status <= 599):
-            raise RuntimeError(f"{status!r:.100} is no HTTP status of a response")
-        self._refusal = status, [*event.get("headers", ())]
-        self.phase = Phase.REFUSING
-
-    def _finish_refusal(self) -> None:
-        status, headers = self._refusal
-        body = b"" if status in _NO_BODY else bytes(self._body)
-        self._refuse(status, [field for field in headers if field[0].lower() not in _OURS], body)
-
-    def _refuse(self, status: int, headers: Fields, body: bytes | str) -> None:
-        response = self._handshake.reject(status, _as_text([*self._default_headers, *headers]), body)
+    def _refuse(self, refusal: Refusal) -> None:
         self.phase = Phase.OVER
         self._answered.set()
-        self._way.note(str(status))
+        response = refusal.response(self._handshake, self._default_headers)
+        self._way.note(str(refusal.status))
         self._way.refuse(response)
+
+
+def _refusal(status: int, body: bytes = b"") -> Refusal:
+    headers = [(b"content-type", b"text/plain; charset=utf-8")] if body else []
+    refusal = Refusal({"status": status, "headers": headers})
+    refusal.take_body({"body": body})
+    return refusal
 
 
 def _disconnect(code: int | None, reason: str | None = None) -> ASGIEvent:
     event: ASGIEvent = {"type": "websocket.disconnect", "code": int(code or CloseCode.ABNORMAL_CLOSURE)}
     return event if reason is None else {**event, "reason": reason}
-
-
-def _as_text(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1").strip(" \t")) for name, value in fields]
