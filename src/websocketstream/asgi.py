@@ -175,8 +175,9 @@ def _check_unanswered(websocket: Any) -> None:  # noqa: ANN401
 async def _open(
     handshake: _Handshake, protocol: str | None, fields: Fields, options: StreamOptions
 ) -> tuple[Connection, WebSocketStream]:
-    await handshake.take_connect()
     scope = handshake.scope
+    request = request_of(scope)
+    await handshake.take_connect()
     visit: ASGIVisit | None = (scope.get("extensions") or {}).get(EXTENSION, {}).get("visit")
     if visit is not None:
         visit.claim(options)
@@ -188,7 +189,6 @@ async def _open(
     stream = ASGIStream(scope, handshake.receive, handshake.send)
     codec = make_codec(client=False, limits=options.limits)
     connection = Connection(stream, codec, server=True, options=options)
-    request = request_of(scope)
     url = url_of(scope, request)
     return connection, _PortableStream(connection, url=url, protocol=protocol or "", request=request)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -54,10 +55,11 @@ async def serving(
     config.load()
     config.ssl = context
     server = uvicorn.Server(config)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve)
-        await until(lambda: server.started)
-        try:
-            yield Served(server)
-        finally:
-            server.should_exit = True
+    serve = asyncio.create_task(server.serve())  # a group would wrap what the block raises
+    try:
+        await until(lambda: server.started or serve.done())
+        yield Served(server)
+    finally:
+        server.should_exit = True
+        with anyio.move_on_after(10, shield=True):
+            await serve
