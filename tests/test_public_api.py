@@ -7,6 +7,7 @@ import re
 import typing
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -149,3 +150,15 @@ def test_the_options_of_a_value_are_keyword_only_or_have_defaults(options: type)
 def test_options_are_keyword_only(function: object, positional: list[str]) -> None:
     kinds = {name: parameter.kind for name, parameter in defaults(function).items()}
     assert [name for name, kind in kinds.items() if kind is not inspect.Parameter.KEYWORD_ONLY] == positional
+
+
+@pytest.mark.parametrize("function", [asgi.accept, asgi.reject])
+def test_a_signature_that_the_reference_writes_out_is_the_real_one(function: Any) -> None:
+    text = (REFERENCE / "asgi.md").read_text("utf-8")
+    shown = re.search(rf"websocketstream\.asgi\.{function.__name__}(\(.*\))", text)
+    assert shown is not None
+    written = inspect.signature(eval(f"lambda {shown[1][1:-1]}: None"))
+    real = inspect.signature(function).parameters.values()
+    assert [(each.name, each.default, each.kind) for each in written.parameters.values()] == [
+        (each.name, each.default, each.kind) for each in real
+    ]
