@@ -27,7 +27,9 @@ __all__ = ["Protocol"]
 
 logger = logging.getLogger("uvicorn.error")  # where uvicorn's own protocols log
 
-MAX_EARLY_BYTES = 65536  # that a client may send before it is answered; then it is not read until it is
+# What a client may send before it is answered; RFC 6455 section 4.1 allows nothing. Not to read on is no choice: the end of a
+# connection that is not read would not be seen.
+MAX_EARLY_BYTES = 65536
 # uvicorn has no such setting; in Autobahn's case 9.3.1, messages have 65,536 fragments, and one needs no memory of its own.
 MAX_FRAGMENTS = 2**17
 # uvicorn's parsers have seen the head already, with limits of their own.
@@ -78,7 +80,7 @@ class Protocol(asyncio.Protocol):
             return
         self._early_data += data
         if len(self._early_data) > MAX_EARLY_BYTES:
-            self._transport.pause_reading()
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Take note that the client has gone before the application has accepted."""

@@ -152,14 +152,27 @@ async def test_what_arrives_before_the_answer_is_not_lost() -> None:
         try:
             await until(lambda: served.state.tasks)
             sock.send_message("early")
-            sock.send_message(b"x" * 200_000)
-            await until(lambda: any(each._early_data for each in served.state.connections))
+            sock.send_message(b"x" * 60_000)
+            await until(lambda: any(len(each._early_data) > 60_000 for each in served.state.connections))
             answer.set()
             await anyio.to_thread.run_sync(sock.read_head)
             assert await anyio.to_thread.run_sync(sock.read_message) == "early"
-            assert await anyio.to_thread.run_sync(sock.read_message) == b"x" * 200_000
+            assert await anyio.to_thread.run_sync(sock.read_message) == b"x" * 60_000
         finally:
             sock.drop()
+
+
+async def test_a_client_that_does_not_wait_for_the_answer_with_what_it_has_to_say_is_dropped() -> None:
+    app = Recorder()
+    async with serving(app) as served:
+        sock = wire.ask(served.port)
+        try:
+            await until(lambda: served.state.tasks)
+            sock.send_message(b"x" * 65536)
+            await served.idle()
+        finally:
+            sock.drop()
+    assert app.events[-1] == {"type": "websocket.disconnect", "code": 1006}
 
 
 async def test_several_tasks_of_an_application_may_receive() -> None:

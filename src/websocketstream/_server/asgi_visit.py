@@ -184,6 +184,8 @@ class ASGIVisit:
         """Take note that the client has gone away before it was answered."""
         self.phase = Phase.GONE
         self._answered.set()
+        if self._connection is not None:  # the answer did not leave
+            self._connection.drop()
 
     def go_away(self) -> None:
         """Close with 1012, or refuse: the server shuts down."""
