@@ -49,6 +49,7 @@ ORDER: dict[str, list[str]] = {
         "forwarded",
         "proxy_header",
         "environment",
+        "backoff",
         # the opening handshake
         "head",
         "extensions",
@@ -153,6 +154,8 @@ ORDER: dict[str, list[str]] = {
     EDGES: [
         "_opening",
         "_client",
+        "_transient",
+        "_reconnect",
         "__init__",
         "testing",
         "asgi",

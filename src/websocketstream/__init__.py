@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ._client import open_websocket_stream as open_websocket_stream
 from ._protocol.authorization import basic_auth as basic_auth, bearer_auth as bearer_auth
+from ._protocol.backoff import Attempt as Attempt, Backoff as Backoff
 from ._protocol.close import CloseCode as CloseCode, CloseInfo as CloseInfo
 from ._protocol.deflate import Compression as Compression
 from ._protocol.engine import ENGINE as engine  # noqa: N811  (constant, but spelled as the other names are)
@@ -31,6 +32,7 @@ from ._protocol.http import (
     Response as Response,
 )
 from ._protocol.parameters import QueryParams as QueryParams
+from ._reconnect import Connections as Connections, reconnecting as reconnecting
 from ._server.listener import WebSocketListener as WebSocketListener
 from ._server.program import run_server as run_server
 from ._server.request import WebSocketRequest as WebSocketRequest
@@ -56,9 +58,12 @@ from ._streams.statistics import (
 )
 from ._streams.stream import WebSocketStream as WebSocketStream
 from ._streams.writable import WritableStream as WritableStream
+from ._transient import is_transient as is_transient
 
 __all__ = [
     "ChunkedMessages",
+    "Attempt",
+    "Backoff",
     "CloseCode",
     "CloseInfo",
     "Compression",
@@ -66,6 +71,7 @@ __all__ = [
     "ConnectionBroken",
     "ConnectionClosed",
     "ConnectionStatistics",
+    "Connections",
     "DirectionStatistics",
     "Discarded",
     "HandshakeError",
@@ -94,7 +100,9 @@ __all__ = [
     "basic_auth",
     "bearer_auth",
     "engine",
+    "is_transient",
     "open_websocket_stream",
+    "reconnecting",
     "relay",
     "run_server",
     "serve_websocket_streams",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Literal
+from typing import NoReturn
 
 from anyio.abc import AnyByteStream, ByteStream, ObjectStream
 
@@ -17,6 +18,7 @@ from ._protocol.arguments import check_fingerprint, check_size
 from ._protocol.client_handshake import ClientHandshake
 from ._protocol.cookies import cookie_field
 from ._protocol.deflate import Compression
+from ._protocol.errors import ConnectFailed, HandshakeTimeout, InvalidHandshake
 from ._protocol.host import bracketed, normalise_host
 from ._protocol.http import (
     DEFAULT_LIMITS,
@@ -209,3 +211,8 @@ def _certificate_name(host: str) -> str:
         return normalise_host(bracketed(host)).rstrip(".")
     except ValueError as exc:
         raise ValueError(f"server_hostname is no host name or address: {exc}") from None
+                self._ended(exc)
+    def _ended(self, cause: Exception) -> NoReturn:
+            self.handshake.receive_eof()
+        except InvalidHandshake as error:  # which says what came, but not that nothing was wrong with it
+            raise error from cause

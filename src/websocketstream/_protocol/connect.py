@@ -13,7 +13,11 @@ MAX_INTERIM_ANSWERS = 8  # as of a server: any number may come, a thousand are a
 
 
 class ProxyRefused(Exception):
-    """There is no tunnel; the message says what the proxy said, safe to print."""
+    """There is no tunnel; the message says what the proxy said, safe to print, ``status`` is HTTP's if it said one."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ConnectHandshake:
@@ -49,6 +53,7 @@ class ConnectHandshake:
             reason = quoted(event.reason.decode("latin-1"))[1:-1]
             advice = self._how_to_log_in(event) if event.status_code == 407 else ""
             raise ProxyRefused(f"it answered {event.status_code} {reason}".rstrip() + advice)
+            raise ProxyRefused(f"it answered {event.status_code} {reason}".rstrip(), event.status_code)
         if rest := self._http.trailing_data[0]:
             # Nobody has spoken to the server yet, so this is not from it: whatever it is, it is not the tunnel's.
             raise ProxyRefused(f'it opened the tunnel and sent "{excerpt(rest)}" through it by itself')

@@ -119,6 +119,16 @@ class Connection:
         """How it ended, None while it has not."""
         return self._life.result
 
+    @property
+    def end_error(self) -> Exception | None:
+        """What receivers meet because it is over, unless it is not, or because we have closed it."""
+        close = self._life.peer_close
+        if close is not None and self._life.receive_end is End.CLOSED_BY_PEER:
+            return ConnectionClosed(close)
+        if self._error is None:
+            return None
+        return self._error.alive or self._error.to_raise()  # the traceback of one that is under way stays
+
     # --- what the application can do
 
     def close(self, code: int | None = None, reason: str = "") -> None:

@@ -164,6 +164,15 @@ class WebSocketStream(ObjectStream[Message]):
         """How the connection ended, None while it has not; ``clean`` is false for an unclean end."""
         return self._connection.close_info
 
+    @property
+    def end_error(self) -> Exception | None:
+        """How the connection ended, as an error, for those who decide by it what comes next.
+
+        A :exc:`ConnectionClosed` or :exc:`ConnectionBroken`, as :meth:`receive` raises it behind the last message; None while
+        the connection is open, and when we closed it and it did not break meanwhile.
+        """
+        return self._connection.end_error
+
     async def ping(self) -> float:
         """Send a Ping frame, wait for its pong and return the round-trip time in seconds.
 
