@@ -156,6 +156,8 @@ ORDER: dict[str, list[str]] = {
         "_client",
         "_transient",
         "_reconnect",
+        "_session",
+        "blocking",
         "__init__",
         "testing",
         "asgi",

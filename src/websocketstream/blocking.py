@@ -1,0 +1,238 @@
+"""Without ``async``: a client for scripts, notebooks and threads.
+
+.. code-block:: python
+
+    with open_websocket_stream("wss://example.com/feed") as conn:
+        for message in conn:
+            conn.send(message.upper())
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from anyio import fail_after
+
+from . import _client
+from ._protocol.arguments import check_seconds
+from ._protocol.close import OK_CODES, CloseInfo, check_close, check_codes
+from ._protocol.codec import Message
+from ._protocol.http import Response
+from ._session import Session
+from ._streams.errors import ConnectionClosed
+from ._streams.send_buffer import Sendable
+from ._streams.statistics import ConnectionStatistics
+
+__all__ = ["BlockingWebSocketStream", "open_websocket_stream"]
+
+Result = TypeVar("Result")
+
+
+def open_websocket_stream(
+    url: str,
+    *,
+    backend: str = "asyncio",
+    backend_options: Mapping[str, Any] | None = None,
+    **options: Any,  # noqa: ANN401  (those of another function)
+) -> BlockingWebSocketStream:
+    """Open a WebSocket, wait until it is open, and return it: as a context manager, which closes it, and as an iterator.
+
+    It runs on an event loop in a thread of its own, which ends with the connection. Ctrl-C comes through at once, here as in
+    all that waits, and what was being opened is given up.
+
+    :param url: as for :func:`websocketstream.open_websocket_stream`, whose other options may follow, but for ``stream``
+    :param backend: which event loop runs in the thread, ``"asyncio"`` or ``"trio"``
+    :param backend_options: as for ``anyio.run()``, such as ``{"use_uvloop": True}``
+    :raises ValueError: an argument is not allowed; the message says which and why
+    :raises TypeError: an argument is unknown or has the wrong type
+    :raises HandshakeError: there is no connection, for one of the reasons that :func:`websocketstream.open_websocket_stream` lists
+    :raises LookupError: there is no such backend
+    """
+    if options.get("stream") is not None:
+        raise TypeError("a stream belongs to the event loop that it was made on, and cannot be used here")
+    session = Session(_client.open_websocket_stream(url, **options))
+    try:
+        session.open(backend, backend_options)
+        return BlockingWebSocketStream(session)
+    except BaseException:
+        session.abandon()
+        raise
+
+
+class BlockingWebSocketStream:
+    """An open WebSocket whose methods wait, and may be called from any thread, also at the same time.
+
+    It behaves as :class:`websocketstream.WebSocketStream` does: the same errors, the same backpressure. Text messages are str,
+    binary messages are bytes. Each of several threads that receive gets other messages. All timeouts are seconds, and None, the
+    default, is no limit.
+
+    Leaving its ``with`` block closes it, with 1011 if the block raised, with 1001 if it was Ctrl-C.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._conn = session.conn
+
+    def __repr__(self) -> str:
+        return repr(self._conn).replace("WebSocketStream", type(self).__name__, 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._session.leave(exc)
+
+    def __del__(self) -> None:
+        if not self._session.is_over:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+            self._session.abandon()
+
+    @property
+    def url(self) -> str:
+        """The URL in normal form, without user info."""
+        return self._conn.url
+
+    @property
+    def protocol(self) -> str:
+        """The subprotocol that was agreed on, "" when there is none."""
+        return self._conn.protocol
+
+    @property
+    def extensions(self) -> str:
+        """The extensions that were agreed on, "" when there are none."""
+        return self._conn.extensions
+
+    @property
+    def response(self) -> Response | None:
+        """The server's answer to the opening handshake."""
+        return self._conn.response
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """How the connection ended, None while it has not."""
+        return self._conn.close_info
+
+    @property
+    def latency(self) -> float | None:
+        """The round-trip time of the last answered ping in seconds, None before the first."""
+        return self._conn.latency
+
+    def receive(self, timeout: float | None = None) -> Message:
+        """Wait for the next message and return it. A timeout loses none, and neither does Ctrl-C.
+
+        :param timeout: 0 returns what is there already
+        :raises TimeoutError: none came in time
+        :raises ConnectionClosed: the peer has closed the connection (an :exc:`anyio.EndOfStream`)
+        :raises ConnectionBroken: the connection ended in another way (an :exc:`anyio.BrokenResourceError`)
+        :raises anyio.ClosedResourceError: we have closed the connection
+        """
+        _check_timeout(timeout)
+        return self._session.receive(timeout)
+
+    def __iter__(self) -> Iterator[Message]:
+        return self
+
+    def __next__(self) -> Message:
+        try:
+            return self._session.receive(None)
+        except ConnectionClosed:
+            raise StopIteration from None
+
+    def messages(self, *, ok: Iterable[int] = OK_CODES) -> Iterator[Message]:
+        """Iterate over the messages of the peer, and raise at an end that was an error.
+
+        See :meth:`websocketstream.WebSocketStream.messages`.
+        """
+        return self._messages(check_codes(ok))
+
+    def _messages(self, ok: frozenset[int]) -> Iterator[Message]:
+        try:
+            while True:
+                yield self._session.receive(None)
+        except ConnectionClosed as closed:
+            if closed.close_code not in ok:
+                raise
+
+    def send(self, message: Sendable, *, timeout: float | None = None, compress: bool = True) -> None:
+        """Queue one message and wait until what is unsent fits the write buffer.
+
+        A timeout or Ctrl-C leaves the connection usable: the message goes out whole, now or later, or not at all.
+
+        :param compress: false sends this message plain although permessage-deflate was negotiated
+        :raises TimeoutError: there was no room in time
+        :raises TypeError: the message is neither str nor bytes-like; nothing was sent
+        :raises ValueError: the text has a lone surrogate, which UTF-8 cannot carry; nothing was sent
+        :raises ConnectionClosed: the peer has closed the connection (also an :exc:`anyio.BrokenResourceError`)
+        :raises ConnectionBroken: the connection ended in another way (an :exc:`anyio.BrokenResourceError`)
+        :raises anyio.ClosedResourceError: we have closed the connection
+        """
+        if isinstance(message, (bytearray, memoryview)):
+            message = bytes(message)  # at the call, and not when the event loop gets to it
+        self._call(timeout, "send", lambda: self._conn.send(message, compress=compress))
+
+    def send_batch(
+        self, messages: Iterable[Sendable], *, timeout: float | None = None, compress: bool = True
+    ) -> None:
+        """Queue several messages, in order; far faster than one by one.
+
+        A timeout or Ctrl-C may leave some of them sent. The errors are those of :meth:`send`.
+        """
+        if not isinstance(messages, (str, bytes, bytearray, memoryview)):
+            messages = [*messages]  # here: they may come from anywhere, and take their time
+        self._call(timeout, "send", lambda: self._conn.writable.send_batch(messages, compress=compress))
+
+    def send_eof(self) -> None:
+        """Say that nothing more will be sent, and go on receiving until the peer closes: see the stream's own method."""
+        self._call(None, "send_eof", self._conn.send_eof)
+
+    def ping(self, timeout: float | None = None) -> float:
+        """Send a Ping frame, wait for its pong and return the round-trip time in seconds.
+
+        :raises TimeoutError: it was not answered in time
+        :raises ConnectionClosed: the peer has closed the connection
+        :raises ConnectionBroken: the connection ended in another way
+        :raises anyio.ClosedResourceError: we have closed the connection
+        """
+        return self._call(timeout, "ping", self._conn.ping)
+
+    def close(self, code: int | None = None, reason: str = "") -> None:
+        """Close the connection and wait until that is done, at most ``close_timeout`` seconds. Idempotent.
+
+        Other threads that wait get :exc:`anyio.ClosedResourceError`. A slow goodbye of the peer is no exception;
+        :attr:`close_info` says how it went. Ctrl-C drops the connection.
+
+        :param code: 1000 or 3000-4999; None sends an empty Close frame
+        :param reason: at most 123 bytes of UTF-8; a reason without a code makes the code 1000
+        :raises ValueError: the code or the reason is not allowed
+        :raises TypeError: the code is not an int, or the reason is not a str
+        """
+        self._session.leave(None, *check_close(code, reason))
+
+    def statistics(self) -> ConnectionStatistics:
+        """Return what is buffered in each direction and for how long each was held back; behind the end, the last figures."""
+
+        async def read() -> ConnectionStatistics:
+            return self._conn.statistics()
+
+        if self._session.statistics is not None:
+            return self._session.statistics
+        return self._session.call(read)
+
+    def _call(self, timeout: float | None, what: str, function: Callable[[], Awaitable[Result]]) -> Result:
+        _check_timeout(timeout)
+
+        async def within_the_time() -> Result:
+            with fail_after(timeout, reason=f"{what}() took longer than {timeout} s"):
+                return await function()
+
+        return self._session.call(within_the_time)
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None:
+        check_seconds("timeout", timeout)
