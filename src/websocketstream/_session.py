@@ -6,11 +6,12 @@ import asyncio
 import atexit
 import contextvars
 import logging
+import math
 import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from time import monotonic
@@ -35,6 +36,9 @@ PIECE = 0.1 if os.name == "nt" else None
 # Connections that are open when the interpreter exits say goodbye, and have so long for it (seconds, all together).
 LAST_SECONDS = 1.0
 
+DONE: Future[None] = Future()
+DONE.set_result(None)
+
 
 class Session:
     """One connection, an event loop and their thread, from the opening to the end of the thread.
@@ -56,6 +60,7 @@ class Session:
         self._pending: set[Future[Any]] = set()  # what somebody may wait for
         self._ready: deque[Message] = deque()  # fetched, and not handed out
         self._fetch: Future[None] | None = None
+        self._at_the_end = False  # there is nothing to fetch any more
         self._opened: Future[WebSocketStream] = Future()
         self._ended: Future[None] = Future()
         self._left = False  # by its user: nothing is handed out any more
@@ -82,45 +87,45 @@ class Session:
         try:
             wait_for(self._opened)
         except Exception:
+            self._opened = Future()  # the other one holds the error, which holds us
             wait_for(self._ended)
             raise
 
-    def call(self, function: Callable[..., Awaitable[Result]], *args: object) -> Result:
+    def call(self, function: Callable[[], Awaitable[Result]]) -> Result:
         """Call an async function in the event loop and wait for what becomes of it.
 
         :raises anyio.ClosedResourceError: the connection is closed on this side
         """
-        future: Future[Result] = Future()
-        self._ask(future, function, *args)
-        return wait_for(future)
+        return wait_for(self._asked(Future(), function))
 
     def receive(self, timeout: float | None) -> Message:
         """Return the next message; several threads may wait for one each.
 
         :raises TimeoutError: none came in time; those that come later are kept
         """
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = math.inf if timeout is None else monotonic() + timeout
         while True:
             try:
                 return self._ready.popleft()
             except IndexError:
                 pass
-            if (fetch := self._current_fetch()) is not None:
-                try:
-                    wait_for(fetch, None if deadline is None else max(deadline - monotonic(), 0))
-                except TimeoutError:
-                    raise TimeoutError(f"no message within {timeout} s") from None
+            try:
+                # Behind the last message the answer takes no time, but it takes some: who only looks in gets it as well.
+                limited = timeout is not None and not self._at_the_end
+                wait_for(self._more(), max(deadline - monotonic(), 0) if limited else None)
+            except TimeoutError:
+                raise TimeoutError(f"no message within {timeout} s") from None
 
-    def _current_fetch(self) -> Future[None] | None:
+    def _more(self) -> Future[None]:
+        """Return what is done when there is a message again, or never will be."""
         with self._lock:
             if self._ready:
-                return None
+                return DONE
             if self._fetch is None:
                 self._fetch = Future()
-            self._ask(self._fetch, self._fill)
-            return self._fetch
+            return self._asked(self._fetch, self._fill)
 
-    def _ask(self, future: Future[Any], function: Callable[..., Awaitable[Any]], *args: object) -> None:
+    def _asked(self, future: Future[Result], function: Callable[[], Awaitable[Result]]) -> Future[Result]:
         """Have a function called, unless that is under way already."""
         with self._lock:
             if os.getpid() != self._process:
@@ -129,7 +134,8 @@ class Session:
                 raise closed_here()
             self._pending.add(future)
             if not future.running():
-                self._soon(self._start, future, function, args)
+                self._soon(self._start, future, function)
+            return future
 
     def leave(self, cause: BaseException | None, code: int | None = None, reason: str = "") -> None:
         """Close the connection, and wait until that is done and the thread has ended; interrupted, it is dropped."""
@@ -219,20 +225,21 @@ class Session:
         self._cause = cause
         self._leaving.set()
 
-    def _start(self, future: Future[Any], function: Callable[..., Awaitable[Any]], args: Any) -> None:  # noqa: ANN401
+    def _start(self, future: Future[Any], function: Callable[[], Awaitable[Any]]) -> None:
         if not future.running() and not future.done():
             future.set_running_or_notify_cancel()
-            self._tasks.start_soon(self._perform, future, function, args)
+            self._tasks.start_soon(self._perform, future, function)
 
-    async def _perform(self, future: Future[Any], function: Callable[..., Awaitable[Any]], args: Any) -> None:  # noqa: ANN401
+    async def _perform(self, future: Future[Any], function: Callable[[], Awaitable[Any]]) -> None:
         try:
-            result = await function(*args)
+            result = await function()
         except Exception as exc:  # noqa: BLE001  (it is raised in the other thread)
             future.set_exception(exc)
         else:
             future.set_result(result)
         with self._lock:
             self._pending.discard(future)
+        del future  # it holds the error, which holds this frame
 
     async def _fill(self) -> None:
         """Fetch what has arrived; one call brings many messages, and holds as much as ``read_buffer`` does."""
@@ -242,6 +249,7 @@ class Session:
         finally:
             with self._lock:
                 self._fetch = None
+                self._at_the_end = not messages
                 if not self._left:
                     self._ready.extend(messages)
 
@@ -251,16 +259,15 @@ def wait_for(future: Future[Result], timeout: float | None = None) -> Result:
 
     :raises TimeoutError: it took longer
     """
-    if PIECE is None:
+    try:
+        if PIECE is not None:
+            deadline = math.inf if timeout is None else monotonic() + timeout
+            while not future.done() and (left := deadline - monotonic()) > 0:
+                wait([future], min(left, PIECE))
+            timeout = 0
         return future.result(timeout)
-    deadline = None if timeout is None else monotonic() + timeout
-    while True:
-        left = PIECE if deadline is None else min(deadline - monotonic(), PIECE)
-        try:
-            return future.result(max(left, 0))
-        except TimeoutError:
-            if future.done() or (deadline is not None and monotonic() >= deadline):
-                raise
+    finally:
+        del future  # it holds the error, which holds this frame
 
 
 def _caller() -> Callable[..., object]:

@@ -118,12 +118,17 @@ class BlockingWebSocketStream:
         return self._conn.close_info
 
     @property
+    def end_error(self) -> Exception | None:
+        """How the connection ended, as an error; see :attr:`websocketstream.WebSocketStream.end_error`."""
+        return self._conn.end_error
+
+    @property
     def latency(self) -> float | None:
         """The round-trip time of the last answered ping in seconds, None before the first."""
         return self._conn.latency
 
     def receive(self, timeout: float | None = None) -> Message:
-        """Wait for the next message and return it. A timeout loses none, and neither does Ctrl-C.
+        """Wait for the next message and return it. A timeout loses none, and neither does Ctrl-C while it waits.
 
         :param timeout: 0 returns what is there already
         :raises TimeoutError: none came in time
@@ -225,6 +230,8 @@ class BlockingWebSocketStream:
 
     def _call(self, timeout: float | None, what: str, function: Callable[[], Awaitable[Result]]) -> Result:
         _check_timeout(timeout)
+        if timeout is None:
+            return self._session.call(function)
 
         async def within_the_time() -> Result:
             with fail_after(timeout, reason=f"{what}() took longer than {timeout} s"):

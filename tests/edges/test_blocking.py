@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ from websocketstream import (
     HandshakeRejected,
     SendAfterClose,
     WebSocketRequest,
+    WebSocketStream,
     _session,
     serve_websocket_streams,
 )
@@ -289,6 +291,20 @@ def test_a_timeout_loses_no_message(opened: Any, server: Server) -> None:
         assert conn.close_info is None
 
 
+def test_who_only_looks_in_learns_of_the_end(opened: Any) -> None:
+    def look(conn: BlockingWebSocketStream) -> Any:
+        try:
+            return conn.receive(timeout=0)
+        except TimeoutError:
+            return None
+
+    with opened("/failing") as conn:
+        wait_until(lambda: look(conn) == "last")
+        with pytest.raises(ConnectionClosed, match="out of memory"):
+            wait_until(lambda: look(conn))
+        assert isinstance(conn.end_error, ConnectionClosed)
+
+
 def test_a_send_that_finds_no_room_in_time_leaves_the_connection_usable(opened: Any, server: Server) -> None:
     with opened("/slow", write_buffer=1000) as conn:
         sent = 0
@@ -546,6 +562,37 @@ def test_a_connection_that_nobody_holds_any_more_is_dropped_with_a_warning(
     with pytest.warns(ResourceWarning, match="was not closed"):
         held.clear()
     server.until(lambda: server.ends == [CloseInfo(1001)])
+
+
+def test_nothing_waits_for_the_garbage_collector(opened: Any) -> None:
+    def use() -> None:
+        with pytest.raises(HandshakeRejected):
+            opened("/refused")
+        with opened("/failing") as conn:
+            assert [*conn] == ["last"]
+            for meet_the_end in (
+                conn.receive,
+                conn.ping,
+                partial(conn.receive, timeout=0),
+                partial(conn.send, "x"),
+            ):
+                with pytest.raises(ConnectionClosed):
+                    meet_the_end()
+
+    use()
+    gc.collect()
+    gc.disable()
+    try:
+        use()
+        wait_until(lambda: not _session._open_sessions)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        # What an event loop leaves is its own.
+        assert not [each for each in gc.garbage if isinstance(each, (_session.Session, WebSocketStream))]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -11,10 +11,17 @@ import anyio
 import pytest
 
 from streams.raw_peer import connection_and_peer
-from websocketstream import WebSocketError, open_websocket_stream, serve_websocket_streams
+from websocketstream import (
+    Backoff,
+    ConnectionClosed,
+    WebSocketError,
+    open_websocket_stream,
+    reconnecting,
+    serve_websocket_streams,
+)
 from websocketstream._network.loop import current_event_loop
 from websocketstream._network.sockets import wrap_socket
-from websocketstream.testing import over_stream, websocket_stream_pair
+from websocketstream.testing import over_stream, serve_in_memory, websocket_stream_pair
 
 if TYPE_CHECKING:
     import ssl
@@ -211,3 +218,29 @@ async def test_a_connection_whose_writes_have_failed_is_freed_at_once() -> None:
             await meet_the_end(conn)
 
     await nothing_is_left(use)
+
+
+async def test_connections_that_follow_each_other_are_freed_at_once() -> None:
+    async def handler(request: WebSocketRequest) -> None:
+        async with request.accept() as conn:
+            conn.close(int(request.path[1:]))
+
+    async def use(connect: Any) -> None:
+        codes = iter([1001, 1011, 1012, 1008])
+        with suppress(ConnectionClosed):
+            async with reconnecting(
+                lambda: connect(f"/{next(codes)}"), backoff=Backoff(initial=0), on_attempt=repr
+            ) as connections:
+                async for conn in connections:
+                    async with connections.retrying():
+                        await conn.receive()
+        with suppress(ConnectionRefusedError):
+            async with reconnecting(refuse, backoff=Backoff(initial=0), max_attempts=3) as connections:
+                await anext(connections)
+
+    async with serve_in_memory(handler) as connect:
+        await nothing_is_left(use, connect)
+
+
+def refuse() -> Any:
+    raise ConnectionRefusedError
