@@ -69,6 +69,8 @@ ORDER: dict[str, list[str]] = {
         "life",
         "keepalive",
         "pace",
+        # what is told of it
+        "trace",
     ],
     "_network": [
         # what an event loop offers
@@ -142,6 +144,7 @@ ORDER: dict[str, list[str]] = {
         "answer",
         "proxied",
         "request",
+        "report",
         "visit",
         "server",
         "program",

@@ -32,6 +32,13 @@ from ._protocol.http import (
     Response as Response,
 )
 from ._protocol.parameters import QueryParams as QueryParams
+from ._protocol.trace import (
+    ConnectionEnded as ConnectionEnded,
+    ConnectionOpened as ConnectionOpened,
+    FrameReceived as FrameReceived,
+    FrameSent as FrameSent,
+    TraceEvent as TraceEvent,
+)
 from ._reconnect import Connections as Connections, reconnecting as reconnecting
 from ._server.listener import WebSocketListener as WebSocketListener
 from ._server.program import run_server as run_server
@@ -70,10 +77,14 @@ __all__ = [
     "ConnectFailed",
     "ConnectionBroken",
     "ConnectionClosed",
+    "ConnectionEnded",
+    "ConnectionOpened",
     "ConnectionStatistics",
     "Connections",
     "DirectionStatistics",
     "Discarded",
+    "FrameReceived",
+    "FrameSent",
     "HandshakeError",
     "HandshakeLimits",
     "HandshakeRejected",
@@ -88,6 +99,7 @@ __all__ = [
     "Request",
     "Response",
     "SendAfterClose",
+    "TraceEvent",
     "TrustedProxies",
     "WebSocketByteStream",
     "WebSocketError",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Literal
@@ -29,10 +31,12 @@ from ._protocol.http import (
     header_pairs,
 )
 from ._protocol.url import WebSocketURL, parse_url
+from ._protocol.trace import Hook, TraceEvent, check_trace, next_id, tracer_of
 from ._streams.block import StreamBlock
 from ._streams.options import StreamOptions, check_compression, check_seconds
 from ._streams.stream import WebSocketStream
 
+logger = logging.getLogger("websocketstream.client")
 
 def open_websocket_stream(
     url: str,
@@ -61,6 +65,7 @@ def open_websocket_stream(
     close_timeout: float = 10,
     handshake_limits: HandshakeLimits = DEFAULT_LIMITS,
     stream: AnyByteStream | None = None,
+    trace: Callable[[TraceEvent], object] | None = None,
 ) -> AbstractAsyncContextManager[WebSocketStream]:
     """Open a WebSocket and own it for the length of an ``async with`` block.
 
@@ -103,6 +108,7 @@ def open_websocket_stream(
     :param handshake_limits: bounds on the server's answer to the opening handshake
     :param stream: a connected byte stream to use instead of a new TCP connection (a unix socket, a tunnel); for
         ``wss://`` TLS is started on it unless it is a TLS stream already
+    :param trace: called with each :class:`TraceEvent` of the open connection, in the event loop: it should take no time
     :raises ValueError: an argument is not allowed; the message says which and why
     :raises TypeError: an argument has the wrong type
     :raises ImportError: a SOCKS proxy was asked for without the ``proxy`` extra
@@ -134,6 +140,7 @@ def open_websocket_stream(
     proxies = check_proxy(proxy, stream)
     check_proxy_tls(proxies, proxy_ssl_context)
     proxy_for(proxies, parsed)  # complains about one that cannot be used
+    check_trace(trace)
     options = StreamOptions(
         read_buffer=read_buffer,
         write_buffer=write_buffer,
@@ -165,6 +172,7 @@ def open_websocket_stream(
         max_redirects,
         open_timeout,
         stream,
+        trace,
     )
     return StreamBlock(opening.open)
 
@@ -211,6 +219,17 @@ def _certificate_name(host: str) -> str:
         return normalise_host(bracketed(host)).rstrip(".")
     except ValueError as exc:
         raise ValueError(f"server_hostname is no host name or address: {exc}") from None
+    trace: Hook | None
+        id_ = next_id(server=False)
+        tracer = tracer_of(id_, self.trace, logger)
+            id_=id_,
+            tracer=tracer,
+        if tracer is not None:
+            tracer.opened(
+                server=False,
+                url=self.url.href,
+                protocol=self.handshake.protocol,
+                extensions=self.handshake.extensions,
                 self._ended(exc)
     def _ended(self, cause: Exception) -> NoReturn:
             self.handshake.receive_eof()

@@ -177,6 +177,8 @@ class Session:
             else:
                 self._opened.set_exception(exc)
         finally:
+            if not self._opened.done():  # it was abandoned
+                self._opened.set_exception(closed_here())
             _open_sessions.discard(self)
             self._ended.set_result(None)
 

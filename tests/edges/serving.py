@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -114,5 +115,9 @@ class MemoryListener(Listener[MemoryByteStream]):
 
 
 def levels(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the levels of what the server has logged."""
-    return [record.levelname for record in caplog.records if record.name == SERVER_LOG]
+    """Return the levels of what the server has logged, but for the one line that it writes for each connection."""
+    return [
+        record.levelname
+        for record in caplog.records
+        if record.name == SERVER_LOG and record.levelno != logging.INFO
+    ]

@@ -20,10 +20,11 @@ HOW_TO_REJECT = "`await request.reject(...)`"
 class Answer:
     """Who may answer and what is missing: called for once, begun once, by the handler or in its place."""
 
-    __slots__ = ("_handshake", "begun", "missing")
+    __slots__ = ("_handshake", "begun", "missing", "status")
 
     def __init__(self, handshake: ServerHandshake) -> None:
         self._handshake: ServerHandshake | None = handshake  # until it is over
+        self.status: int = 101  # what is, or will be, answered
         self.begun: bool = False  # something has been written, or is about to be
         self.missing = (
             f"{HOW_TO_ACCEPT} or {HOW_TO_REJECT}"  # what to write for an answer to begin, "" once it has
@@ -44,10 +45,11 @@ class Answer:
             raise RuntimeError("this request has been answered already")
         return self._handshake
 
-    def call_for(self, how: str) -> None:
+    def call_for(self, how: str, status: int = 101) -> None:
         """Note what the handler has chosen, and what it must write for that to happen."""
         self._handshake = None
         self.missing = how
+        self.status = status
 
     def begin(self) -> None:
         """Go through with it.
@@ -66,7 +68,7 @@ class Answer:
 
     def refuse(self, status: int) -> bytes:
         """Answer in place of the handler, whatever it has called for."""
-        self.call_for("")
+        self.call_for("", status)
         self.begin()
         return ServerHandshake().reject(status)
 

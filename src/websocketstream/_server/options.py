@@ -14,6 +14,7 @@ from anyio.abc import Listener
 from .._protocol.deflate import Compression
 from .._protocol.forwarded import TrustedProxies
 from .._protocol.http import HandshakeLimits
+from .._protocol.trace import Hook, check_trace
 from .._streams.options import StreamOptions, check_seconds, check_size
 
 _MAX_PORT = 65535
@@ -32,6 +33,7 @@ class ServerOptions:
     limits: HandshakeLimits
     trusted_proxies: TrustedProxies
     proxy_protocol: bool
+    trace: Hook | None
 
     def __post_init__(self) -> None:
         if self.ssl_context is not None:
@@ -48,6 +50,7 @@ class ServerOptions:
             raise TypeError(f"proxy_protocol must be a bool, not {type(self.proxy_protocol).__name__}")
         if self.proxy_protocol and not self.trusted_proxies:
             raise ValueError("proxy_protocol is for connections of trusted_proxies, and there are none")
+        check_trace(self.trace)
 
 
 def check_capacity(shutdown_timeout: object, max_connections: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -16,6 +17,7 @@ from .._protocol.engine import make_codec
 from .._protocol.http import Headers, HeadersLike, Request
 from .._protocol.parameters import QueryParams
 from .._protocol.server_handshake import ServerHandshake
+from .._protocol.trace import tracer_of
 from .._streams.block import StreamBlock
 from .._streams.connection import Connection
 from .._streams.errors import ConnectionBroken
@@ -24,6 +26,8 @@ from .answer import HOW_TO_ACCEPT, HOW_TO_REJECT, AcceptBlock, Answer
 from .options import ServerOptions
 from .outcome import Owner
 from .proxied import peer_of
+
+logger = logging.getLogger("websocketstream.server")
 
 
 class WebSocketRequest(TypedAttributeProvider):
@@ -39,6 +43,7 @@ class WebSocketRequest(TypedAttributeProvider):
         source: str | None,
         owner: Owner,
         on_answer: Callable[[Connection | None], None],
+        id_: str,
     ) -> None:
         self._stream = stream
         self._answer = answer
@@ -47,10 +52,16 @@ class WebSocketRequest(TypedAttributeProvider):
         self._source = source  # what a PROXY protocol header said
         self._owner = owner
         self._on_answer = on_answer
+        self._id = id_
         self._client_host: str | None = None  # once it was asked for
 
     def __repr__(self) -> str:
         return f"<WebSocketRequest {self._request.path!a}>"
+
+    @property
+    def id(self) -> str:
+        """What the connection is called in the log and in trace events, such as ``"s7"``."""
+        return self._id
 
     @property
     def target(self) -> str:
@@ -158,7 +169,7 @@ class WebSocketRequest(TypedAttributeProvider):
         :raises RuntimeError: the request has been answered already
         """
         last_words = self._answer.handshake.reject(status, headers, body)
-        self._answer.call_for(HOW_TO_REJECT)
+        self._answer.call_for(HOW_TO_REJECT, status)
         return self._reject(last_words)
 
     async def _reject(self, last_words: bytes) -> None:
@@ -184,13 +195,23 @@ class WebSocketRequest(TypedAttributeProvider):
             deflate=handshake.deflate,
             compression=options.compression,
         )
+        tracer = tracer_of(self._id, options.trace, logger)
         connection = Connection(
             self._stream,
             codec,
             server=True,
             options=options.stream,
             early_data=handshake.trailing_data,
+            id_=self._id,
+            tracer=tracer,
         )
+        if tracer is not None:
+            tracer.opened(
+                server=True,
+                url=self._url(),
+                protocol=handshake.protocol,
+                extensions=handshake.extensions,
+            )
         self._on_answer(connection)
         stream = WebSocketStream(
             connection,

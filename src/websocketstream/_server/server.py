@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -24,6 +24,7 @@ from .._network.task_transport import release
 from .._protocol.deflate import Compression
 from .._protocol.forwarded import NO_PROXIES, TrustedProxies
 from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
+from .._protocol.trace import TraceEvent
 from .._streams.options import StreamOptions, check_compression
 from .accepting import Acceptor, Slots
 from .listener import WebSocketListener, calling_when_closed, close_listener, parts_of
@@ -60,6 +61,7 @@ async def serve_websocket_streams(
     handshake_limits: HandshakeLimits = DEFAULT_LIMITS,
     trusted_proxies: TrustedProxies = NO_PROXIES,
     proxy_protocol: bool = False,
+    trace: Callable[[TraceEvent], object] | None = None,
     task_status: TaskStatus[WebSocketListener] = TASK_STATUS_IGNORED,
 ) -> None:
     """Serve WebSockets until cancelled, or until the listener is closed.
@@ -92,6 +94,7 @@ async def serve_websocket_streams(
     :param trusted_proxies: whom :attr:`WebSocketRequest.client_host` believes; nobody by default
     :param proxy_protocol: expect a PROXY protocol header, version 1 or 2, in front of each connection of a trusted proxy,
         TLS included; one that comes without is dropped, and one of anybody else is read as if there were no such option
+    :param trace: called with each :class:`TraceEvent` of the open connections, in the event loop: it should take no time
     :raises ValueError: an argument is not allowed; the message says which and why
     :raises TypeError: an argument has the wrong type
     :raises OSError: the address cannot be listened on
@@ -122,6 +125,7 @@ async def serve_websocket_streams(
             limits=handshake_limits,
             trusted_proxies=trusted_proxies,
             proxy_protocol=proxy_protocol,
+            trace=trace,
         ),
         shutdown_timeout=shutdown_timeout,
         max_connections=max_connections,

@@ -19,6 +19,7 @@ from .._protocol.close import CloseCode
 from .._protocol.http import Request
 from .._protocol.proxy_header import BadProxyHeader
 from .._protocol.server_handshake import BadRequest, ServerHandshake
+from .._protocol.trace import next_id
 from .._streams.connection import Connection
 from .._streams.errors import ConnectionBroken, ConnectionClosed
 from .answer import Answer
@@ -26,6 +27,7 @@ from .options import ServerOptions
 from .origins import normal_origin
 from .outcome import Owner
 from .proxied import receive_proxy_header
+from .report import Report
 from .request import WebSocketRequest
 
 logger = logging.getLogger("websocketstream.server")
@@ -58,6 +60,8 @@ class Visit:
         self._request: WebSocketRequest | None = None  # once the handler has it
         self._connection: Connection | None = None
         self._going_away = False
+        self._id = next_id(server=True)
+        self._report: Report | None = None  # for the log, if that wants one
 
     def go_away(self) -> None:
         """Close the connection with 1001, now or as soon as it is open: the server shuts down.
@@ -83,20 +87,22 @@ class Visit:
             except BadProxyHeader as exc:
                 logger.warning("dropped a connection of a trusted proxy: %s", exc)
             except (EndOfStream, *TRANSPORT_ERRORS) as exc:
-                logger.debug("connection lost during the opening handshake: %r", exc)
+                logger.debug("%s connection lost during the opening handshake: %r", self._id, exc)
             finally:
                 self.abandon()
-                self._request = self._answer = self._connection = None  # they know us, as we know them
+                self._request = None  # it knows us, as we know it
                 if self._stream is not None:
                     with suppress(Exception):
                         await release(self._stream)
         except BaseException as exc:  # a cancellation of the handler's making may be as late as the release
             if self._owner.lets_pass(exc):
                 raise
-            logger.exception("a connection failed")
+            logger.exception("%s a connection failed", self._id)
         finally:
+            if self._report is not None:
+                self._report.write(self._answer, self._connection)
             # The request knows us: without the garbage collector neither it nor the connection would go.
-            self._request = self._connection = None
+            self._request = self._answer = self._connection = None
             self._on_end(self)
         await self._owner.absorb_cancellation()
 
@@ -131,7 +137,7 @@ class Visit:
             while request is None:
                 request = handshake.receive_data(await receive_head(stream))
         except BadRequest as exc:
-            logger.debug("bad opening handshake: %s", exc)
+            logger.debug("%s bad opening handshake: %s", self._id, exc)
             await say_and_drain(stream, exc.response)
             return
         if not self._is_admitted(request):
@@ -146,7 +152,10 @@ class Visit:
             source=self._source,
             owner=self._owner,
             on_answer=self._answered,
+            id_=self._id,
         )
+        if logger.isEnabledFor(logging.INFO):
+            self._report = Report(self._id, self._request)
 
     async def _open_stream(self) -> AnyByteStream:
         if self._socket is not None:
@@ -167,10 +176,14 @@ class Visit:
             return True
         if origin is None:
             logger.warning(
-                "refused a client without an Origin at %a: origins has no None", request.path[:100]
+                "%s refused a client without an Origin at %a: origins has no None",
+                self._id,
+                request.path[:100],
             )
         else:
-            logger.warning("refused origin %a at %a: origins has no such", origin[:100], request.path[:100])
+            logger.warning(
+                "%s refused origin %a at %a: origins has no such", self._id, origin[:100], request.path[:100]
+            )
         return False
 
     def _answered(self, connection: Connection | None) -> None:
@@ -181,9 +194,9 @@ class Visit:
 
     def _note_failure(self, exc: BaseException) -> None:
         if not isinstance(exc, GeneratorExit) and self._is_no_fault(exc):
-            logger.debug("handler of %r ended with its connection: %r", self._request, exc)
+            logger.debug("%s handler of %r ended with its connection: %r", self._id, self._request, exc)
         else:
-            logger.error("handler of %r failed", self._request, exc_info=exc)
+            logger.error("%s handler of %r failed", self._id, self._request, exc_info=exc)
         if isinstance(exc, GeneratorExit) and self._answer is not None:
             self._answer.give_up()
 
@@ -193,20 +206,25 @@ class Visit:
             return
         if request.answered:
             logger.error(
-                "handler of %r called for an answer and left it at that: write %s", request, answer.missing
+                "%s handler of %r called for an answer and left it at that: write %s",
+                self._id,
+                request,
+                answer.missing,
             )
         else:
-            logger.error("handler of %r returned without an answer: write %s", request, answer.missing)
+            logger.error(
+                "%s handler of %r returned without an answer: write %s", self._id, request, answer.missing
+            )
 
     async def _answer_in_place_of_the_handler(self, request: WebSocketRequest) -> None:
         assert self._answer is not None
         in_time = not self._answer_by.cancel_called
         if self._answer.begun:
             if not in_time:
-                logger.debug("the client of %r did not take the answer within open_timeout", request)
+                logger.debug("%s the client of %r did not take the answer in time", self._id, request)
             return
         if not in_time:
-            logger.error("handler did not answer %r within open_timeout", request)
+            logger.error("%s handler did not answer %r within open_timeout", self._id, request)
         assert self._stream is not None
         await say_and_drain(self._stream, self._answer.refuse(500 if in_time else 503))
 

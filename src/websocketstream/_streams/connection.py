@@ -28,6 +28,7 @@ from .._protocol.errors import WebSocketError
 from .._protocol.keepalive import Action, Keepalive, PendingPing, Pings, TcpReport, seconds_between_questions
 from .._protocol.life import End, Life, Step
 from .._protocol.state import State
+from .._protocol.trace import TracedCodec, Tracer, next_id
 from .errors import ConnectionBroken, ConnectionClosed, EndError, SendAfterClose, closed_here
 from .hot import Budget, Reader, ReceiveBuffer, SendBuffer, Writer
 from .options import StreamOptions
@@ -50,11 +51,18 @@ class Connection:
         server: bool,
         options: StreamOptions,
         early_data: bytes = b"",
+        id_: str = "",
+        tracer: Tracer | None = None,
     ) -> None:
         loop = stream.loop if isinstance(stream, StreamTransport) else current_event_loop()
         self.loop: EventLoop = loop
         self.stream: AnyByteStream = stream
         self.server = server
+        self.id: str = id_ or next_id(server=server)
+        self._tracer = tracer
+        self._began = loop.stopwatch()
+        if tracer is not None:
+            codec = TracedCodec(codec, tracer)
         self.pings: Pings = Pings()
         self._transport = transport_of(stream, loop)
         self._codec = codec
@@ -348,7 +356,7 @@ class Connection:
 
     def broke_down(self, bug: Exception) -> None:
         """Log a bug of ours, and close."""
-        logger.error("internal error of a connection, which is closed", exc_info=bug)
+        logger.error("%s internal error of a connection, which is closed", self.id, exc_info=bug)
         self._life.broke_down(bug, self.loop.clock())
         self._carry_out()
 
@@ -468,6 +476,9 @@ class Connection:
         if not self._settled.is_set:
             self._settled.set()
             self.pings.give_up()
+            if self._tracer is not None and life.result is not None:
+                why = None if life.reason is None else life.reason.message
+                self._tracer.ended(life.result, why, self.loop.stopwatch() - self._began)
 
     def _release(self) -> None:
         """Let go of everything; this cannot fail, and nothing of ours is called again."""

@@ -64,6 +64,11 @@ class WebSocketStream(ObjectStream[Message]):
         return f"<WebSocketStream {for_display(self._url)} {self._connection.state.value}>"
 
     @property
+    def id(self) -> str:
+        """What the connection is called in the log and in trace events, such as ``"c7"`` on a client, ``"s7"`` on a server."""
+        return self._connection.id
+
+    @property
     def url(self) -> str:
         """The URL in normal form: http mapped to ws, default port dropped, no user info (rule U6)."""
         return self._url
