@@ -145,6 +145,7 @@ ORDER: dict[str, list[str]] = {
         "proxied",
         "request",
         "report",
+        "tally",
         "visit",
         "server",
         "program",

@@ -62,6 +62,7 @@ from ._streams.statistics import (
     ConnectionStatistics as ConnectionStatistics,
     DirectionStatistics as DirectionStatistics,
     Discarded as Discarded,
+    ServerStatistics as ServerStatistics,
 )
 from ._streams.stream import WebSocketStream as WebSocketStream
 from ._streams.writable import WritableStream as WritableStream
@@ -99,6 +100,7 @@ __all__ = [
     "Request",
     "Response",
     "SendAfterClose",
+    "ServerStatistics",
     "TraceEvent",
     "TrustedProxies",
     "WebSocketByteStream",

@@ -108,7 +108,7 @@ def open_websocket_stream(
     :param handshake_limits: bounds on the server's answer to the opening handshake
     :param stream: a connected byte stream to use instead of a new TCP connection (a unix socket, a tunnel); for
         ``wss://`` TLS is started on it unless it is a TLS stream already
-    :param trace: called with each :class:`TraceEvent` of the open connection, in the event loop: it should take no time
+    :param trace: called with each :class:`TraceEvent` of the open connection, in the midst of its work: it must not wait, nor use it
     :raises ValueError: an argument is not allowed; the message says which and why
     :raises TypeError: an argument has the wrong type
     :raises ImportError: a SOCKS proxy was asked for without the ``proxy`` extra

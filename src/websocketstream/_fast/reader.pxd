@@ -26,6 +26,7 @@ cdef class Reader:
     cdef object _call
     cdef object _put_off
     cdef object _failure
+    cdef readonly Py_ssize_t read
 
     cpdef put_off(self, bytes data)
     cpdef data_received(self, data)

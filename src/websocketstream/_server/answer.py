@@ -13,6 +13,7 @@ from .._streams.block import StreamBlock
 from .._streams.stream import WebSocketStream
 from .outcome import Owner
 
+SWITCHING_PROTOCOLS = 101
 HOW_TO_ACCEPT = "`async with request.accept() as conn:`"
 HOW_TO_REJECT = "`await request.reject(...)`"
 
@@ -24,7 +25,7 @@ class Answer:
 
     def __init__(self, handshake: ServerHandshake) -> None:
         self._handshake: ServerHandshake | None = handshake  # until it is over
-        self.status: int = 101  # what is, or will be, answered
+        self.status = SWITCHING_PROTOCOLS  # what is, or will be, answered
         self.begun: bool = False  # something has been written, or is about to be
         self.missing = (
             f"{HOW_TO_ACCEPT} or {HOW_TO_REJECT}"  # what to write for an answer to begin, "" once it has
@@ -45,7 +46,7 @@ class Answer:
             raise RuntimeError("this request has been answered already")
         return self._handshake
 
-    def call_for(self, how: str, status: int = 101) -> None:
+    def call_for(self, how: str, status: int = SWITCHING_PROTOCOLS) -> None:
         """Note what the handler has chosen, and what it must write for that to happen."""
         self._handshake = None
         self.missing = how
@@ -60,6 +61,11 @@ class Answer:
             raise RuntimeError("too late: the server has answered this request in place of the handler")
         self.begun = True
         self.missing = ""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the client was told that there is no connection."""
+        return self.begun and self.status != SWITCHING_PROTOCOLS
 
     def give_up(self) -> None:
         """Leave the client without an answer."""

@@ -12,6 +12,8 @@ from anyio import Event, TypedAttributeProvider, move_on_after
 from anyio.abc import Listener, SocketAttribute, SocketListener
 from anyio.streams.stapled import MultiListener
 
+from .._streams.statistics import ServerStatistics
+
 logger = logging.getLogger("websocketstream.server")
 
 
@@ -19,12 +21,19 @@ class WebSocketListener(TypedAttributeProvider):
     """A running server: where it listens, and how to shut it down."""
 
     def __init__(
-        self, listener: Listener[Any], *, secure: bool, shut_down: Callable[[], object], stopped: Event
+        self,
+        listener: Listener[Any],
+        *,
+        secure: bool,
+        shut_down: Callable[[], object],
+        stopped: Event,
+        statistics: Callable[[], ServerStatistics],
     ) -> None:
         self._listener = listener
         self._secure = secure
         self._shut_down = shut_down
         self._stopped = stopped
+        self._statistics = statistics
         self._addresses = [part.extra(SocketAttribute.local_address, None) for part in parts_of(listener)]
 
     @property
@@ -64,6 +73,10 @@ class WebSocketListener(TypedAttributeProvider):
         if self._stopped.is_set() or any(map(_is_closed, parts_of(self._listener))):
             return {}
         return self._listener.extra_attributes
+
+    def statistics(self) -> ServerStatistics:
+        """Return how many connections there are and were, and what they have received, sent and held back, all together."""
+        return self._statistics()
 
     def shut_down(self) -> None:
         """Begin what :meth:`aclose` does, and do not wait for it. Idempotent."""

@@ -26,11 +26,13 @@ from .._protocol.forwarded import NO_PROXIES, TrustedProxies
 from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
 from .._protocol.trace import TraceEvent
 from .._streams.options import StreamOptions, check_compression
+from .._streams.statistics import ServerStatistics
 from .accepting import Acceptor, Slots
 from .listener import WebSocketListener, calling_when_closed, close_listener, parts_of
 from .options import ServerOptions, check_capacity, check_handler, check_place
 from .origins import check_origins
 from .outcome import Owner
+from .tally import Tally
 from .visit import Handler, Visit
 
 logger = logging.getLogger("websocketstream.server")
@@ -95,6 +97,8 @@ async def serve_websocket_streams(
     :param proxy_protocol: expect a PROXY protocol header, version 1 or 2, in front of each connection of a trusted proxy,
         TLS included; one that comes without is dropped, and one of anybody else is read as if there were no such option
     :param trace: called with each :class:`TraceEvent` of the open connections, in the event loop: it should take no time
+    :param trace: called with each :class:`TraceEvent` of the open connections, in the midst of their work: it must not wait, nor
+        use them
     :raises ValueError: an argument is not allowed; the message says which and why
     :raises TypeError: an argument has the wrong type
     :raises OSError: the address cannot be listened on
@@ -158,6 +162,7 @@ class _Server:
         self._no_visits = Event()
         self._stopped = Event()
         self._owner = Owner()
+        self._tally = Tally()
         self._handlers: TaskGroup
 
     async def run(self, listener: Listener[Any], task_status: TaskStatus[WebSocketListener]) -> None:
@@ -179,6 +184,10 @@ class _Server:
             self._accepting.cancel()
             for visit in self._visits:
                 visit.go_away()
+
+    def _statistics(self) -> ServerStatistics:
+        connections = [visit.connection for visit in self._visits if visit.connection is not None]
+        return self._tally.statistics(len(self._visits), connections)
 
     async def _finish_visits(self) -> None:
         self._no_visits = Event()
@@ -218,7 +227,11 @@ class _Server:
                 secure = self._options.ssl_context is not None
                 task_status.started(
                     WebSocketListener(
-                        listener, secure=secure, shut_down=self.shut_down, stopped=self._stopped
+                        listener,
+                        secure=secure,
+                        shut_down=self.shut_down,
+                        stopped=self._stopped,
+                        statistics=self._statistics,
                     )
                 )
 
@@ -242,7 +255,9 @@ class _Server:
     # --- visits
 
     def _start_visit(self, accepted: socket.socket | AnyByteStream) -> None:
-        visit = Visit(accepted, self._handler, self._options, self._owner, self._visit_over)
+        visit = Visit(
+            accepted, self._handler, self._options, self._owner, self._visit_over, tally=self._tally
+        )
         self._visits.add(visit)
         if self._accepting.cancel_called:  # accepted in the moment of the shutdown
             visit.go_away()

@@ -29,6 +29,7 @@ from .outcome import Owner
 from .proxied import receive_proxy_header
 from .report import Report
 from .request import WebSocketRequest
+from .tally import Tally
 
 logger = logging.getLogger("websocketstream.server")
 
@@ -45,6 +46,8 @@ class Visit:
         options: ServerOptions,
         owner: Owner,
         on_end: Callable[[Visit], object],
+        *,
+        tally: Tally,
     ) -> None:
         self._socket = (
             accepted if isinstance(accepted, socket.socket) else None
@@ -55,9 +58,11 @@ class Visit:
         self._options = options
         self._owner = owner
         self._on_end = on_end
+        self._tally = tally
         self._answer_by = CancelScope()  # disarmed by the handler's answer
         self._answer: Answer | None = None
         self._request: WebSocketRequest | None = None  # once the handler has it
+        self._is_refused = False  # without the handler
         self._connection: Connection | None = None
         self._going_away = False
         self._id = next_id(server=True)
@@ -99,12 +104,26 @@ class Visit:
                 raise
             logger.exception("%s a connection failed", self._id)
         finally:
+            self._count()
             if self._report is not None:
                 self._report.write(self._answer, self._connection)
             # The request knows us: without the garbage collector neither it nor the connection would go.
             self._request = self._answer = self._connection = None
             self._on_end(self)
         await self._owner.absorb_cancellation()
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection, once there is one, and until the end."""
+        return self._connection
+
+    def _count(self) -> None:
+        if self._connection is not None:
+            self._tally.ended(self._connection)
+        elif self._is_refused or (self._answer is not None and self._answer.refused):
+            self._tally.refused += 1
+        else:
+            self._tally.lost += 1
 
     async def _serve(self) -> None:
         if self._options.open_timeout is not None:
@@ -138,9 +157,11 @@ class Visit:
                 request = handshake.receive_data(await receive_head(stream))
         except BadRequest as exc:
             logger.debug("%s bad opening handshake: %s", self._id, exc)
+            self._is_refused = True
             await say_and_drain(stream, exc.response)
             return
         if not self._is_admitted(request):
+            self._is_refused = True
             await say_and_drain(stream, handshake.reject(403, body="This origin may not connect.\n"))
             return
         self._answer = Answer(handshake)

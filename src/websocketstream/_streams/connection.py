@@ -137,6 +137,16 @@ class Connection:
             return None
         return self._error.alive or self._error.to_raise()  # the traceback of one that is under way stays
 
+    @property
+    def bytes_received(self) -> int:
+        """Bytes of frames that have arrived, without those of TLS."""
+        return self._reader.read
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of frames that were handed to the transport, without those of TLS."""
+        return self.writer.written
+
     # --- what the application can do
 
     def close(self, code: int | None = None, reason: str = "") -> None:

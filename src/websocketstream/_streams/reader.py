@@ -58,6 +58,7 @@ class Reader:
         "_transport",
         "_writer",
         "keepalive",
+        "read",
     )
 
     def __init__(
@@ -88,6 +89,7 @@ class Reader:
         self._call: Handle | None = None  # the turn in which the codec goes on with what it was given
         self._put_off: Buffer = b""  # what arrived when the pass had taken long enough
         self._failure: Exception | None = None  # of the transport; the codec has to come so far
+        self.read: int = 0  # bytes that have arrived
 
     def put_off(self, data: bytes) -> None:
         """Take what arrived before the transport was attached; it is decoded in the event loop's next pass."""
@@ -97,6 +99,7 @@ class Reader:
 
     def data_received(self, data: Buffer) -> None:
         """Decode what arrived and deliver it."""
+        self.read += len(data)
         if self.keepalive is not None:
             self.keepalive.heard_at = self._clock()
         if self._calls.are_late():

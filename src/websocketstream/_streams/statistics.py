@@ -35,6 +35,22 @@ class Discarded:
     bytes: int
 
 
+class ServerStatistics:
+    """A whole server, at one moment.
+    ``connections`` are open now, ``handshakes`` are under way now. Since the beginning ``opened`` connections were opened, ``refused``
+    clients got another answer, and ``lost`` went before they had one. ``bytes_received`` and ``bytes_sent`` are those of the frames
+    of all connections, the ended ones included, without handshakes and TLS. ``readable`` and ``writable`` are sums: of what is
+    buffered now, and of the messages and pauses of all connections ever.
+    """
+    connections: int
+    handshakes: int
+    opened: int
+    refused: int
+    lost: int
+    bytes_received: int
+    bytes_sent: int
+    readable: DirectionStatistics
+    writable: DirectionStatistics
 class Stopwatch:
     """Adds up the time that something was held back (seconds of the event loop's clock)."""
 
