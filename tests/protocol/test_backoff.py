@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -115,6 +116,18 @@ def test_retry_after_is_seconds_or_a_date(fields: list[tuple[str, str]], seconds
     assert seconds_asked_for(Headers(raw), NOW) == seconds
 
 
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone cannot be changed")
+def test_dates_are_those_of_greenwich_wherever_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for zone in ("UTC", "Asia/Tokyo", "JST-9"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            assert seconds_asked_for(Headers([(b"Retry-After", b"Sun Nov  6 08:50:37 1994")]), NOW) == 60
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
+
 @pytest.mark.parametrize(
     ("status", "transient"),
     [
@@ -177,17 +190,24 @@ def test_a_backoff_that_makes_no_sense_is_refused(options: dict[str, Any], error
 
 
 @pytest.mark.parametrize(
-    ("limits", "error"),
+    ("limits", "error", "name"),
     [
-        ((0, None), ValueError),
-        ((1.5, None), TypeError),
-        ((None, 0), ValueError),
-        ((None, "x"), TypeError),
+        ((0, None), ValueError, "max_attempts must"),
+        ((1.5, None), TypeError, "max_attempts must"),
+        ((None, 0), ValueError, "give_up_after must"),
+        ((None, "x"), TypeError, "give_up_after must"),
     ],
 )
-def test_limits_that_make_no_sense_are_refused(limits: Any, error: type[Exception]) -> None:
-    with pytest.raises(error):
+def test_limits_that_make_no_sense_are_refused(limits: Any, error: type[Exception], name: str) -> None:
+    with pytest.raises(error, match=name):
         check_limits_of_row(*limits)
+
+
+def test_what_is_documented_is_what_is_done_by_default() -> None:
+    assert Backoff() == Backoff(
+        initial=1, factor=2, maximum=60, jitter=1, healthy_after=60, max_retry_after=600
+    )
+    assert Backoff(factor=1, initial=0, maximum=0).factor == 1
 
 
 def test_no_limits_and_positive_ones_are_fine() -> None:
