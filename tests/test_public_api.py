@@ -28,7 +28,7 @@ REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 DIRECTIVE = re.compile(
     r"^\.\. auto(?:class|exception|function|data):: (websocketstream[.\w]*)\.(\w+)", re.MULTILINE
 )
-PUBLIC_MODULES = [websocketstream, testing, asgi, uvicorn]
+PUBLIC_MODULES = [websocketstream, asgi, blocking, testing, uvicorn]
 ROW = re.compile(r"^\| `(\w+)` \| (.*) \|$", re.MULTILINE)
 
 
@@ -50,17 +50,14 @@ def test_all_is_sorted_and_has_no_name_twice() -> None:
     for module in PUBLIC_MODULES:
         assert len(set(module.__all__)) == len(module.__all__)
         assert module is websocketstream or sorted(module.__all__) == module.__all__
-    for names in (websocketstream.__all__, blocking.__all__, testing.__all__):
 
 
 @pytest.mark.parametrize("module", PUBLIC_MODULES, ids=lambda module: module.__name__)
-@pytest.mark.parametrize("module", [websocketstream, blocking, testing], ids=lambda module: module.__name__)
 def test_the_reference_documents_every_public_name_once(module: ModuleType) -> None:
     assert sorted(documented(module.__name__)) == sorted(module.__all__)
 
 
 @pytest.mark.parametrize("module", PUBLIC_MODULES, ids=lambda module: module.__name__)
-@pytest.mark.parametrize("module", [websocketstream, blocking, testing], ids=lambda module: module.__name__)
 def test_every_public_name_has_a_docstring_that_starts_with_a_sentence(module: ModuleType) -> None:
     for name in module.__all__:
         if isinstance(getattr(module, name), str):
@@ -83,7 +80,6 @@ def test_every_public_method_has_a_docstring(name: str) -> None:
 
 
 @pytest.mark.parametrize("module", PUBLIC_MODULES, ids=lambda module: module.__name__)
-@pytest.mark.parametrize("module", [websocketstream, blocking, testing], ids=lambda module: module.__name__)
 def test_what_is_public_says_where_users_import_it_from(module: ModuleType) -> None:
     for name in module.__all__:
         value = getattr(module, name)

@@ -69,9 +69,9 @@ from ._streams.writable import WritableStream as WritableStream
 from ._transient import is_transient as is_transient
 
 __all__ = [
-    "ChunkedMessages",
     "Attempt",
     "Backoff",
+    "ChunkedMessages",
     "CloseCode",
     "CloseInfo",
     "Compression",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Literal
-from typing import NoReturn
 
 from anyio.abc import AnyByteStream, ByteStream, ObjectStream
 
@@ -20,7 +17,6 @@ from ._protocol.arguments import check_fingerprint, check_size
 from ._protocol.client_handshake import ClientHandshake
 from ._protocol.cookies import cookie_field
 from ._protocol.deflate import Compression
-from ._protocol.errors import ConnectFailed, HandshakeTimeout, InvalidHandshake
 from ._protocol.host import bracketed, normalise_host
 from ._protocol.http import (
     DEFAULT_LIMITS,
@@ -30,13 +26,12 @@ from ._protocol.http import (
     check_protocols,
     header_pairs,
 )
+from ._protocol.trace import TraceEvent, check_trace
 from ._protocol.url import WebSocketURL, parse_url
-from ._protocol.trace import Hook, TraceEvent, check_trace, next_id, tracer_of
 from ._streams.block import StreamBlock
 from ._streams.options import StreamOptions, check_compression, check_seconds
 from ._streams.stream import WebSocketStream
 
-logger = logging.getLogger("websocketstream.client")
 
 def open_websocket_stream(
     url: str,
@@ -219,19 +214,3 @@ def _certificate_name(host: str) -> str:
         return normalise_host(bracketed(host)).rstrip(".")
     except ValueError as exc:
         raise ValueError(f"server_hostname is no host name or address: {exc}") from None
-    trace: Hook | None
-        id_ = next_id(server=False)
-        tracer = tracer_of(id_, self.trace, logger)
-            id_=id_,
-            tracer=tracer,
-        if tracer is not None:
-            tracer.opened(
-                server=False,
-                url=self.url.href,
-                protocol=self.handshake.protocol,
-                extensions=self.handshake.extensions,
-                self._ended(exc)
-    def _ended(self, cause: Exception) -> NoReturn:
-            self.handshake.receive_eof()
-        except InvalidHandshake as error:  # which says what came, but not that nothing was wrong with it
-            raise error from cause

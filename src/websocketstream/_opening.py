@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from anyio import EndOfStream, move_on_after
 from anyio.abc import AnyByteStream
@@ -20,13 +22,16 @@ from ._network.tls_client import check_certificate, start_tls, tls_failed
 from ._protocol.client_handshake import NO_ANSWER, ClientHandshake
 from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
-from ._protocol.errors import ConnectFailed, HandshakeRejected, HandshakeTimeout
+from ._protocol.errors import ConnectFailed, HandshakeRejected, HandshakeTimeout, InvalidHandshake
 from ._protocol.http import Response
 from ._protocol.redirect import is_redirect, is_same_origin, redirect_target, without_secrets
+from ._protocol.trace import Hook, next_id, tracer_of
 from ._protocol.url import ProxyURL, WebSocketURL
 from ._streams.connection import Connection
 from ._streams.options import StreamOptions
 from ._streams.stream import WebSocketStream
+
+logger = logging.getLogger("websocketstream.client")
 
 REJECTION_BODY_SECONDS = 1.0  # how long we wait for the body of a refusal once its head is here
 
@@ -49,6 +54,7 @@ class Opening:
     max_redirects: int
     open_timeout: float | None
     given: AnyByteStream | None
+    trace: Hook | None
     handshake: ClientHandshake = field(init=False)
     stage: str = ""
     send_error: Exception | None = None  # why the request could not be sent
@@ -96,6 +102,8 @@ class Opening:
         except BaseException:
             await release(stream)
             raise
+        id_ = next_id(server=False)
+        tracer = tracer_of(id_, self.trace, logger)
         connection = Connection(
             stream,
             make_codec(
@@ -107,7 +115,16 @@ class Opening:
             server=False,
             options=self.options,
             early_data=self.handshake.trailing_data,
+            id_=id_,
+            tracer=tracer,
         )
+        if tracer is not None:
+            tracer.opened(
+                server=False,
+                url=self.url.href,
+                protocol=self.handshake.protocol,
+                extensions=self.handshake.extensions,
+            )
         return connection, WebSocketStream(
             connection,
             url=self.url.href,
@@ -186,9 +203,15 @@ class Opening:
             if not isinstance(exc, EndOfStream):
                 raise self._lost(exc) from exc
             if self.send_error is None:
-                self.handshake.receive_eof()
+                self._ended(exc)
             # The system says only once that a connection was reset; from then on it has just ended.
             raise self._lost(self.send_error) from self.send_error
+
+    def _ended(self, cause: Exception) -> NoReturn:
+        try:
+            self.handshake.receive_eof()
+        except InvalidHandshake as error:  # which says what came, but not that nothing was wrong with it
+            raise error from cause
 
     def _lost(self, cause: Exception) -> ConnectFailed:
         hint = "" if self.url.secure or self.handshake.answered else f" ({NO_ANSWER})"

@@ -9,7 +9,7 @@ from itertools import count
 from typing import TypeAlias
 
 from .close import CloseInfo
-from .codec import Close, Codec, Event, Message, Outgoing, Ping, Pong
+from .codec import Chunk, Close, Codec, Event, Message, Outgoing, Ping, Pong
 
 logger = logging.getLogger("websocketstream")
 
@@ -42,7 +42,7 @@ class ConnectionOpened(TraceEvent):
 
 @dataclass(frozen=True, slots=True)
 class FrameReceived(TraceEvent):
-    """A frame has arrived; a message in fragments counts as one.
+    """A frame has arrived; a message in fragments counts as one, unless it is read in chunks.
 
     ``kind`` is ``"text"``, ``"binary"``, ``"ping"``, ``"pong"`` or ``"close"``. ``size`` is that of the payload in bytes, after
     inflation. ``code`` is a Close frame's, None for one without.
@@ -132,6 +132,8 @@ class Tracer:
         match event:
             case str() | bytes():
                 self._tell(FrameReceived(self._id, *_message(event)))
+            case Chunk():
+                self._tell(FrameReceived(self._id, *_message(event.data)))
             case Ping():
                 self._tell(FrameReceived(self._id, "ping", len(event.payload)))
             case Pong():
@@ -162,6 +164,7 @@ class TracedCodec:
         self._codec = codec
         self._tracer = tracer
         self.discard_data = codec.discard_data
+        self.read_in_chunks = codec.read_in_chunks
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Decode, and tell."""

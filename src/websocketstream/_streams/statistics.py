@@ -35,13 +35,16 @@ class Discarded:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
 class ServerStatistics:
     """A whole server, at one moment.
+
     ``connections`` are open now, ``handshakes`` are under way now. Since the beginning ``opened`` connections were opened, ``refused``
     clients got another answer, and ``lost`` went before they had one. ``bytes_received`` and ``bytes_sent`` are those of the frames
     of all connections, the ended ones included, without handshakes and TLS. ``readable`` and ``writable`` are sums: of what is
     buffered now, and of the messages and pauses of all connections ever.
     """
+
     connections: int
     handshakes: int
     opened: int
@@ -51,6 +54,8 @@ class ServerStatistics:
     bytes_sent: int
     readable: DirectionStatistics
     writable: DirectionStatistics
+
+
 class Stopwatch:
     """Adds up the time that something was held back (seconds of the event loop's clock)."""
 
