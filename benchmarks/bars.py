@@ -86,6 +86,7 @@ BARS = (
     *(bar for count in (10, 100, 1000) for bar in _at_most(f"many-{count}", 1.0, 1 / 4, of="cpu")),
     Bar("many-1000", ASYNCIO + TRIO, ON_TEN, 1.3, at_least=False, of="cpu"),
     *_at_most("many-100-tls", 1.0, 1 / 3, of="cpu"),
+    Bar("broadcast-5000", ASYNCIO, "websockets", 0.5, at_least=False),
 )
 ROWS = tuple(dict.fromkeys(row for bar in BARS for row in (bar.row.removesuffix("-batch"), bar.row)))
 

@@ -226,7 +226,7 @@ def many(server: Server) -> None:
 
 def broadcast(server: Server) -> None:
     """Have one message at a time sent to all connections, and count what arrives."""
-    data = frames.payload(MESSAGE_BYTES, text=False)
+    data = frames.payload(server.row.size, text=False)
     sent, expected = frames.client_frame(data, text=False), frames.server_frame(data, text=False)
     clients, poll = open_many(server)
     speaker = next(iter(clients.values()))

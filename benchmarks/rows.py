@@ -184,6 +184,14 @@ ALL = [
         count=1000,
     ),
     Row(
+        "broadcast-5000",
+        "broadcast",
+        "a server sends each message of 1 KiB to all of its 5,000 connections",
+        (CPU_PER_MESSAGE,),
+        size=2**10,
+        count=5000,
+    ),
+    Row(
         "two-processes",
         "many",
         "two server processes, each with a core, share a port and echo 64 bytes on each of 100 connections",

@@ -11,19 +11,20 @@ import anyio
 from anyio.abc import TaskStatus
 
 from websocketstream import (
+    Broadcast,
+    CloseWhenBehind,
     HandshakeRejected,
     WebSocketRequest,
-    WebSocketStream,
     open_websocket_stream,
     serve_websocket_streams,
 )
 
 
 class Room:
-    """The guests, and what they say."""
+    """The guests, and what they say; a slow one must not hold the others back."""
 
     def __init__(self) -> None:
-        self.guests: set[WebSocketStream] = set()
+        self.guests = Broadcast(policy=CloseWhenBehind(max_seconds=10))
 
     async def handle(self, request: WebSocketRequest) -> None:
         """Let guests in who know where they want to go."""
@@ -31,22 +32,9 @@ class Room:
             await request.reject(404, body="There is only /room here.\n")
             return
         async with request.accept() as conn:
-            self.guests.add(conn)
-            try:
+            with self.guests.subscribe(conn):
                 async for message in conn.readable:
-                    self.broadcast(message)
-            finally:
-                self.guests.discard(conn)
-
-    def broadcast(self, message: str | bytes) -> None:
-        """Send to everybody without waiting for anybody: one slow guest must not hold the others back."""
-        for guest in list(self.guests):
-            try:
-                guest.writable.send_nowait(message)
-            except anyio.WouldBlock:
-                guest.close(1013, "you read too slowly")
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass  # it is on its way out
+                    self.guests.send(message)
 
 
 async def guest(

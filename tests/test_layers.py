@@ -64,6 +64,7 @@ ORDER: dict[str, list[str]] = {
         "_compiled",
         "wsproto_codec",
         "engine",
+        "shared",
         # the life of a connection
         "state",
         "life",
@@ -114,6 +115,7 @@ ORDER: dict[str, list[str]] = {
         "errors",
         "options",
         "statistics",
+        "backlog",
         # from the codec to the user and back
         "budget",
         "receive_buffer",
@@ -131,6 +133,8 @@ ORDER: dict[str, list[str]] = {
         "writable",
         "stream",
         "byte_stream",
+        "hub",
+        "broadcast",
         "block",
     ],
     "_server": [

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from websocketstream import (
+    Broadcast,
     Compression,
     WebSocketRequest,
     WebSocketStream,
@@ -59,25 +60,13 @@ class Room:
     """A server that sends to all, as docs/how-to/broadcast.md has it."""
 
     def __init__(self) -> None:
-        self.clients: set[WebSocketStream] = set()
+        self.hub = Broadcast()
 
     async def chat(self, request: WebSocketRequest) -> None:
         async with request.accept() as conn:
-            self.clients.add(conn)
-            try:
+            with self.hub.subscribe(conn):
                 async for message in conn.readable:
-                    self.broadcast(message)
-            finally:
-                self.clients.discard(conn)
-
-    def broadcast(self, message: Message) -> None:
-        for client in list(self.clients):
-            try:
-                client.writable.send_nowait(message)
-            except anyio.WouldBlock:
-                client.close(1013, "you read too slowly")
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass  # it is on its way out
+                    self.hub.send(message)
 
 
 class Ours:

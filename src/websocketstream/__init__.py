@@ -45,6 +45,12 @@ from ._server.program import run_server as run_server
 from ._server.request import WebSocketRequest as WebSocketRequest
 from ._server.server import serve_websocket_streams as serve_websocket_streams
 from ._server.upgraded import accept_upgraded as accept_upgraded
+from ._streams.backlog import (
+    CloseWhenBehind as CloseWhenBehind,
+    DropOldest as DropOldest,
+    LatestOnly as LatestOnly,
+)
+from ._streams.broadcast import Broadcast as Broadcast, Subscription as Subscription
 from ._streams.byte_stream import (
     WebSocketByteStream as WebSocketByteStream,
     as_byte_stream as as_byte_stream,
@@ -63,6 +69,7 @@ from ._streams.statistics import (
     DirectionStatistics as DirectionStatistics,
     Discarded as Discarded,
     ServerStatistics as ServerStatistics,
+    SubscriptionStatistics as SubscriptionStatistics,
 )
 from ._streams.stream import WebSocketStream as WebSocketStream
 from ._streams.writable import WritableStream as WritableStream
@@ -71,9 +78,11 @@ from ._transient import is_transient as is_transient
 __all__ = [
     "Attempt",
     "Backoff",
+    "Broadcast",
     "ChunkedMessages",
     "CloseCode",
     "CloseInfo",
+    "CloseWhenBehind",
     "Compression",
     "ConnectFailed",
     "ConnectionBroken",
@@ -84,6 +93,7 @@ __all__ = [
     "Connections",
     "DirectionStatistics",
     "Discarded",
+    "DropOldest",
     "FrameReceived",
     "FrameSent",
     "HandshakeError",
@@ -94,6 +104,7 @@ __all__ = [
     "Headers",
     "IncomingMessage",
     "InvalidHandshake",
+    "LatestOnly",
     "OutgoingMessage",
     "QueryParams",
     "ReadableStream",
@@ -101,6 +112,8 @@ __all__ = [
     "Response",
     "SendAfterClose",
     "ServerStatistics",
+    "Subscription",
+    "SubscriptionStatistics",
     "TraceEvent",
     "TrustedProxies",
     "WebSocketByteStream",

@@ -13,7 +13,10 @@ import pytest
 from streams.raw_peer import connection_and_peer
 from websocketstream import (
     Backoff,
+    Broadcast,
+    CloseWhenBehind,
     ConnectionClosed,
+    DropOldest,
     WebSocketError,
     open_websocket_stream,
     reconnecting,
@@ -81,7 +84,40 @@ async def be_dropped_while_sending(conn: WebSocketStream) -> None:
     await meet_the_end(conn)
 
 
-BODIES = [say_goodbye, raise_something, be_cancelled, close, be_closed, be_dropped, be_dropped_while_sending]
+async def listen_to_a_hub(conn: WebSocketStream) -> None:
+    hub = Broadcast()
+    with hub.subscribe(conn):
+        hub.send("hello")
+        assert await conn.receive() == "hello"
+
+
+async def fall_behind_a_hub(conn: WebSocketStream) -> None:
+    hub = Broadcast(policy=DropOldest(max_messages=1))
+    with hub.subscribe(conn) as subscription:
+        while not subscription.statistics().dropped:
+            hub.send(bytes(2**18))
+
+
+async def fall_too_far_behind_a_hub(conn: WebSocketStream) -> None:
+    hub = Broadcast(policy=CloseWhenBehind(max_bytes=2**19))
+    hub.subscribe(conn)
+    while len(hub):
+        hub.send(bytes(2**18))
+    await meet_the_end(conn)
+
+
+BODIES = [
+    say_goodbye,
+    raise_something,
+    be_cancelled,
+    close,
+    be_closed,
+    be_dropped,
+    be_dropped_while_sending,
+    listen_to_a_hub,
+    fall_behind_a_hub,
+    fall_too_far_behind_a_hub,
+]
 
 
 async def handle(request: WebSocketRequest) -> None:

@@ -21,7 +21,7 @@ from websocketstream._network.hot import calls
 from websocketstream._network.transport import Buffer, Receiver, Transport, lost
 from websocketstream._network.turns import Turns
 from websocketstream._protocol.codec import Close, Event, Message, Outgoing, Ping, Pong
-from websocketstream._streams import connection, waits
+from websocketstream._streams import connection, hub, waits
 from websocketstream._streams.connection import Connection
 from websocketstream._streams.hot import budget, receive_buffer, send_buffer, writer
 from websocketstream._streams.options import StreamOptions
@@ -163,6 +163,11 @@ class LockstepLoop(EventLoop):
         return any(call.callback is not None for call in self._calls)
 
     @property
+    def calls_later(self) -> bool:
+        """Whether somebody is to be called when some time has passed."""
+        return any(call.callback is not None for _, _, call in self._timers)
+
+    @property
     def others(self) -> bool:
         """Whether that is anybody but the loop itself, which takes note of its passes."""
         return any(call.callback not in (None, self.calls.call_some) for call in self._calls)
@@ -285,6 +290,7 @@ class LockstepCodec:
     only_messages = False
     message_bytes = 0
     pending = False
+    deflate = None
 
     def __init__(self, portion: int = 2**60) -> None:
         self.portion = portion
@@ -368,6 +374,7 @@ def lockstep() -> Iterator[LockstepLoop]:
         patch.object(waits, "checkpoint", loop.checkpoint),
         patch.object(calls, "perf_counter", loop.clock),
         patch.object(budget, "perf_counter", loop.clock),
+        patch.object(hub, "perf_counter", loop.clock),
         patch.object(receive_buffer, "perf_counter", loop.clock),
         patch.object(send_buffer, "perf_counter", loop.clock),
     ):

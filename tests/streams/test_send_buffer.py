@@ -497,3 +497,44 @@ def test_what_cannot_be_sent_is_named() -> None:
 def test_an_empty_message_is_charged_with_a_byte() -> None:
     for message in ("", b"", bytearray()):
         assert size_of(prepare(message, True)) == 1
+
+
+def test_who_watches_is_called_when_there_is_room_for_who_was_refused(
+    buffer: SendBuffer, loop: LockstepLoop
+) -> None:
+    calls: list[int] = []
+    one, two = (lambda: calls.append(1)), (lambda: calls.append(2))
+    for watcher in (one, two, one):
+        buffer.watch(watcher)
+    put(buffer, b"x" * 100)
+    buffer.take_batch(1000)
+    buffer.left_to_send(0)
+    loop.run()
+    assert calls == []  # nobody was refused
+    for _ in range(2):
+        put(buffer, b"x" * 100)
+        buffer.refused()
+        buffer.take_batch(1000)
+        buffer.left_to_send(100)
+        loop.run()
+        buffer.left_to_send(0)
+        assert not calls[2:]  # in the next pass, not in the middle of something
+        loop.run()
+    assert calls in ([1, 2, 2, 1], [2, 1, 1, 2])  # each in turn is the first
+    buffer.unwatch(one)
+    buffer.unwatch(one)
+    calls.clear()
+    buffer.finish(ended("first"))
+    buffer.unwatch(two)
+    loop.run()
+    assert calls == []
+
+
+def test_who_watches_is_called_at_the_end(buffer: SendBuffer, loop: LockstepLoop) -> None:
+    calls: list[int] = []
+    buffer.unwatch(calls.clear)
+    buffer.watch(lambda: calls.append(1))
+    buffer.finish(ended("first"))
+    assert calls == []
+    loop.run()
+    assert calls == [1]

@@ -10,6 +10,7 @@ cdef class SendBuffer:
     cdef readonly Budget budget
     cdef readonly list queue
     cdef public Py_ssize_t credit
+    cdef public Py_ssize_t encoded
     cdef public bint is_fetched
     cdef public Py_ssize_t free
     cdef Py_ssize_t _taken
@@ -22,6 +23,7 @@ cdef class SendBuffer:
     cdef list _freed
     cdef bint _is_felt
     cdef object _paused
+    cdef list _watchers
 
     cpdef raise_if_ended(self)
     cpdef bint renew_credit(self) except -1
@@ -32,3 +34,4 @@ cdef class SendBuffer:
     cdef _take_back(self, number)
     cdef _wake_if_free(self)
     cdef _drop(self)
+    cdef _call_watchers(self)

@@ -36,6 +36,9 @@ cdef class Writer:
     cpdef Py_ssize_t accept(self, message, bint compress) except? -1
     @cython.locals(buffer=SendBuffer, size=Py_ssize_t, at_once=bint)
     cpdef Py_ssize_t put(self, item) except -1
+    @cython.locals(buffer=SendBuffer)
+    cpdef bint put_frame(self, item) except -1
+    cpdef append_frame(self, item)
     cdef bint _has_work(self) except -1
     cdef bint _is_paced(self) except -1
     cpdef flush(self)
@@ -44,8 +47,8 @@ cdef class Writer:
     cpdef flushed(self)
     cpdef drop_portions(self)
     cdef _wake(self)
-    @cython.locals(unsent=Py_ssize_t)
     cdef _write_alone(self, item)
+    cdef _write_frame(self, frame)
     @cython.locals(sent=Py_ssize_t)
     cdef _write(self, chunk)
     cdef _took(self)
@@ -54,3 +57,5 @@ cdef class Writer:
     cdef bint _encode_next(self) except -1
     cdef _encode_controls(self, list buffers)
     cdef _encode_batch(self, list buffers)
+    cdef _encode_mixture(self, list batch, list buffers)
+    cdef _pass_by(self, item)

@@ -1,7 +1,7 @@
 from collections.abc import Iterator, Sequence
 
 from .codec import CodecLimits, Event, Message, Outgoing
-from .deflate import Compression, DeflateParameters
+from .deflate import Compression, DeflateParameters, PerMessageDeflate
 
 class CompiledCodec:
     def __init__(
@@ -12,6 +12,8 @@ class CompiledCodec:
         deflate: DeflateParameters | None = None,
         compression: Compression | None = None,
     ) -> None: ...
+    @property
+    def deflate(self) -> PerMessageDeflate | None: ...
     @property
     def pending(self) -> bool: ...
     @property

@@ -273,6 +273,11 @@ cdef class CompiledCodec:
     def __dealloc__(self):
         self._drop_buffers()
 
+    @property
+    def deflate(self):
+        """The compressor and the inflater, None without compression."""
+        return self._deflate
+
     # --- receiving ---
 
     @property

@@ -212,10 +212,19 @@ cdef class Compressor:
             if not size and self._z.avail_out:
                 return made
 
-    cdef int _take(self) except -1:
+    def forget(self):
+        self._check_free()
+        if self._open:
+            deflateReset(&self._z)
+
+    cdef int _check_free(self) except -1:
         if self._in_portions or self._in_parts:
             # It would leave first, and then its data would lie in the peer's window and not in the other's.
             raise RuntimeError("another message is being compressed in portions")
+        return 0
+
+    cdef int _take(self) except -1:
+        self._check_free()
         if not self._open:
             _set_up(&self._z)
             _check_opened(

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from .deflate import PerMessageDeflate
+
 Message: TypeAlias = str | bytes
 
 
@@ -102,6 +104,17 @@ class Outgoing:
         return cls(message, False) if isinstance(message, bytes) else message
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A whole frame of a server, which was made once for many connections."""
+
+    frame: bytes
+    compressed: bool  # without any reference to what was sent before
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
 @dataclass(frozen=True, slots=True)
 class CodecLimits:
     """Bounds on what one message may be. None switches a bound off."""
@@ -112,6 +125,11 @@ class CodecLimits:
 
 class Codec(Protocol):
     """One connection's engine."""
+
+    @property
+    def deflate(self) -> PerMessageDeflate | None:
+        """The compressor and the inflater, None without compression."""
+        ...
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Take what arrived and return events in wire order.

@@ -238,6 +238,7 @@ class PerMessageDeflate:
         self._inflater = new_inflater(*theirs)
         self.threshold = compression.threshold
         self.portion = self._compressor.portion
+        self.form: tuple[int, Compression] = (ours[0], compression)  # what we compress fits who has the same
 
     @staticmethod
     def _parts() -> tuple[type[_Compressor], type[_Inflater]]:
@@ -266,6 +267,13 @@ class PerMessageDeflate:
         A receiver can inflate each part when it has arrived. A message whose last part never comes can be followed by no other.
         """
         return self._compressor.compress_part(payload, last=last)
+
+    def forget(self) -> None:
+        """Refer to nothing that was sent before: the peer's window has moved by a message that ours does not have.
+
+        :raises RuntimeError: another message is still being compressed in portions
+        """
+        self._compressor.forget()
 
     def begin(self, limit: int | None) -> None:
         """A compressed message starts, of which at most ``limit`` inflated bytes are wanted."""
@@ -342,10 +350,17 @@ class _Compressor:
             yield deflate.compress(payload[start : start + self.portion])
         yield deflate.flush(zlib.Z_SYNC_FLUSH)[: -len(_TAIL)]
 
-    def _take(self) -> zlib._Compress:
+    def forget(self) -> None:
+        self._check_free()
+        self._deflate = None
+
+    def _check_free(self) -> None:
         if self._in_portions or self._in_parts is not None:
             # It would leave first, and then its data would lie in the peer's window and not in the other's.
             raise RuntimeError("another message is being compressed in portions")
+
+    def _take(self) -> zlib._Compress:
+        self._check_free()
         # Data that is thrown away has moved our window and not the peer's, so nothing may refer to it: unless it is
         # kept, the next message starts with an empty window, which RFC 7692 7.2.1 allows at any time.
         deflate, self._deflate = self._deflate, None

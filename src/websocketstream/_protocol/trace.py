@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from .close import CloseInfo
 from .codec import Chunk, Close, Codec, Event, Message, Outgoing, Ping, Pong
+from .deflate import PerMessageDeflate
 
 logger = logging.getLogger("websocketstream")
 
@@ -172,6 +173,11 @@ class TracedCodec:
         for event in events:
             self._tracer.received(event)
         return events
+
+    @property
+    def deflate(self) -> PerMessageDeflate | None:
+        """As the codec's."""
+        return self._codec.deflate
 
     @property
     def pending(self) -> bool:

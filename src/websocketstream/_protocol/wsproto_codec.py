@@ -58,6 +58,11 @@ class WsprotoCodec:
         self.message_bytes: int = 0  # memory of the messages that the last call of receive_data() returned
 
     @property
+    def deflate(self) -> PerMessageDeflate | None:
+        """The compressor and the inflater, None without compression."""
+        return self._deflate
+
+    @property
     def pending(self) -> bool:
         """Whether ``receive_data(b"")`` has more to decode of what was already given."""
         return self._pending

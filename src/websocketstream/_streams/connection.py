@@ -24,6 +24,7 @@ from .._network.tcp import ask_tcp, keep_little_unsent, probe_often
 from .._network.transport import Buffer
 from .._protocol.close import CloseCode, CloseInfo, check_close
 from .._protocol.codec import Codec
+from .._protocol.deflate import Compression
 from .._protocol.errors import WebSocketError
 from .._protocol.keepalive import Action, Keepalive, PendingPing, Pings, TcpReport, seconds_between_questions
 from .._protocol.life import End, Life, Step
@@ -146,6 +147,12 @@ class Connection:
     def bytes_sent(self) -> int:
         """Bytes of frames that were handed to the transport, without those of TLS."""
         return self.writer.written
+
+    @property
+    def form(self) -> tuple[int, Compression] | None:
+        """What the frames of messages depend on, masks apart: window and options of what is compressed, None without."""
+        deflate = self._codec.deflate
+        return None if deflate is None else deflate.form
 
     # --- what the application can do
 

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 
 from .._network.loop import EventLoop, Waiter
-from .._protocol.codec import Message, Outgoing
+from .._protocol.codec import Encoded, Message, Outgoing
 from .._streams.budget import LOOK_EVERY
 from .._streams.errors import EndError
 from .._streams.statistics import DirectionStatistics, Stopwatch
@@ -23,7 +23,7 @@ AT_ONCE = 512  # messages of a batch between two looks at the clock
 # What may be sent: text, or binary of any kind.
 Sendable: TypeAlias = str | bytes | bytearray | memoryview
 # str only if it is ASCII, whose size is its length and whose encoding cannot fail.
-Queued: TypeAlias = Message | Outgoing
+Queued: TypeAlias = Message | Outgoing | Encoded
 
 
 class Parts(Protocol):
@@ -63,9 +63,11 @@ class SendBuffer:
         "_taken",
         "_unsent_bytes",
         "_unsent_messages",
+        "_watchers",
         "_withdrawn",
         "budget",
         "credit",
+        "encoded",
         "end",
         "free",
         "is_fetched",
@@ -78,6 +80,7 @@ class SendBuffer:
         self.budget: Budget = budget
         self._loop = loop
         self.queue: list[Queued | None] = []  # None: taken back
+        self.encoded: int = 0  # items of the queue that are frames already
         self.credit: int = 0
         self.is_fetched: bool = False  # the writer will come for the next messages, too
         self.free: int = limit  # room for so many bytes; below zero when a message was larger
@@ -91,6 +94,7 @@ class SendBuffer:
         self._freed: list[Waiter] = []  # of senders that may go on, and have not been woken yet
         self._is_felt = False  # somebody waits for room, or was refused
         self._paused = Stopwatch()
+        self._watchers: list[Callable[[], object]] | None = None  # called when there is room again
 
     # --- the application's side
 
@@ -98,6 +102,11 @@ class SendBuffer:
         """Raise what senders meet, if nothing can be sent any more."""
         if self.end is not None:
             raise self.end.to_raise()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message of anybody would be taken now."""
+        return self.free > 0 and self.parts is None and self.end is None
 
     def renew_credit(self) -> bool:
         """Give credit for a few messages more, if the budget allows it and the writer will come for them."""
@@ -146,6 +155,7 @@ class SendBuffer:
         parts, self.parts = self.parts, None
         if parts is not None:
             parts.over()
+            self._call_watchers()
 
     def release(self, held: Held) -> None:
         """Hold a sender no longer that was cancelled, and keep what it has queued."""
@@ -161,6 +171,18 @@ class SendBuffer:
         """Take note that a sender was turned away or held: backpressure is felt from now until there is room."""
         self._is_felt = True
         self._paused.start(self._loop.stopwatch())
+
+    def watch(self, callback: Callable[[], object]) -> None:
+        """Call back, from the event loop, when there is room again for who was :meth:`refused`, and at the end."""
+        if self._watchers is None:
+            self._watchers = []
+        if callback not in self._watchers:
+            self._watchers.append(callback)
+
+    def unwatch(self, callback: Callable[[], object]) -> None:
+        """Call back no more; it may be repeated."""
+        if self._watchers is not None and callback in self._watchers:
+            self._watchers.remove(callback)
 
     def _take_back(self, number: int) -> None:
         """Let go of a held sender, and take its message back unless the writer has begun with it."""
@@ -237,6 +259,7 @@ class SendBuffer:
         for place, item in enumerate(self.queue):
             if item is not None and is_whole(item):
                 self.queue[place] = None
+                self.encoded -= type(item) is Encoded
                 messages += 1
                 size += size_of(item)
         self._withdrawn += messages
@@ -267,12 +290,14 @@ class SendBuffer:
         self._is_felt = False
         self._paused.stop(self._loop.stopwatch())
         self.end_parts()
+        self._call_watchers()
 
     def _drop(self) -> None:
         dropped = sum(item is not None and ends(item) for item in self.queue)
         self._withdrawn += dropped
         self._taken += len(self.queue)
         self.queue.clear()
+        self.encoded = 0
         self.free = self._limit - self._unsent_bytes
 
     def stop(self) -> None:
@@ -288,7 +313,21 @@ class SendBuffer:
             self._paused.stop(self._loop.stopwatch())
             for number, held in list(self._held.items()):
                 self._let_go(number, held)
+            # First, for who was held has had his message taken, and sends the next one whether or not there is room.
+            self._call_watchers()
             self._wake_some()
+
+    def _call_watchers(self) -> None:
+        """Call them in the next pass, for who calls us is in the middle of something."""
+        if self._watchers:
+            with suppress(OSError):  # the event loop is over
+                self._loop.call_soon(self._tell_watchers)
+
+    def _tell_watchers(self) -> None:
+        if self._watchers:
+            self._watchers.append(self._watchers.pop(0))  # each has its turn to be the first
+            for callback in list(self._watchers):
+                callback()
 
     def _wake_some(self) -> None:
         for waiter in self._freed[:WAKE_AT_ONCE]:
@@ -324,7 +363,7 @@ def size_of(item: Queued) -> int:
     return len(item.payload if type(item) is Outgoing else item) or 1  # type: ignore[arg-type]
 
 
-def prepare(message: Sendable, compress: bool) -> Queued:
+def prepare(message: Sendable, compress: bool) -> Message | Outgoing:
     """Turn a message into what the codec sends, or say why it cannot be sent."""
     if isinstance(message, str):
         if compress and type(message) is str and message.isascii():

@@ -56,6 +56,21 @@ class ServerStatistics:
     writable: DirectionStatistics
 
 
+@dataclass(frozen=True, slots=True)
+class SubscriptionStatistics:
+    """What a hub has done for one client, at one moment.
+
+    Every message that was sent since it subscribed is one of ``sent`` (handed to its connection), ``dropped`` and
+    ``waiting_messages``, which take ``waiting_bytes``. ``behind_seconds`` is the age of the oldest that waits, zero when none does.
+    """
+
+    sent: int
+    dropped: int
+    waiting_messages: int
+    waiting_bytes: int
+    behind_seconds: float
+
+
 class Stopwatch:
     """Adds up the time that something was held back (seconds of the event loop's clock)."""
 

@@ -49,6 +49,7 @@ class WebSocketStream(ObjectStream[Message]):
         request: Request | None = None,
     ) -> None:
         self._connection = connection
+        self.connection = connection  # for what is built on it, such as a hub
         self.readable: ReadableStream = ReadableStream(connection)
         """The messages of the peer."""
         self._ready = connection.inbox.ready

@@ -173,7 +173,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         queued = prepare(item, compress)
         buffer = self._buffer
         buffer.raise_if_ended()
-        if buffer.free <= 0 or buffer.parts is not None:
+        if not buffer.has_room:
             buffer.refused()
             raise WouldBlock
         self._writer.put(queued)

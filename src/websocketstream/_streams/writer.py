@@ -7,12 +7,12 @@ then the transport says when it goes on. What one turn leaves over, another one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from .._network.any_stream import TRANSPORT_ERRORS
 from .._network.loop import EventLoop, Handle
 from .._network.transport import Buffer, Transport
-from .._protocol.codec import Codec, Outgoing
+from .._protocol.codec import Codec, Encoded, Outgoing
 from .._protocol.life import Life
 from .budget import Budget
 from .send_buffer import Queued, Sendable, SendBuffer, prepare, size_of
@@ -189,6 +189,31 @@ class Writer:
             buffer.raise_if_ended()
         return size
 
+    def put_frame(self, item: Encoded) -> bool:
+        """Take over a frame that was made for many if there is room for it, and write it at once if nothing is before it."""
+        buffer = self._buffer
+        if not buffer.has_room:
+            return False
+        if (
+            self._pace is None
+            and len(item.frame) < self._batch_bytes
+            and not (self._changed is None or self._unsent or self._has_work())
+        ):
+            try:
+                self._pass_by(item)
+                self._write_frame(item.frame)
+            except Exception as exc:  # noqa: BLE001  (nobody who is to blame is here)
+                self.fail(exc)
+        else:
+            self.append_frame(item)
+            self.flush()
+        return True
+
+    def append_frame(self, item: Encoded) -> None:
+        """Take over a frame that was made for many, room or not; :meth:`flush` is the caller's, for there may be more."""
+        self._buffer.append(item, len(item.frame))
+        self._buffer.encoded += 1
+
     def continue_burst(self) -> None:
         """Let the next message wait for others, although the sender's turn is new."""
         self._turn = self._budget.turn
@@ -282,15 +307,16 @@ class Writer:
 
     def _write_alone(self, item: Queued) -> None:
         try:
-            (frame,) = self._codec.send_messages((item,))
-            self.written += len(frame)
-            unsent = len(frame) - self._transport.write(frame)
+            (frame,) = self._codec.send_messages((item,))  # type: ignore[arg-type]  # no Encoded comes here
+            self._write_frame(frame)
         except Exception as exc:  # noqa: BLE001  (as above)
             self.fail(exc)
             self._buffer.raise_if_ended()
-        else:
-            self._unsent = self._in_transport = unsent
-            self._buffer.passed_by(unsent)
+
+    def _write_frame(self, frame: Buffer) -> None:
+        self.written += len(frame)
+        self._unsent = self._in_transport = len(frame) - self._transport.write(frame)
+        self._buffer.passed_by(self._unsent)
 
     def _write(self, chunk: Buffer) -> None:
         sent = self._transport.write(chunk)
@@ -360,11 +386,35 @@ class Writer:
 
     def _encode_batch(self, buffers: list[Buffer]) -> None:
         batch = self._buffer.take_batch(self._batch_bytes)
-        if batch and size_of(batch[-1]) > self._codec.portion:
+        if batch and size_of(batch[-1]) > self._codec.portion and type(batch[-1]) is not Encoded:
             self._in_portions = size_of(batch[-1])
-            self._portions = self._codec.send_in_portions(batch.pop())
-        if batch:
-            buffers += self._codec.send_messages(batch)
+            self._portions = self._codec.send_in_portions(batch.pop())  # type: ignore[arg-type]
+        if self._buffer.encoded:
+            self._encode_mixture(batch, buffers)
+        elif batch:
+            buffers += self._codec.send_messages(batch)  # type: ignore[arg-type]
+
+    def _encode_mixture(self, batch: list[Queued], buffers: list[Buffer]) -> None:
+        """Encode messages, among which are frames that were made for many."""
+        own: list[Any] = []
+        for item in batch:
+            if type(item) is Encoded:
+                if own:
+                    buffers += self._codec.send_messages(own)
+                    own = []
+                self._buffer.encoded -= 1
+                self._pass_by(item)
+                buffers.append(item.frame)
+            else:
+                own.append(item)
+        if own:
+            buffers += self._codec.send_messages(own)
+
+    def _pass_by(self, item: Encoded) -> None:
+        """Take note of a frame that goes past the codec."""
+        if item.compressed:
+            # The peer's window has it, and the one that our codec compresses with has not.
+            self._codec.deflate.forget()  # type: ignore[union-attr]
 
 
 def coalesce(buffers: Sequence[Buffer], total: int, limit: int) -> Iterator[Buffer]:
