@@ -58,6 +58,12 @@ async def test_a_scope_may_lack_what_is_optional() -> None:
         assert conn.extra(SocketAttribute.remote_address, None) is None
 
 
+async def test_the_url_is_made_of_what_the_server_knows() -> None:
+    server = Server(raw_path=b"/r%c3%b6om", headers=[], server=["192.0.2.2", 80], scheme="wss")
+    async with accept(*server.asgi) as conn:
+        assert conn.url == "wss://192.0.2.2/r%c3%b6om?name=Ada"
+
+
 async def test_a_client_that_leaves_before_the_answer_breaks_the_connection() -> None:
     server = Server()
     await server.receive()
@@ -115,6 +121,15 @@ async def test_messages_of_every_length_go_both_ways(server: Server) -> None:
     assert server.messages == sent
 
 
+async def test_a_huge_message_goes_both_ways(server: Server) -> None:
+    message = bytes(20_000_000)  # more than a codec decodes in one call
+    async with accept(*server.asgi, max_message_size=None) as conn:
+        server.message(message)
+        assert await conn.receive() == message
+        await conn.send(message)
+    assert server.messages == [message]
+
+
 async def test_servers_may_fill_both_fields(server: Server) -> None:
     async with accept(*server.asgi) as conn:
         server.happens({"type": "websocket.receive", "text": None, "bytes": b"x"})
@@ -163,6 +178,21 @@ async def test_messages_above_the_limit_close_the_connection(server: Server) -> 
             await conn.receive()
     assert server.said[-1]["type"] == "websocket.close"
     assert server.said[-1]["code"] == 1009
+
+
+async def test_an_event_that_is_none_of_a_websockets_is_named(server: Server) -> None:
+    async with accept(*server.asgi) as conn:
+        server.happens({"type": "http.disconnect"})
+        with pytest.raises(ConnectionBroken) as caught:
+            await conn.receive()
+    assert "http.disconnect" in str(caught.value.__cause__)
+
+
+async def test_many_messages_in_one_write_are_as_many_events(server: Server) -> None:
+    messages = [str(number % 10) for number in range(40_000)]
+    async with accept(*server.asgi, write_buffer=2**20) as conn:
+        await conn.writable.send_batch(messages)
+    assert server.messages == messages
 
 
 # --- backpressure

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
+from anyio import BrokenResourceError, EndOfStream
 from anyio.abc import ObjectStream, SocketAttribute
 
 from .._protocol.close import CloseCode, is_valid_on_the_wire, truncate_reason
@@ -37,7 +37,6 @@ class ASGIStream(ObjectStream[bytes]):
         self._send = send
         self._codec = make_codec(client=True, limits=_OURS)  # reads what a server sends
         self._ended = False  # nothing more comes from the client
-        self._closed = False
 
     async def receive(self) -> bytes:
         """Wait for the next event and return it as a frame.
@@ -45,7 +44,6 @@ class ASGIStream(ObjectStream[bytes]):
         :raises anyio.EndOfStream: the connection is over
         :raises anyio.BrokenResourceError: this is no event of an open WebSocket
         """
-        self._check()
         if self._ended:
             raise EndOfStream
         event = await self._receive()
@@ -58,9 +56,7 @@ class ASGIStream(ObjectStream[bytes]):
 
     async def send(self, item: bytes) -> None:
         """Send the events that our frames say."""
-        self._check()
-        events = self._codec.receive_data(item)
-        for event in events:
+        for event in self._codec.receive_data(item):
             await self._say(event)
         while self._codec.pending:
             for event in self._codec.receive_data(b""):
@@ -79,12 +75,7 @@ class ASGIStream(ObjectStream[bytes]):
         """Do nothing: an ASGI application ends no direction."""
 
     async def aclose(self) -> None:
-        """Let go of the server's functions."""
-        self._closed = True
-
-    def _check(self) -> None:
-        if self._closed:
-            raise ClosedResourceError
+        """Do nothing: the connection is the server's, which ends it behind the application."""
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
