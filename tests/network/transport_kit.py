@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
 import socket
 import ssl
@@ -16,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from sniffio import current_async_library
 
 from waiting import until
+from websocketstream._network.adopted_transport import adopt
 from websocketstream._network.asyncio_loop import current_asyncio_loop
 from websocketstream._network.loop import current_event_loop
 from websocketstream._network.sockets import watches_sockets, wrap_socket
@@ -37,6 +39,7 @@ KINDS = [
     "socket without epoll",
     "socket without watching",
     "socket in tasks",
+    "adopted socket",
     "memory",
     "TLS over a socket",
     "TLS in memory",
@@ -290,6 +293,12 @@ async def transport_and_peer(kind: str) -> AsyncIterator[tuple[Transport, Any]]:
         async with tls_and_peer(kind) as both:
             yield both
         return
+    if kind == "adopted socket":
+        if current_async_library() != "asyncio":
+            pytest.skip("only asyncio has transports of its own")
+        async with adopted_and_peer() as both:
+            yield both
+        return
     loop = current_event_loop()
     if kind == "memory":
         ours, theirs = memory_byte_stream_pair()
@@ -309,6 +318,21 @@ async def transport_and_peer(kind: str) -> AsyncIterator[tuple[Transport, Any]]:
         finally:
             transport.release()
             await transport.wait_released()
+
+
+@asynccontextmanager
+async def adopted_and_peer() -> AsyncIterator[tuple[Transport, SocketPeer]]:
+    """Give a transport that another protocol has had, and the other end."""
+    accepted, other = stream_sockets()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, accepted)
+    stream = adopt(transport)
+    with other:
+        try:
+            yield stream, SocketPeer(other)
+        finally:
+            stream.release()
+            await stream.wait_released()
 
 
 class Wrapped(anyio.abc.ByteStream):
