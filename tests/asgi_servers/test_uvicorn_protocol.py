@@ -8,6 +8,7 @@ import ssl
 import weakref
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -231,6 +232,38 @@ async def test_nothing_of_a_connection_is_left_for_the_garbage_collector() -> No
             assert [reference() for reference in kept[3:]] == [None] * 3
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("steps", range(10))
+async def test_a_client_that_leaves_at_any_point_leaves_nothing_behind(steps: int) -> None:
+    for app in (echo, native_echo):
+        async with serving(app) as served:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+
+                    async def talk() -> None:
+                        async with open_websocket_stream(served.url) as conn:
+                            while True:
+                                await conn.send("x" * 100_000)
+                                await conn.receive()
+
+                    group.start_soon(talk)
+                    for _ in range(steps):
+                        await anyio.lowlevel.checkpoint()
+                    scope.cancel()
+            await served.idle()
+
+
+async def test_a_unix_socket_has_no_client(tmp_path: Path) -> None:
+    app = Recorder(ACCEPT)
+    async with serving(app, uds=str(tmp_path / "uvicorn")) as served:
+        stream = await anyio.connect_unix(tmp_path / "uvicorn")
+        async with open_websocket_stream("ws://localhost/", stream=stream) as conn:
+            await conn.send("x")
+        await served.idle()
+    assert app.scope["client"] is None
+    assert app.scope["server"] == (str(tmp_path / "uvicorn"), None)
+    assert app.events[1] == {"type": "websocket.receive", "text": "x"}
 
 
 async def test_a_connection_that_has_served_http_before_can_be_upgraded() -> None:

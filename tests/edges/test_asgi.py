@@ -319,6 +319,30 @@ async def test_a_cancelled_body_closes_with_1001(server: Server) -> None:
     assert server.said[-1]["code"] == 1001
 
 
+@pytest.mark.parametrize("steps", range(12))
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_cancellation_at_any_point_lets_go_of_everything(
+    server: Server, steps: int, answers: bool
+) -> None:
+    server.says_goodbye = answers
+    server.message("x" * 70_000)
+
+    async def app() -> None:
+        async with accept(*server.asgi, close_timeout=0.1) as conn:
+            async for message in conn:
+                await conn.send(message)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            call = Call.start(group, app)
+            for _ in range(steps):
+                await anyio.lowlevel.checkpoint()
+            call.scope.cancel()
+            await call.finished()
+    assert server.kinds.count("close") <= 1
+    assert "close" not in server.kinds[:-1], "it is the last word"
+
+
 @in_virtual_time()
 async def test_a_server_that_never_says_goodbye_is_left_in_close_timeout(server: Server) -> None:
     server.says_goodbye = False
