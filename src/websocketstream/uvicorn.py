@@ -25,7 +25,7 @@ from ._streams.options import StreamOptions
 
 __all__ = ["Protocol"]
 
-logger = logging.getLogger("uvicorn.error")  # where uvicorn's own protocols log
+_logger = logging.getLogger("uvicorn.error")  # where uvicorn's own protocols log
 
 # What a client may send before it is answered; RFC 6455 section 4.1 allows nothing. Not to read on is no choice: the end of a
 # connection that is not read would not be seen.
@@ -103,7 +103,7 @@ class Protocol(asyncio.Protocol):
         client = "{}:{}".format(*self._scope["client"]) if self._scope["client"] else ""
         query = self._scope["query_string"].decode("latin-1")
         path = quote(self._scope["path"]) + (f"?{query}" if query else "")
-        logger.info('%s - "WebSocket %s" %s', client, path, outcome)
+        _logger.info('%s - "WebSocket %s" %s', client, path, outcome)
 
     def refuse(self, response: bytes) -> None:
         """See :class:`Way`."""
@@ -120,7 +120,7 @@ class Protocol(asyncio.Protocol):
         try:
             request = self._handshake.receive_data(data)
         except BadRequest as exc:
-            logger.warning("Invalid WebSocket handshake: %s", exc)
+            _logger.warning("Invalid WebSocket handshake: %s", exc)
             self.refuse(exc.response)
             return
         if request is not None:
@@ -193,14 +193,14 @@ class Protocol(asyncio.Protocol):
             result = await self._config.loaded_app(self._scope, visit.receive, visit.send)
         except Exception as exc:
             if visit.is_no_fault(exc):
-                logger.debug("ASGI application ended with its connection: %r", exc)
+                _logger.debug("ASGI application ended with its connection: %r", exc)
                 return CloseCode.NORMAL_CLOSURE
-            logger.exception("Exception in ASGI application\n")
+            _logger.exception("Exception in ASGI application\n")
             return CloseCode.INTERNAL_ERROR
         if not visit.is_answered:
-            logger.error("ASGI callable returned without completing handshake.")
+            _logger.error("ASGI callable returned without completing handshake.")
         elif result is not None:
-            logger.error("ASGI callable should return None, but returned '%s'.", result)
+            _logger.error("ASGI callable should return None, but returned '%s'.", result)
             return CloseCode.INTERNAL_ERROR
         return CloseCode.NORMAL_CLOSURE
 

@@ -82,7 +82,7 @@ class ASGIVisit:
         self._options = options
         self._compression = compression
         self._default_headers = default_headers
-        self.phase = Phase.ASKED
+        self.phase: Phase = Phase.ASKED
         self._connect_taken = False
         self._claimed = False  # the application has the stream itself
         self._answered = asyncio.Event()
