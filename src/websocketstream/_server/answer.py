@@ -25,7 +25,7 @@ class Answer:
 
     def __init__(self, handshake: ServerHandshake) -> None:
         self._handshake: ServerHandshake | None = handshake  # until it is over
-        self.status = SWITCHING_PROTOCOLS  # what is, or will be, answered
+        self.status: int = SWITCHING_PROTOCOLS  # what is, or will be, answered
         self.begun: bool = False  # something has been written, or is about to be
         self.missing = (
             f"{HOW_TO_ACCEPT} or {HOW_TO_REJECT}"  # what to write for an answer to begin, "" once it has
