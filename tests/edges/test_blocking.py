@@ -21,7 +21,6 @@ import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from conftest import BACKENDS
 from websocketstream import (
     CloseInfo,
     ConnectFailed,
@@ -38,6 +37,11 @@ from websocketstream.blocking import BlockingWebSocketStream, open_websocket_str
 
 PATIENCE = 20  # seconds; only a failing test waits so long
 AT_ONCE = 2  # seconds: far less than any timeout here, far more than a busy machine needs
+
+# No fixture of async tests: here they run in threads.
+LOOPS: dict[str, dict[str, Any]] = {"asyncio": {"backend": "asyncio"}, "trio": {"backend": "trio"}}
+if sys.platform != "win32" and sys.implementation.name == "cpython":
+    LOOPS["uvloop"] = {"backend": "asyncio", "backend_options": {"use_uvloop": True}}
 
 interrupts = pytest.mark.skipif(
     sys.platform == "win32" or threading.current_thread() is not threading.main_thread(),
@@ -135,13 +139,10 @@ def server() -> Iterator[Server]:
         future.result(PATIENCE)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=LOOPS)
 def opened(request: pytest.FixtureRequest, server: Server) -> Any:
     """Open connections on each of the event loops."""
-    backend, options = (request.param, {}) if isinstance(request.param, str) else request.param
-    return lambda path="/", **more: open_websocket_stream(
-        server.url + path, backend=backend, backend_options=options, **more
-    )
+    return lambda path="/", **more: open_websocket_stream(server.url + path, **LOOPS[request.param], **more)
 
 
 @pytest.fixture(autouse=True)
