@@ -163,6 +163,7 @@ ORDER: dict[str, list[str]] = {
         "_opening",
         "_client",
         "_transient",
+        "_series",
         "_reconnect",
         "_session",
         "blocking",
