@@ -57,6 +57,7 @@ def main() -> None:
                 keepalive=row.kind == "memory",
                 context=server_context(job["certificate"]) if row.tls else None,
                 deflate=row.deflate,
+                size=row.size,
                 broadcast=row.kind == "broadcast",
                 port=job["port"],
                 shared=row.processes > 1,

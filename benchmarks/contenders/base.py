@@ -78,6 +78,7 @@ class Serving:
     keepalive: bool = False
     context: ssl.SSLContext | None = None
     deflate: bool = False  # with windows of frames.WINDOW_BITS
+    size: int = 64  # of the messages, for who does not look at them
     broadcast: bool = False  # send a message to all connections instead of back, as the library documents it
     port: int = 0  # 0 for a free one
     shared: bool = False  # other processes listen on the port, too (SO_REUSEPORT)

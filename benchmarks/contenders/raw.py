@@ -115,7 +115,7 @@ def serve(listener: socket.socket, how: Serving) -> None:
     poll = select.epoll()
     poll.register(listener, select.EPOLLIN)
     clients: dict[int, socket.socket] = {}
-    answer = frames.server_frame(frames.payload(64, text=False), text=False)
+    answer = frames.server_frame(frames.payload(how.size, text=False), text=False)
     while True:
         for fd, _ in poll.poll():
             if fd == listener.fileno():

@@ -50,6 +50,7 @@ class StreamTransport(Transport, ByteStream):
         if not await self.send_all(item):
             await cancel_shielded_checkpoint()
 
+    @uninterrupted
     async def send_all(self, data: Buffer) -> bool:
         """Send bytes, and wait only if that is necessary; return whether it was."""
         waited = self.congested
