@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 
 from websocketstream import (
-    Broadcast,
     Compression,
     WebSocketRequest,
     WebSocketStream,
@@ -60,6 +59,8 @@ class Room:
     """A server that sends to all, as docs/how-to/broadcast.md has it."""
 
     def __init__(self) -> None:
+        from websocketstream import Broadcast  # a state that is compared with may have none yet
+
         self.hub = Broadcast()
 
     async def chat(self, request: WebSocketRequest) -> None:

@@ -60,8 +60,9 @@ class ServerStatistics:
 class SubscriptionStatistics:
     """What a hub has done for one client, at one moment.
 
-    Every message that was sent since it subscribed is one of ``sent`` (handed to its connection), ``dropped`` and
-    ``waiting_messages``, which take ``waiting_bytes``. ``behind_seconds`` is the age of the oldest that waits, zero when none does.
+    Every message that was sent since it subscribed is among ``sent`` (handed to its connection), ``dropped`` or
+    ``waiting_messages``; these have ``waiting_bytes``, as policies count them. ``behind_seconds`` is the age of the oldest that
+    waits, zero when none does.
     """
 
     sent: int
