@@ -236,8 +236,8 @@ class PerMessageDeflate:
         new_compressor, new_inflater = self._parts()
         self._compressor = new_compressor(*ours, compression)
         self._inflater = new_inflater(*theirs)
-        self.threshold = compression.threshold
-        self.portion = self._compressor.portion
+        self.threshold: int = compression.threshold
+        self.portion: int = self._compressor.portion
         self.form: tuple[int, Compression] = (ours[0], compression)  # what we compress fits who has the same
 
     @staticmethod

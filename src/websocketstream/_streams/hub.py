@@ -14,6 +14,7 @@ from .._protocol.close import CloseCode
 from .._protocol.codec import Outgoing
 from .._protocol.shared import Encoder, Form, SharedMessage
 from .backlog import Backlog, Policy
+from .hot import SendBuffer, Writer
 from .send_buffer import size_of
 from .statistics import SubscriptionStatistics
 from .stream import WebSocketStream
@@ -169,8 +170,8 @@ class Outlet:
         self.stream = conn
         self.encoder = encoder
         self._connection = connection
-        self._buffer = connection.outbox
-        self._writer = connection.writer
+        self._buffer: SendBuffer = connection.outbox
+        self._writer: Writer = connection.writer
         self._policy = policy
         self._backlog: Backlog | None = None  # what waits, while something does
         self._next = first  # the number of the hub's message that is to come next
