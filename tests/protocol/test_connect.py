@@ -59,6 +59,38 @@ def test_anything_else_is_a_refusal_with_words_that_are_safe_to_print(answer: by
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 500 \r\n\r\n", "it answered 500"),
+        (b"HTTP/1.1 300 Many\r\n\r\n", "it answered 300 Many"),
+        (b"HTTP/1.1 403 No\r\nProxy-Authenticate: Basic\r\n\r\n", "it answered 403 No"),
+        (
+            b"HTTP/1.1 407 No\r\n\r\n",
+            "it answered 407 No; user name and password stand in its URL, http://name:password@host:port",
+        ),
+        (b"?\r\n\r\n", r'it answered "?\r\n\r\n"; is it an HTTP proxy?'),
+        (b"\x16\x03\x01", r'it answered "\x16\x03\x01"; it speaks TLS, so its URL is https://'),
+    ],
+)
+def test_what_a_refusal_says_to_the_letter(answer: bytes, words: str) -> None:
+    with pytest.raises(ProxyRefused) as caught:
+        ask().receive_data(answer)
+    assert str(caught.value) == words
+
+
+def test_every_2xx_opens_the_tunnel() -> None:
+    for status in (b"200", b"204", b"299"):
+        assert ask().receive_data(b"HTTP/1.1 " + status + b" OK\r\n\r\n") is True
+
+
+def test_a_head_has_a_limit() -> None:
+    fits = b"HTTP/1.1 200 OK\r\nX: " + b"y" * 16000
+    assert ask().receive_data(fits) is False
+    with pytest.raises(ProxyRefused, match="it answered"):
+        ask().receive_data(fits + b"y" * 1000)
+
+
 def test_a_login_that_is_refused_says_what_is_asked_for() -> None:
     answer = b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate \x9b\r\n\r\n"
     with pytest.raises(ProxyRefused) as caught:

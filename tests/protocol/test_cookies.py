@@ -79,6 +79,7 @@ def test_cookies_are_a_mapping_of_str(cookies: Any) -> None:
         (["a=1; Path=/; HttpOnly", "b=2;Secure"], {"a": "1", "b": "2"}),
         (["a=1", "a=2; Max-Age=0"], {"a": "2"}),
         (["a=b=c", ' d = "e f" ', "g="], {"a": "b=c", "d": '"e f"', "g": ""}),
+        (["a=1\t;x", "\tb\t=\t2"], {"a": "1", "b": "2"}),
         (["no", "=v", "", "; Path=/"], {}),
     ],
 )
