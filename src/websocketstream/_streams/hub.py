@@ -167,8 +167,8 @@ class Outlet:
     ) -> None:
         connection = conn.connection
         self._hub = hub
-        self.stream = conn
-        self.encoder = encoder
+        self.stream: WebSocketStream = conn
+        self.encoder: Encoder | None = encoder
         self._connection = connection
         self._buffer: SendBuffer = connection.outbox
         self._writer: Writer = connection.writer
