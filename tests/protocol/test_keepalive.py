@@ -270,12 +270,21 @@ def test_a_host_that_acknowledges_is_not_gone_while_bytes_wait_for_it(keepalive:
 
 def test_what_waits_in_our_own_buffers_counts_as_waiting_in_the_systems(keepalive: Keepalive) -> None:
     keepalive.expired(120)
-    assert keepalive.expired(140, unsent=True, tcp=tcp(silent_for=30)) is Action.WAIT
+    assert keepalive.expired(140, unsent=True, tcp=tcp(unanswered=True, silent_for=30)) is Action.WAIT
     assert keepalive.deadline == 150
-    # Silence proves nothing before TCP has asked.
-    assert keepalive.expired(150, unsent=True, tcp=tcp(silent_for=40)) is Action.WAIT
-    assert keepalive.expired(151, unsent=True, tcp=tcp(unanswered=True, silent_for=41)) is Action.GIVE_UP
+    assert keepalive.expired(150, unsent=True, tcp=tcp(unanswered=True, silent_for=41)) is Action.GIVE_UP
     assert "acknowledged nothing for 41.0 s" in keepalive.verdict
+
+
+def test_where_bytes_wait_and_tcp_has_nothing_to_ask_for_another_ping_asks(keepalive: Keepalive) -> None:
+    """A peer that we hold back for does not read: it lives as long as its TCP answers, and TCP must have a question."""
+    keepalive.expired(120)
+    for now in (140, 160, 180):
+        assert keepalive.deadline == now
+        assert keepalive.expired(now, written=now, unsent=True, tcp=tcp(silent_for=20)) is Action.PING
+    gone = tcp(waiting=True, unanswered=True, silent_for=40)
+    assert keepalive.expired(200, unsent=True, tcp=gone) is Action.GIVE_UP
+    assert "acknowledged nothing for 40.0 s" in keepalive.verdict
 
 
 def test_tcp_is_asked_only_when_it_has_a_say(keepalive: Keepalive) -> None:

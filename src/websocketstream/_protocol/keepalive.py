@@ -241,12 +241,7 @@ class Keepalive:
         if self._paused_at is not None:
             return self._look_at_host(now, tcp(), unsent)
         if self._pinged_at is None:
-            self._pinged_at = now
-            self._unread_at_ping = self._unread
-            self._written_at_ping = written
-            # The pong makes the next ping due before this one's time is up, where that is longer than the interval.
-            self._next_look = now + min(self._interval, self._timeout)
-            return Action.PING
+            return self._ping(now, written)
         if now < self._pinged_at + self._timeout:
             self._next_look = min(now + self._interval, self._pinged_at + self._timeout)
             return Action.WAIT
@@ -254,11 +249,23 @@ class Keepalive:
             self._forgave = True
             self._next_look = now + _SECOND_LOOK
             return Action.WAIT
-        left = self._patience_left(now, tcp(), unsent)
+        report = tcp()
+        if unsent and report is not None and not (report.waiting or report.unanswered):
+            # We hold back what the peer is too slow for, and TCP has nothing to ask about: this is something.
+            return self._ping(now, written)
+        left = self._patience_left(now, report, unsent)
         if left > 0:
             self._next_look = now + left
             return Action.WAIT
         return Action.GIVE_UP
+
+    def _ping(self, now: float, written: int) -> Action:
+        self._pinged_at = now
+        self._unread_at_ping = self._unread
+        self._written_at_ping = written
+        # The pong makes the next ping due before this one's time is up, where that is longer than the interval.
+        self._next_look = now + min(self._interval, self._timeout)
+        return Action.PING
 
     def _count(self, now: float, written: int) -> None:
         """Count what may be unread: what was written since the last count may be quite new."""
