@@ -113,6 +113,21 @@ async def test_a_cancelled_receive_loses_nothing() -> None:
         assert await other.receive(100) == b"cdef"
 
 
+async def test_an_end_whose_sender_was_cancelled_can_be_said_again() -> None:
+    async with (
+        connection_and_peer(capacity=1, write_buffer=1) as (conn, peer),
+        anyio.create_task_group() as tasks,
+    ):
+        stream = as_byte_stream(conn, eof="empty")
+        conn.writable.send_nowait(b"on its way")
+        async with anyio.create_task_group() as others:
+            others.start_soon(stream.send_eof)
+            await anyio.wait_all_tasks_blocked()
+            others.cancel_scope.cancel()
+        tasks.start_soon(stream.send_eof)
+        assert [await peer.read_event() for _ in range(2)] == [b"on its way", b""]
+
+
 async def test_two_tasks_do_not_mix_their_bytes() -> None:
     async with websocket_stream_pair(capacity=1000, read_buffer=1000, write_buffer=1000) as (client, server):
         one, other = as_byte_stream(client), as_byte_stream(server)

@@ -102,11 +102,11 @@ class WebSocketByteStream(ByteStream):
             if self._sending_ended:
                 await checkpoint()
                 return
-            self._sending_ended = True
             if self._eof == "empty":
                 await self._conn.writable.send(b"")
             else:
                 await self._conn.send_eof()
+            self._sending_ended = True  # not before: who was cancelled has to be able to say it again
 
     async def aclose(self) -> None:
         """Close the connection, as :meth:`WebSocketStream.aclose` does."""
