@@ -188,9 +188,9 @@ def test_encoded_bytes_are_charged_as_they_are(buffer: SendBuffer) -> None:
 
 
 def test_a_message_that_goes_past_the_queue_counts_while_it_has_not_left(buffer: SendBuffer) -> None:
-    buffer.passed_by(0)
+    buffer.passed_by("", 0)
     assert (buffer.free, figures(buffer)) == (100, (0, 0, 1))
-    buffer.passed_by(30)
+    buffer.passed_by("", 30)
     assert (buffer.free, figures(buffer)) == (70, (1, 30, 2))
     buffer.left_to_send(0)
     assert (buffer.free, figures(buffer)) == (100, (0, 0, 2))
@@ -538,3 +538,44 @@ def test_who_watches_is_called_at_the_end(buffer: SendBuffer, loop: LockstepLoop
     assert calls == []
     loop.run()
     assert calls == [1]
+
+
+def test_the_sender_of_a_message_that_the_writer_drops_goes_on_although_there_is_no_room(
+    buffer: SendBuffer,
+) -> None:
+    put(buffer, b"begun" * 30)
+    task = held(buffer, b"large" * 100)
+    buffer.take_batch(400)
+    buffer.dropped(500)
+    assert buffer.free < 0
+    task.go_on()
+    assert task.error is None
+    assert figures(buffer) == (1, 150, 1)
+
+
+def test_a_message_in_parts_counts_once_whatever_becomes_of_the_parts(buffer: SendBuffer) -> None:
+    def put_part(size: int, *, ends: bool = False) -> None:
+        if not ends:
+            buffer.part_queued()
+        buffer.append(Outgoing(b"x" * size, False, True, False, ends), size)
+
+    put_part(10)
+    put_part(10)
+    assert figures(buffer) == (0, 20, 0)
+    buffer.take_batch(100)
+    assert figures(buffer) == (0, 20, 0)
+    put_part(10, ends=True)
+    assert figures(buffer) == (1, 30, 1)
+    buffer.take_batch(100)
+    buffer.stop()
+    assert figures(buffer) == (0, 0, 0)
+
+
+def test_a_part_that_is_taken_back_was_no_message(buffer: SendBuffer) -> None:
+    buffer.part_queued()
+    buffer.append(Outgoing(b"x" * 200, False, True, True, False), 200)
+    task = Task(wait_for_room(buffer, 200))
+    buffer.finish(ended("closed"))
+    task.go_on()
+    assert isinstance(task.error, Closed)
+    assert figures(buffer) == (0, 0, 0)

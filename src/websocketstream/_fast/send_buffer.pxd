@@ -29,7 +29,7 @@ cdef class SendBuffer:
     cpdef bint renew_credit(self) except -1
     cpdef append(self, item, Py_ssize_t size)
     cpdef list take_batch(self, Py_ssize_t most)
-    cpdef passed_by(self, Py_ssize_t unsent)
+    cpdef passed_by(self, item, Py_ssize_t unsent)
     cpdef left_to_send(self, Py_ssize_t unsent)
     cdef _take_back(self, number)
     cdef _wake_if_free(self)

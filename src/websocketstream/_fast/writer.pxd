@@ -48,7 +48,7 @@ cdef class Writer:
     cpdef drop_portions(self)
     cdef _wake(self)
     cdef _write_alone(self, item)
-    cdef _write_frame(self, frame)
+    cdef _write_frame(self, item, frame)
     @cython.locals(sent=Py_ssize_t)
     cdef _write(self, chunk)
     cdef _took(self)

@@ -6,6 +6,7 @@ hand-over and the wake-up loses it. Here the item stays in the buffer until the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from sys import getsizeof
 from time import perf_counter
 from typing import Protocol
@@ -23,6 +24,11 @@ from .budget import Budget
 def memory_of(item: Message | Chunk) -> int:
     """Return the bytes for which a message is charged: its memory, so that tiny ones are not free."""
     return getsizeof(item.data if isinstance(item, Chunk) else item)
+
+
+def number_of_ends(items: Sequence[Message | Chunk]) -> int:
+    """Return how many messages are complete with these: one in chunks counts with its last one."""
+    return sum(not isinstance(item, Chunk) or item.last for item in items)
 
 
 class Filler(Protocol):
@@ -183,8 +189,6 @@ class ReceiveBuffer:
         item: Message | Chunk = self.pop()
         if not isinstance(item, Chunk):
             return Chunk(item, True)
-        if not item.last:
-            self._count -= 1  # a message counts once
         return item
 
     # --- for a receiver that has to wait
@@ -233,7 +237,7 @@ class ReceiveBuffer:
         """Take a list of messages over; ``size`` is their memory in bytes."""
         if self._end is not None or not messages:
             return
-        self._count += len(messages)
+        self._count += number_of_ends(messages) if self._is_locked else len(messages)
         self._bytes += size
         if self._bytes >= self._limit and not self.full:
             self.full = True
@@ -279,8 +283,9 @@ class ReceiveBuffer:
         """Return how much waits ahead of the reader, and for how long the peer was held back."""
         parts = (self.ready, self._batch)
         whole = self._following + self._arrived
+        batches = (*parts, *(batch for batch, _ in whole))
         return DirectionStatistics(
-            buffered_messages=sum(map(len, parts)) + sum(len(batch) for batch, _ in whole),
+            buffered_messages=sum(map(number_of_ends, batches)),
             buffered_bytes=sum(sum(map(memory_of, part)) for part in parts) + sum(size for _, size in whole),
             messages=self._count,
             paused_seconds=self._paused.read(self._loop.stopwatch()),

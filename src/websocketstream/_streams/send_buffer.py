@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import accumulate, islice
 from time import perf_counter
@@ -188,9 +188,10 @@ class SendBuffer:
         """Let go of a held sender, and take its message back unless the writer has begun with it."""
         size = self._held.pop(number).size
         place = number - self._taken - 1
-        if place >= 0 and self.queue[place] is not None:
+        item = self.queue[place] if place >= 0 else None
+        if item is not None:
+            self._withdrawn += ends(item)
             self.queue[place] = None
-            self._withdrawn += 1
             self.free += size
 
     # --- the connection's side
@@ -221,14 +222,14 @@ class SendBuffer:
         self._taken += count
         # Until they are encoded they count as they did.
         self._unsent_bytes += size
-        self._unsent_messages += len(batch)
+        self._unsent_messages += number_of_ends(batch)
         return batch
 
-    def passed_by(self, unsent: int) -> None:
+    def passed_by(self, item: Queued, unsent: int) -> None:
         """Count a message that went past the queue, so many bytes of which the network has not yet taken."""
         self._taken += 1
         if unsent:
-            self._unsent_messages += 1
+            self._unsent_messages += ends(item)
             self.left_to_send(unsent)
 
     def left_to_send(self, unsent: int) -> None:
@@ -243,6 +244,10 @@ class SendBuffer:
         """Count a message of so many bytes that the writer has taken, and dropped, as never sent."""
         self._withdrawn += 1
         self._unsent_messages -= 1
+        held = self._held.get(self._taken)  # its sender: it was the last one that was taken
+        if held is not None:
+            self._let_go(self._taken, held)
+            self._wake_some()
         self.left_to_send(self._unsent_bytes - size)
 
     def lost(self) -> None:
@@ -268,9 +273,18 @@ class SendBuffer:
             place = number - self._taken - 1
             if place >= 0 and self.queue[place] is None:
                 self._let_go(number, held)
+        self._forget_dropped()
         self._wake_some()
         self._wake_if_free()
         return messages, size
+
+    def _forget_dropped(self) -> None:
+        """Let the queue not grow while the network takes nothing, however often messages are dropped."""
+        count = 0
+        while count < len(self.queue) and self.queue[count] is None:
+            count += 1
+        del self.queue[:count]
+        self._taken += count
 
     def _let_go(self, number: int, held: Held) -> None:
         del self._held[number]
@@ -293,8 +307,7 @@ class SendBuffer:
         self._call_watchers()
 
     def _drop(self) -> None:
-        dropped = sum(item is not None and ends(item) for item in self.queue)
-        self._withdrawn += dropped
+        self._withdrawn += number_of_ends(self.queue)
         self._taken += len(self.queue)
         self.queue.clear()
         self.encoded = 0
@@ -339,9 +352,8 @@ class SendBuffer:
 
     def statistics(self) -> DirectionStatistics:
         """Return how much waits for the network, and for how long senders were held back."""
-        queued = len(self.queue) - self.queue.count(None)
         return DirectionStatistics(
-            buffered_messages=queued + self._unsent_messages,
+            buffered_messages=number_of_ends(self.queue) + self._unsent_messages,
             buffered_bytes=self._limit - self.free,
             messages=self._taken + len(self.queue) - self._withdrawn,
             paused_seconds=self._paused.read(self._loop.stopwatch()),
@@ -351,6 +363,12 @@ class SendBuffer:
 def ends(item: Queued) -> bool:
     """Tell whether a message is complete with this."""
     return type(item) is not Outgoing or item.ends
+
+
+def number_of_ends(items: Sequence[Queued | None]) -> int:
+    """Return how many messages are complete with these: one that comes in parts counts with its last one."""
+    # Not by ends(), for the sake of speed.
+    return len([1 for item in items if item is not None and (type(item) is not Outgoing or item.ends)])
 
 
 def is_whole(item: Queued) -> bool:

@@ -10,7 +10,8 @@ class DirectionStatistics:
     """One direction of a connection, at one moment.
 
     ``buffered_bytes`` is the memory of the messages ahead of the reader, or the bytes not yet handed to the network;
-    ``paused_seconds`` is for how long backpressure has held the peer back (readable) or our senders (writable).
+    ``paused_seconds`` is for how long backpressure has held the peer back (readable) or our senders (writable). A message
+    in chunks counts as one, with its last chunk.
     """
 
     buffered_messages: int

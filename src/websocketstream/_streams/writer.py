@@ -120,8 +120,7 @@ class Writer:
     def _has_work(self) -> bool:
         return self._changed is not None and not (
             self._unsent <= self._in_transport
-            and (not self._buffer.queue or self._is_paced())
-            and self._life.farewell is None
+            and (self._is_paced() if self._buffer.queue else self._life.farewell is None)
             and self._portions is None
             and not self._pongs
             and not self._pings
@@ -201,7 +200,7 @@ class Writer:
         ):
             try:
                 self._pass_by(item)
-                self._write_frame(item.frame)
+                self._write_frame(item, item.frame)
             except Exception as exc:  # noqa: BLE001  (nobody who is to blame is here)
                 self.fail(exc)
         else:
@@ -274,6 +273,7 @@ class Writer:
         size = self._in_portions
         self.drop_portions()
         messages, more = self._buffer.discard()
+        self._wake()  # the Close frame may have waited behind them
         return begun + messages, size + more
 
     def drop_portions(self) -> None:
@@ -308,15 +308,15 @@ class Writer:
     def _write_alone(self, item: Queued) -> None:
         try:
             (frame,) = self._codec.send_messages((item,))  # type: ignore[arg-type]  # no Encoded comes here
-            self._write_frame(frame)
+            self._write_frame(item, frame)
         except Exception as exc:  # noqa: BLE001  (as above)
             self.fail(exc)
             self._buffer.raise_if_ended()
 
-    def _write_frame(self, frame: Buffer) -> None:
+    def _write_frame(self, item: Queued, frame: Buffer) -> None:
         self.written += len(frame)
         self._unsent = self._in_transport = len(frame) - self._transport.write(frame)
-        self._buffer.passed_by(self._unsent)
+        self._buffer.passed_by(item, self._unsent)
 
     def _write(self, chunk: Buffer) -> None:
         sent = self._transport.write(chunk)
