@@ -84,6 +84,77 @@ async def test_what_is_not_read_is_skipped() -> None:
             assert await message.read() == ""  # nothing is left, and nothing was lost
 
 
+async def test_a_skip_that_is_cancelled_leaves_the_message_whole_or_gone() -> None:
+    async with connection_and_peer() as (conn, peer):
+        messages = conn.readable.chunked()
+        await peer.stream.send(Frame(Opcode.BINARY, b"1", fin=False).encode())
+        message = await anext(messages)
+        assert await message.receive() == b"1"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anext, messages)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+        await peer.stream.send(Frame(Opcode.CONTINUATION, b"2", fin=False).encode())
+        assert await message.receive() == b"2"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anext, messages)
+            await anyio.wait_all_tasks_blocked()
+            await peer.stream.send(Frame(Opcode.CONTINUATION, b"3", fin=False).encode())
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+        await peer.stream.send(Frame(Opcode.CONTINUATION, b"4", fin=True).encode())
+        with pytest.raises(anyio.ClosedResourceError):
+            await message.receive()
+        await peer.send("next")
+        assert await (await anext(messages)).read() == "next"
+
+
+async def test_a_skip_that_finds_somebody_receiving_changes_nothing() -> None:
+    async with connection_and_peer() as (conn, peer), anyio.create_task_group() as tasks:
+        messages = conn.readable.chunked()
+        await peer.stream.send(Frame(Opcode.BINARY, b"1", fin=False).encode())
+        message = await anext(messages)
+        received: list[Any] = []
+
+        async def receive() -> None:
+            received.append(await message.read())
+
+        tasks.start_soon(receive)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(anyio.BusyResourceError):
+            await anext(messages)
+        await peer.stream.send(Frame(Opcode.CONTINUATION, b"2", fin=True).encode())
+        await anyio.wait_all_tasks_blocked()
+        assert received == [b"12"]
+
+
+async def test_the_limit_holds_for_what_is_skipped() -> None:
+    async with connection_and_peer() as (conn, peer):
+        messages = conn.readable.chunked(max_size=10)
+        await peer.stream.send(Frame(Opcode.BINARY, b"x" * 5, fin=False).encode())
+        await anext(messages)
+        await peer.stream.send(Frame(Opcode.CONTINUATION, b"x" * 5, fin=False).encode())
+        await peer.stream.send(Frame(Opcode.CONTINUATION, b"x", fin=False).encode())
+        with anyio.fail_after(5), pytest.raises(ConnectionBroken, match="max_size"):
+            await anext(messages)
+        assert await peer.read_event() == Close(
+            1009, "message is larger than 10 bytes (limit: max_size of chunked())"
+        )
+
+
+async def test_a_message_in_chunks_counts_once() -> None:
+    async with connection_and_peer() as (conn, peer):
+        messages = conn.readable.chunked()
+        for counted, fin in ((0, False), (0, False), (1, True)):
+            opcode = Opcode.CONTINUATION if conn.statistics().readable.buffered_bytes else Opcode.BINARY
+            await peer.stream.send(Frame(opcode, b"x", fin=fin).encode())
+            await some_passes()
+            figures = conn.statistics().readable
+            assert (figures.messages, figures.buffered_messages) == (counted, counted)
+        assert await (await anext(messages)).read() == b"xxx"
+        assert conn.statistics().readable.messages == 1
+
+
 async def test_messages_that_had_arrived_whole_come_first() -> None:
     async with connection_and_peer() as (conn, peer):
         await peer.send(*map(str, range(30)))

@@ -108,18 +108,21 @@ class IncomingMessage(AsyncIterator[Message]):
         """
         if self._kept:
             return self._kept.pop(0)
-        while not self._is_over:
-            chunk = self._next or await self._source.next_chunk()
-            self._next = None
-            self._is_over = chunk.last
-            self._size += _bytes_of(chunk.data)
-            self._source.check_size(self._size)
-            if chunk.data:
-                return chunk.data
+        while not (self._is_over or self._is_skipped):
+            if data := await self._take():
+                return data
         await checkpoint()
         if self._is_skipped:
             raise ClosedResourceError("the next message was asked for, and what was left of this one is gone")
         raise EndOfStream
+
+    async def _take(self) -> Message:
+        chunk = self._next or await self._source.next_chunk()
+        self._next = None
+        self._size += _bytes_of(chunk.data)
+        self._source.check_size(self._size)
+        self._is_over = chunk.last
+        return chunk.data
 
     async def read(self) -> Message:
         """Wait for all that was not received yet, and return it as one message.
@@ -147,13 +150,16 @@ class IncomingMessage(AsyncIterator[Message]):
             self._source.refuse(most, "max_message_size")
 
     async def skip(self) -> None:
-        """Wait for the end of the message, and drop what was not received of it. Cancelling is safe."""
-        self._is_skipped = self._is_skipped or not self._is_over
-        self._kept.clear()
+        """Wait for the end of the message, and drop what was not received of it.
+
+        When this is cancelled, or another task is receiving, the message can go on unless something of it was dropped.
+        """
+        if self._kept:
+            self._kept.clear()
+            self._is_skipped = True
         while not self._is_over:
-            chunk = self._next or await self._source.next_chunk()
-            self._next = None
-            self._is_over = chunk.last
+            await self._take()
+            self._is_skipped = True
 
 
 def _bytes_of(data: Message) -> int:
