@@ -129,3 +129,13 @@ def test_a_message_larger_than_the_window_is_under_way_alone() -> None:
     assert pace.is_full
     pace.answered(mark, 0.05)
     assert not pace.is_full
+
+
+def test_who_owes_an_answer_is_asked_no_more() -> None:
+    """What is written to a peer that only asks itself must not become questions without end."""
+    pace = Pace()
+    _, last = fill(pace)
+    assert [write(pace, 5000) for _ in range(10)] == [None] * 10
+    pace.answered(last, 0.05)
+    assert not pace.is_full
+    assert write(pace, 100) is not None

@@ -11,7 +11,7 @@ import pytest
 from promises.open_sockets import connections_with_sockets
 from streams.raw_peer import RawPeer, connection_and_peer, some_passes
 from websocketstream import ConnectionClosed, Discarded
-from websocketstream._protocol.codec import Ping
+from websocketstream._protocol.codec import Close, Ping
 from websocketstream.testing import memory_byte_stream_pair, over_stream, websocket_stream_pair
 from wire import Wire
 
@@ -114,6 +114,19 @@ async def test_a_large_message_that_is_still_being_encoded_is_dropped_too() -> N
         assert await server.receive() == "fresh"
         await client.send("in the same context" * 1000)
         assert await server.receive() == "in the same context" * 1000
+
+
+async def test_a_queue_of_what_was_dropped_does_not_grow() -> None:
+    async with connection_and_peer(capacity=1) as (conn, peer):
+        conn.writable.send_nowait("on its way")
+        await some_passes()
+        for _ in range(1000):
+            conn.writable.send_nowait("stale")
+            assert conn.writable.discard() == Discarded(1, 5)
+        assert len(conn._connection.outbox.queue) == 0
+        conn.writable.send_nowait("fresh")
+        assert conn.statistics().writable.messages == 2
+        assert [await peer.read_event() for _ in range(2)] == ["on its way", "fresh"]
 
 
 async def test_after_the_end_there_is_nothing_to_drop() -> None:
@@ -235,6 +248,55 @@ async def test_no_more_is_under_way_than_the_peer_keeps_up_with() -> None:
         assert await peer.read_event() == "fresh"
 
 
+async def test_the_close_frame_waits_behind_what_is_held_back_without_work() -> None:
+    async with connection_and_peer(capacity=2**24, low_latency=True) as (conn, peer):
+        with suppress(anyio.WouldBlock):
+            while True:
+                conn.writable.send_nowait(b"x" * 320)
+                await some_passes(1)
+        await conn.send_eof()
+        await some_passes()
+        assert not conn._connection.writer.has_work, (
+            "it would come for nothing with each pass of the event loop"
+        )
+        _, pings = await everything(peer)
+        conn.writable.discard()
+        assert await peer.read_event() == Close()
+        assert pings
+
+
+async def test_a_peer_that_only_asks_costs_no_memory() -> None:
+    async with connection_and_peer(capacity=2**24, server=True, low_latency=True) as (conn, peer):
+        for _ in range(100):
+            await peer.stream.send(peer.codec.send_ping(b"x" * 125) * 16)
+            await some_passes(3)
+        _, pings = await everything(peer)
+        assert len(pings) in range(3, 7)
+        await peer.stream.send(peer.codec.send_pong(pings[-1]))
+        await conn.send("goes on")
+        await some_passes()
+        assert conn.statistics().writable.buffered_bytes == 0
+
+
+async def test_who_does_not_read_is_not_held_back() -> None:
+    """It would not see the answers, either; and perhaps it reads only when it has said everything."""
+    pair = websocket_stream_pair(low_latency=True, close_timeout=0.1)
+    async with pair as (client, server), anyio.create_task_group() as tasks:
+        tasks.start_soon(send_without_end, server)
+        tasks.start_soon(all_of, server)
+        with anyio.fail_after(20):
+            while client.statistics().readable.buffered_bytes < 2**16:
+                await some_passes()
+            for _ in range(1000):
+                await client.send(b"x" * 1000)
+        tasks.cancel_scope.cancel()
+
+
+async def all_of(conn: WebSocketStream) -> None:
+    async for _ in conn.readable:
+        pass
+
+
 async def everything(peer: RawPeer) -> tuple[int, list[bytes]]:
     """Read all that is there; return how many bytes of messages that is, and the pings between them."""
     events: list[Any] = []
@@ -248,4 +310,4 @@ async def everything(peer: RawPeer) -> tuple[int, list[bytes]]:
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     pings = [event.payload for event in events if isinstance(event, Ping)]
-    return sum(len(event) for event in events if not isinstance(event, Ping)), pings
+    return sum(len(event) for event in events if isinstance(event, (str, bytes))), pings

@@ -41,7 +41,8 @@ class Pace:
     @property
     def wants_ping(self) -> bool:
         """Whether a ping should follow what was written."""
-        return self.written - self.marked >= self._window // PINGS
+        # A peer that only asks makes us write answers, full or not: what it owes an answer to must not pile up.
+        return not self.is_full and self.written - self.marked >= self._window // PINGS
 
     def mark(self) -> Mark:
         """Take note of a ping behind what was written."""

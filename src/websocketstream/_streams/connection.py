@@ -87,7 +87,7 @@ class Connection:
             budget=budget,
             loop=loop,
             changed=self._carry_out,
-            pace=PacedPings(self.pings, loop) if options.low_latency else None,
+            pace=PacedPings(self.pings, self.inbox, loop) if options.low_latency else None,
         )
         self._reader = Reader(
             self._transport,

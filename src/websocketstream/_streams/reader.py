@@ -204,4 +204,6 @@ class Reader:
         self._transport.pause()
         if self.keepalive is not None and (self._buffer.full or self._life.word is not None):
             self.keepalive.pause(self._clock())
+        if self._buffer.full:
+            self._writer.flush()  # what waits for an answer that we would not read
         self.read_on()
