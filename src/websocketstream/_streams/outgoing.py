@@ -102,8 +102,8 @@ class OutgoingMessage(AbstractAsyncContextManager["OutgoingMessage"]):
     async def send(self, chunk: Sendable) -> None:
         """Send a part of the message, and wait until what is unsent fits the write buffer.
 
-        When this is cancelled, the message can go on: of up to 1 MiB all or nothing was accepted, of more a part may
-        have been. An empty chunk sends nothing.
+        When this is cancelled, the message can go on: of up to 8 KiB all or nothing was accepted, of more a part may
+        have been, 1 MiB at a time without compression and masks. An empty chunk sends nothing.
 
         :raises TypeError: the chunk is not text where the message is, or not binary; nothing of it was sent
         :raises ValueError: the text has a lone surrogate, which UTF-8 cannot carry; nothing of it was sent
