@@ -20,6 +20,7 @@ cdef class SendBuffer:
     cdef dict _held
     cdef readonly object end
     cdef readonly object parts
+    cdef bint _had_parts
     cdef list _freed
     cdef bint _is_felt
     cdef object _paused

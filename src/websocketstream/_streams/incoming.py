@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 
 from anyio import ClosedResourceError, EndOfStream, ResourceGuard
@@ -15,14 +16,54 @@ from .errors import ConnectionBroken, ConnectionClosed
 from .waits import wait_for_chunk
 
 
-class ChunkedMessages(AsyncIterator["IncomingMessage"]):
-    """The messages of the peer, each as a stream of its own; see :meth:`ReadableStream.chunked`."""
+class ChunkSource:
+    """Where the chunks of all messages come from, one receiver at a time."""
 
     def __init__(self, connection: Connection, max_size: int | None) -> None:
         self._connection = connection
         self._max_size = max_size
-        self._message: IncomingMessage | None = None
         self._receiving = ResourceGuard("receiving from")
+
+    @uninterrupted
+    async def first(self) -> Chunk:
+        """Wait for the first chunk of the next message."""
+        with self._receiving:
+            return await wait_for_chunk(self._connection.inbox)
+
+    @uninterrupted
+    async def next(self) -> Chunk:
+        """Wait for the next chunk of the message in progress, whose end is not that of the connection."""
+        with self._receiving:
+            try:
+                return await wait_for_chunk(self._connection.inbox)
+            except ConnectionClosed as closed:
+                info = CloseInfo(closed.close_code or CloseCode.NO_STATUS_RECEIVED, closed.reason)
+                message = f"the peer closed with {describe(info)} in the middle of a message"
+                raise ConnectionBroken(message, info) from closed
+
+    def check_size(self, size: int) -> None:
+        """Fail the connection if a message has more bytes than it may have."""
+        if self._max_size is not None and size > self._max_size:
+            self._refuse(self._max_size, "max_size of chunked()")
+
+    def check_whole_size(self, size: int) -> None:
+        """Likewise if it is wanted as one."""
+        most = self._connection.max_message_size
+        if most is not None and size > most:
+            self._refuse(most, "max_message_size")
+
+    def _refuse(self, most: int, limit: str) -> None:
+        raise self._connection.refuse(
+            CloseCode.MESSAGE_TOO_BIG, f"message is larger than {most} bytes (limit: {limit})"
+        )
+
+
+class ChunkedMessages(AsyncIterator["IncomingMessage"]):
+    """The messages of the peer, each as a stream of its own; see :meth:`ReadableStream.chunked`."""
+
+    def __init__(self, source: ChunkSource) -> None:
+        self._source = source
+        self._message: IncomingMessage | None = None
 
     def __aiter__(self) -> ChunkedMessages:
         return self
@@ -31,38 +72,12 @@ class ChunkedMessages(AsyncIterator["IncomingMessage"]):
         """Skip what was not read of the message before, and wait for the next one."""
         if self._message is not None:
             await self._message.skip()
-        with self._receiving:
-            try:
-                first = await self._wait_for_chunk()
-            except EndOfStream:
-                raise StopAsyncIteration from None
-            self._message = IncomingMessage(self, first, self._connection.max_message_size)
-            return self._message
-
-    async def next_chunk(self) -> Chunk:
-        """Wait for the next chunk of the message in progress."""
-        with self._receiving:
-            try:
-                return await self._wait_for_chunk()
-            except ConnectionClosed as closed:
-                info = CloseInfo(closed.close_code or CloseCode.NO_STATUS_RECEIVED, closed.reason)
-                message = f"the peer closed with {describe(info)} in the middle of a message"
-                raise ConnectionBroken(message, info) from closed
-
-    @uninterrupted
-    async def _wait_for_chunk(self) -> Chunk:
-        return await wait_for_chunk(self._connection.inbox)
-
-    def check_size(self, size: int) -> None:
-        """Fail the connection if a message has more bytes than it may have."""
-        if self._max_size is not None and size > self._max_size:
-            self.refuse(self._max_size, "max_size of chunked()")
-
-    def refuse(self, most: int, limit: str) -> None:
-        """Fail the connection on account of a message that is too large."""
-        raise self._connection.refuse(
-            CloseCode.MESSAGE_TOO_BIG, f"message is larger than {most} bytes (limit: {limit})"
-        )
+        try:
+            first = await self._source.first()
+        except EndOfStream:
+            raise StopAsyncIteration from None
+        self._message = IncomingMessage(self._source, first)
+        return self._message
 
 
 class IncomingMessage(AsyncIterator[Message]):
@@ -71,15 +86,14 @@ class IncomingMessage(AsyncIterator[Message]):
     See :meth:`ReadableStream.chunked`.
     """
 
-    def __init__(self, source: ChunkedMessages, first: Chunk, max_message_size: int | None) -> None:
+    def __init__(self, source: ChunkSource, first: Chunk) -> None:
         self._source = source
         self._next: Chunk | None = first  # here, and not handed out yet
-        self._kept: list[Message] = []  # by a read() that was cancelled
-        self._max_message_size = max_message_size
+        self._text = isinstance(first.data, str)
+        self._kept: io.StringIO | io.BytesIO | None = None  # what read() has read so far
         self._size = 0
         self._is_over = False
         self._is_skipped = False
-        self._text = isinstance(first.data, str)
 
     @property
     def text(self) -> bool:
@@ -106,18 +120,21 @@ class IncomingMessage(AsyncIterator[Message]):
         :raises anyio.ClosedResourceError: we have closed the connection, or gone on to the next message
         :raises anyio.BusyResourceError: another task is receiving already
         """
-        if self._kept:
-            return self._kept.pop(0)
+        if kept := self._take_kept():
+            return kept
         while not (self._is_over or self._is_skipped):
             if data := await self._take():
                 return data
         await checkpoint()
-        if self._is_skipped:
-            raise ClosedResourceError("the next message was asked for, and what was left of this one is gone")
+        self._check_not_skipped()
         raise EndOfStream
 
+    def _check_not_skipped(self) -> None:
+        if self._is_skipped:
+            raise ClosedResourceError("the next message was asked for, and what was left of this one is gone")
+
     async def _take(self) -> Message:
-        chunk = self._next or await self._source.next_chunk()
+        chunk = self._next or await self._source.next()
         self._next = None
         self._size += _bytes_of(chunk.data)
         self._source.check_size(self._size)
@@ -134,31 +151,29 @@ class IncomingMessage(AsyncIterator[Message]):
         :raises anyio.ClosedResourceError: as :meth:`receive`
         :raises anyio.BusyResourceError: as :meth:`receive`
         """
-        chunks: list[Message] = []
-        try:
-            async for chunk in self:
-                chunks.append(chunk)
-                self._check_whole_size()
-        except BaseException:
-            self._kept = chunks
-            raise
-        return "".join(chunks) if self._text else b"".join(chunks)  # type: ignore[arg-type]
+        if self._kept is None:
+            self._kept = io.StringIO() if self._text else io.BytesIO()
+        while not (self._is_over or self._is_skipped):
+            self._kept.write(await self._take())  # type: ignore[arg-type]
+            self._source.check_whole_size(self._size)
+        self._check_not_skipped()
+        return self._take_kept()
 
-    def _check_whole_size(self) -> None:
-        most = self._max_message_size
-        if most is not None and self._size > most:
-            self._source.refuse(most, "max_message_size")
+    def _take_kept(self) -> Message:
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return "" if self._text else b""
+        return kept.getvalue()
 
     async def skip(self) -> None:
         """Wait for the end of the message, and drop what was not received of it.
 
         When this is cancelled, or another task is receiving, the message can go on unless something of it was dropped.
         """
-        if self._kept:
-            self._kept.clear()
-            self._is_skipped = True
         while not self._is_over:
             await self._take()
+            self._is_skipped = True
+        if self._take_kept():
             self._is_skipped = True
 
 

@@ -10,7 +10,7 @@ from anyio.abc import ObjectReceiveStream
 from .._network.loop import uninterrupted
 from .._protocol.codec import Message
 from .connection import Connection
-from .incoming import ChunkedMessages
+from .incoming import ChunkedMessages, ChunkSource
 from .options import check_size
 from .statistics import DirectionStatistics, Discarded
 from .waits import wait_for_message, wait_for_messages
@@ -105,7 +105,7 @@ class ReadableStream(ObjectReceiveStream[Message]):
         if max_size is not None:
             check_size("max_size", max_size)
         self._connection.read_in_chunks()
-        return ChunkedMessages(self._connection, max_size)
+        return ChunkedMessages(ChunkSource(self._connection, max_size))
 
     @uninterrupted
     def receive_nowait(self) -> Message:

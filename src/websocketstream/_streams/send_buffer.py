@@ -55,6 +55,7 @@ class SendBuffer:
 
     __slots__ = (
         "_freed",
+        "_had_parts",
         "_held",
         "_is_felt",
         "_limit",
@@ -91,6 +92,7 @@ class SendBuffer:
         self._held: dict[int, Held] = {}  # senders that wait, by the number of their message
         self.end: EndError | None = None  # what senders meet
         self.parts: Parts | None = None  # the message that comes in parts: until it ends, others have to wait
+        self._had_parts = False  # so that messages have to be told from parts
         self._freed: list[Waiter] = []  # of senders that may go on, and have not been woken yet
         self._is_felt = False  # somebody waits for room, or was refused
         self._paused = Stopwatch()
@@ -148,6 +150,7 @@ class SendBuffer:
 
     def part_queued(self) -> None:
         """Take note that a part was queued that is not the last one: all of them count as one message."""
+        self._had_parts = True
         self._withdrawn += 1
 
     def end_parts(self) -> None:
@@ -222,7 +225,7 @@ class SendBuffer:
         self._taken += count
         # Until they are encoded they count as they did.
         self._unsent_bytes += size
-        self._unsent_messages += number_of_ends(batch)
+        self._unsent_messages += number_of_ends(batch) if self._had_parts else len(batch)
         return batch
 
     def passed_by(self, item: Queued, unsent: int) -> None:
