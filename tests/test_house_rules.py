@@ -22,6 +22,7 @@ SLEEPERS = {
     "asgi_servers/test_real_servers.py": "looks again until a program listens",
     "autobahn/run.py": "looks again until a program is there",
     "conftest.py": "looks again until descriptors are closed",
+    "interop/programs.py": "looks again until a program has said or done something",
     "liveness/far.py": "reads slowly: TCP has no other time",
     "liveness/test_hosts.py": "waits for what TCP finds out: it has no other time",
     "liveness/test_questions.py": "waits for what TCP finds out: it has no other time",

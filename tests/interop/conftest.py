@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from interop.programs import Contract
+
+
+@pytest.fixture
+def contract() -> Contract:
+    return Contract()
