@@ -23,6 +23,7 @@ SLEEPERS = {
     "autobahn/run.py": "looks again until a program is there",
     "conftest.py": "looks again until descriptors are closed",
     "interop/programs.py": "looks again until a program has said or done something",
+    "interop/test_proxies.py": "is idle for longer than a proxy has patience",
     "liveness/far.py": "reads slowly: TCP has no other time",
     "liveness/test_hosts.py": "waits for what TCP finds out: it has no other time",
     "liveness/test_questions.py": "waits for what TCP finds out: it has no other time",

@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 import pytest
 
-from websocketstream import WebSocketRequest
+from websocketstream import ConnectionBroken, WebSocketRequest, WebSocketStream
 
 HERE = Path(__file__).parent
 # Where tests/interop/install puts what is no Debian package.
@@ -138,18 +138,24 @@ class Contract:
 
     async def __call__(self, request: WebSocketRequest) -> None:
         async with request.accept() as conn:
-            match request.path:
-                case "/echo":
-                    async for message in conn:
-                        await conn.send(message)
-                case "/chunks":
-                    async for chunks in conn.readable.chunked():
-                        await conn.writable.send_chunks(chunks, text=chunks.text)
-                case "/close":
-                    await conn.aclose(4001, "go")
-                case "/slow":
-                    await self.resume.wait()
-                    async for message in conn:
-                        self.received += len(message)
-            info = await conn.closed
+            with contextlib.suppress(ConnectionBroken):
+                await self._serve(conn, request.path)
+                await conn.closed
+            info = conn.close_info
+            assert info is not None
             self.ends.append([info.code, info.reason])
+
+    async def _serve(self, conn: WebSocketStream, path: str) -> None:
+        match path:
+            case "/echo":
+                async for message in conn:
+                    await conn.send(message)
+            case "/chunks":
+                async for chunks in conn.readable.chunked():
+                    await conn.writable.send_chunks(chunks, text=chunks.text)
+            case "/close":
+                await conn.aclose(4001, "go")
+            case "/slow":
+                await self.resume.wait()
+                async for message in conn:
+                    self.received += len(message)
