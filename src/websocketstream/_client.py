@@ -50,7 +50,7 @@ def open_websocket_stream(
     max_redirects: int = 0,
     compression: bool | Compression = False,
     max_message_size: int | None = 16 * 2**20,
-    max_fragments: int | None = 4096,
+    max_fragments: int | None = None,
     read_buffer: int = 2**20,
     write_buffer: int = 2**16,
     low_latency: bool = False,
@@ -91,7 +91,8 @@ def open_websocket_stream(
         signature or token do not go to another one, nor does user info
     :param compression: offer permessage-deflate; a :class:`Compression` says how
     :param max_message_size: largest message to accept, in bytes after inflation; None for unlimited
-    :param max_fragments: most frames to accept for one message; None for unlimited
+    :param max_fragments: most frames to accept for one message; None for as many as ``max_message_size`` has KiB, and at least
+        4096; unlimited if that is
     :param read_buffer: bytes of messages kept ahead of the reader before the network is no longer read
     :param write_buffer: unsent bytes from which on ``send()`` waits
     :param low_latency: keep little in between, for what may have to be taken back: the system's buffer for what is unsent is

@@ -28,6 +28,8 @@ _WINDOWS = ("server_max_window_bits", "client_max_window_bits")
 # RFC 7692 7.1.2: a decimal integer from 8 to 15 without leading zeros. A table also refuses "+10", "1_0" and 5,000 digits.
 _WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}
 _MAX_BITS = 15
+# What a server compresses with where nobody says otherwise: 8 times less memory than 15 bits for a few percent of the ratio.
+_SERVER_BITS = 12
 
 # Bytes that one call of the inflater may put out. Above 32 KiB CPython's zlib joins several blocks, and for a moment needs
 # twice the memory; below 16 KiB the calls begin to cost more than what they do.
@@ -52,13 +54,15 @@ _Parameters: TypeAlias = dict[str, int | None]
 class Compression:
     """What to ask for and how to compress when permessage-deflate is negotiated (RFC 7692).
 
-    Measured for one connection once messages flow: the defaults take 39 KiB to send and 16 KiB to receive, zlib's own
-    defaults (15 bits, memory level 8) 263 KiB and 72 KiB. A direction without context takeover takes nothing between
+    Measured for one connection once messages flow: the defaults take 39 KiB to send and 16 KiB to receive on a server, 72 KiB
+    to receive on a client; zlib's own defaults (15 bits, memory level 8) 263 KiB and 72 KiB. A direction without context takeover takes nothing between
     messages, and compresses small messages less well. Compressing happens on the event loop, a large message in portions.
 
     ``threshold`` is in bytes: shorter messages go out as they are. ``level`` (0-9) and ``mem_level`` (1-9) are zlib's.
     The window sizes (9-15, as a power of two in bytes) are upper bounds: ``server_`` for what the server compresses,
-    ``client_`` for what the client compresses, whichever side we are.
+    ``client_`` for what the client compresses, whichever side we are. ``server_max_window_bits=None`` says nothing of it to the
+    peer, for some do not bear to hear of it: coder/websocket (nhooyr's) refuses the whole handshake, as a server and as a
+    client. Then a server compresses with 12 bits, which every client can inflate, and a client takes 15 bits.
 
     :raises TypeError: an option has the wrong type
     :raises ValueError: an option is out of range
@@ -67,7 +71,7 @@ class Compression:
     threshold: int = 1024
     level: int = 6
     mem_level: int = 5
-    server_max_window_bits: int = 12
+    server_max_window_bits: int | None = None
     client_max_window_bits: int = 12
     server_no_context_takeover: bool = False
     client_no_context_takeover: bool = False
@@ -77,7 +81,8 @@ class Compression:
         _check_int("level", self.level, 0, 9)
         _check_int("mem_level", self.mem_level, 1, 9)
         # 8 is what a peer may ask of us (see _new_compressor), but nothing that zlib can promise for itself.
-        _check_int("server_max_window_bits", self.server_max_window_bits, 9, _MAX_BITS)
+        if self.server_max_window_bits is not None:
+            _check_int("server_max_window_bits", self.server_max_window_bits, 9, _MAX_BITS)
         _check_int("client_max_window_bits", self.client_max_window_bits, 9, _MAX_BITS)
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
@@ -106,7 +111,7 @@ def offer(compression: Compression) -> str:
     """Return the value of the client's ``Sec-WebSocket-Extensions`` (RFC 7692 section 7.1)."""
     # client_max_window_bits is always there: it allows the server to limit our window, and says that ours is no larger.
     wanted: _Parameters = {name: None for name in _FLAGS if getattr(compression, name)}
-    if compression.server_max_window_bits < _MAX_BITS:
+    if (compression.server_max_window_bits or _MAX_BITS) < _MAX_BITS:
         wanted["server_max_window_bits"] = compression.server_max_window_bits
     has_limit = compression.client_max_window_bits < _MAX_BITS
     wanted["client_max_window_bits"] = compression.client_max_window_bits if has_limit else None
@@ -135,10 +140,10 @@ def _agree_as_client(answer: _Parameters, compression: Compression) -> DeflatePa
     # RFC 7692 7.1 lists when a client must fail. A server that leaves our limit on its window out is not in the list
     # (gorilla's does so), and a window of 15 bits is one we can inflate; one that answers with a larger one is.
     server_bits = answer.get("server_max_window_bits") or _MAX_BITS
-    if "server_max_window_bits" in answer and server_bits > compression.server_max_window_bits:
+    offered_bits = compression.server_max_window_bits or _MAX_BITS
+    if "server_max_window_bits" in answer and server_bits > offered_bits:
         raise NegotiationError(
-            f"the server answered server_max_window_bits={server_bits}, "
-            f"more than the {compression.server_max_window_bits} that were offered"
+            f"the server answered server_max_window_bits={server_bits}, more than the {offered_bits} that were offered"
         )
     client_bits = answer.get("client_max_window_bits") or _MAX_BITS
     return DeflateParameters(
@@ -168,8 +173,10 @@ def negotiate(value: str, compression: Compression) -> tuple[DeflateParameters, 
 
 def _agree_as_server(wanted: _Parameters, compression: Compression) -> tuple[DeflateParameters, str]:
     answer: _Parameters = {name: None for name in _FLAGS if name in wanted or getattr(compression, name)}
-    server_bits = min(wanted.get("server_max_window_bits") or _MAX_BITS, compression.server_max_window_bits)
-    if "server_max_window_bits" in wanted or server_bits < _MAX_BITS:
+    our_bits = compression.server_max_window_bits
+    server_bits = min(wanted.get("server_max_window_bits") or _MAX_BITS, our_bits or _SERVER_BITS)
+    # RFC 7692 7.1.2.1: a server may say so unasked. It need not: whoever can inflate 15 bits can inflate fewer.
+    if "server_max_window_bits" in wanted or (our_bits or _MAX_BITS) < _MAX_BITS:
         answer["server_max_window_bits"] = server_bits
     client_bits = _MAX_BITS
     # RFC 7692 7.1.2.2: only a client that says that it can may be limited.

@@ -50,7 +50,7 @@ async def serve_websocket_streams(
     reuse_port: bool = False,
     compression: bool | Compression = False,
     max_message_size: int | None = 2**20,
-    max_fragments: int | None = 4096,
+    max_fragments: int | None = None,
     read_buffer: int = 2**20,
     write_buffer: int = 2**16,
     low_latency: bool = False,

@@ -33,7 +33,7 @@ def accept_upgraded(
     headers: HeadersLike = (),
     compression: bool | Compression = False,
     max_message_size: int | None = 2**20,
-    max_fragments: int | None = 4096,
+    max_fragments: int | None = None,
     read_buffer: int = 2**20,
     write_buffer: int = 2**16,
     ping_interval: float | None = 20,

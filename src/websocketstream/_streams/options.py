@@ -11,6 +11,10 @@ from .._protocol.deflate import Compression
 __all__ = ["StreamOptions", "check_compression", "check_seconds", "check_size"]
 
 
+# Unless somebody says how many, a message may have as many frames as it has bytes in frames of 1 KiB: large ones are cut
+# into frames of 4 KiB by gorilla, of 16 KiB and more by others. And no fewer than 4096, which cost next to nothing.
+_FRAME = 2**10
+_FEW_FRAMES = 4096
 # Where it counts how much lies in between: a second of Opus is 8 KiB at most.
 SHORT_READ_BUFFER = 2**16
 SHORT_WRITE_BUFFER = 2**14
@@ -26,7 +30,7 @@ class StreamOptions:
     ping_timeout: float | None = 20
     close_timeout: float = 10
     max_message_size: int | None = 16 * 2**20
-    max_fragments: int | None = 4096
+    max_fragments: int | None = None  # as many as max_message_size needs
     low_latency: bool = False
 
     def __post_init__(self) -> None:
@@ -52,7 +56,10 @@ class StreamOptions:
     @property
     def limits(self) -> CodecLimits:
         """The part of the options that the codec enforces."""
-        return CodecLimits(max_message_size=self.max_message_size, max_fragments=self.max_fragments)
+        size, fragments = self.max_message_size, self.max_fragments
+        if fragments is None and size is not None:
+            fragments = max(_FEW_FRAMES, size // _FRAME)
+        return CodecLimits(max_message_size=size, max_fragments=fragments)
 
 
 def check_compression(value: bool | Compression) -> Compression | None:
