@@ -17,10 +17,10 @@ async def echoes(conn: WebSocketStream, messages: list[str | bytes] = MESSAGES) 
         assert await conn.receive() == message
 
 
-async def is_closed_with_our_code(conn: WebSocketStream) -> None:
-    """Close, and see our code in the answer."""
+async def is_closed_with_our_code(conn: WebSocketStream, reason: str = "done") -> None:
+    """Close, and see our code in the answer; the reason some leave out."""
     await conn.aclose(4000, "done")
-    assert await conn.closed == CloseInfo(4000, "done")
+    assert await conn.closed == CloseInfo(4000, reason)
 
 
 async def are_closed(url: str) -> None:
