@@ -28,12 +28,15 @@ http {{
     scgi_temp_path {directory};
     ssl_certificate {directory}/proxy.pem;
     ssl_certificate_key {directory}/proxy.pem;
+    upstream ours {{
+        {servers}
+    }}
     server {{
         listen 127.0.0.1:{port};
         listen 127.0.0.1:{tls_port} ssl;
         send_timeout {patience}s;
         location / {{
-            proxy_pass http://{upstream};
+            proxy_pass http://ours;
             proxy_http_version 1.1;
             proxy_set_header Host $host;
             proxy_set_header Upgrade $http_upgrade;
@@ -56,7 +59,7 @@ frontend in
     bind 127.0.0.1:{tls_port} ssl crt {directory}/proxy.pem
     default_backend ours
 backend ours
-    server ours {upstream}
+    {servers}
 """
 
 
@@ -79,22 +82,26 @@ class Kind:
     name: str
     configuration: str
     arguments: list[str]
-    unix: str  # how it names a unix socket
+    server: str  # how it names one that is behind it
+    unix: str  # and a unix socket
 
     @contextmanager
-    def in_front_of(self, upstream: str | Path, authority: trustme.CA, directory: Path) -> Iterator[Proxy]:
-        """Run it in front of ``host:port``, or of a unix socket."""
+    def in_front_of(
+        self, upstream: str | Path, authority: trustme.CA, directory: Path, *others: str | Path
+    ) -> Iterator[Proxy]:
+        """Run it in front of ``host:port``, of a unix socket, or of several."""
         path = program(self.name)
         authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(
             str(directory / "proxy.pem")
         )
         ports = free_port(), free_port()
+        places = [upstream, *others]
         (directory / "configuration").write_text(
             self.configuration.format(
                 directory=directory,
                 port=ports[0],
                 tls_port=ports[1],
-                upstream=self.unix.format(upstream) if isinstance(upstream, Path) else upstream,
+                servers=" ".join(self._server(number, place) for number, place in enumerate(places)),
                 patience=PATIENCE,
             )
         )
@@ -102,8 +109,12 @@ class Kind:
             process.listens(("127.0.0.1", ports[1]))
             yield Proxy(process, *ports)
 
+    def _server(self, number: int, place: str | Path) -> str:
+        address = self.unix.format(place) if isinstance(place, Path) else place
+        return self.server.format(address, number=number)
+
 
 KINDS = [
-    Kind("nginx", NGINX, ["-c"], "unix:{}"),
-    Kind("haproxy", HAPROXY, ["-db", "-f"], "unix@{}"),
+    Kind("nginx", NGINX, ["-c"], "server {};", "unix:{}"),
+    Kind("haproxy", HAPROXY, ["-db", "-f"], "server s{number} {}\n   ", "unix@{}"),
 ]
