@@ -22,6 +22,7 @@ from websocketstream import (
     WebSocketStream,
     open_websocket_stream,
 )
+from websocketstream._streams.stream import Inside
 
 if TYPE_CHECKING:
     import ssl
@@ -156,7 +157,7 @@ async def test_clients_that_go_away_in_the_middle_are_nobodys_business(contexts:
             for message in NEWS[:20]:
                 hub.send(message)
             for conn in gone:
-                conn.connection.drop()  # in the middle of a message, without a goodbye
+                conn.extra(Inside.connection).drop()  # in the middle of a message, without a goodbye
             for message in NEWS[20:40]:
                 hub.send(message)
         with anyio.fail_after(30):

@@ -17,7 +17,7 @@ from .backlog import Backlog, Policy
 from .hot import SendBuffer, Writer
 from .send_buffer import size_of
 from .statistics import SubscriptionStatistics
-from .stream import WebSocketStream
+from .stream import Inside, WebSocketStream
 
 PORTION_SECONDS = 0.004  # what a hub takes of one pass of the event loop
 # Messages that are still to be given to everybody. Who sends more in one pass gives them himself, and takes the time for it.
@@ -47,14 +47,15 @@ class Hub:
 
         :raises RuntimeError: there are connections of another event loop
         """
-        loop = conn.connection.loop
+        connection = conn.extra(Inside.connection)
+        loop = connection.loop
         if self.outlets and loop is not self._loop:
             raise RuntimeError("this hub has connections of another event loop: a hub belongs to one")
         if loop is not self._loop:
             self._loop, self._turn = loop, None  # whom we asked for a turn before is over
         encoder = None
-        if conn.connection.server:  # a client's frames are made by its own codec
-            form = conn.connection.form
+        if connection.server:  # a client's frames are made by its own codec
+            form = connection.form
             encoder = self._encoders[form] = self._encoders.get(form) or Encoder(form)
             encoder.users += 1
         outlet = Outlet(self, conn, policy, encoder, self._first + len(self._news))
@@ -165,7 +166,7 @@ class Outlet:
     def __init__(
         self, hub: Hub, conn: WebSocketStream, policy: Policy, encoder: Encoder | None, first: int
     ) -> None:
-        connection = conn.connection
+        connection = conn.extra(Inside.connection)
         self._hub = hub
         self.stream: WebSocketStream = conn
         self.encoder: Encoder | None = encoder

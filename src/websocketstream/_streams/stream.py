@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any
 
+from anyio import TypedAttributeSet, typed_attribute
 from anyio.abc import ObjectStream
 
 from .._protocol.close import OK_CODES, CloseInfo, check_codes
@@ -17,6 +18,12 @@ from .readable import ReadableStream
 from .send_buffer import Sendable
 from .statistics import ConnectionStatistics
 from .writable import WritableStream
+
+
+class Inside(TypedAttributeSet):
+    """What of ours stands on a stream, such as a hub, asks it for."""
+
+    connection: Connection = typed_attribute()
 
 
 class Closed:
@@ -49,7 +56,6 @@ class WebSocketStream(ObjectStream[Message]):
         request: Request | None = None,
     ) -> None:
         self._connection = connection
-        self.connection = connection  # for what is built on it, such as a hub
         self.readable: ReadableStream = ReadableStream(connection)
         """The messages of the peer."""
         self._ready = connection.inbox.ready
@@ -202,7 +208,10 @@ class WebSocketStream(ObjectStream[Message]):
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The typed attributes of the transport, such as :class:`anyio.abc.SocketAttribute`, for :meth:`extra`."""
-        return self._connection.stream.extra_attributes
+        return {
+            **self._connection.stream.extra_attributes,
+            Inside.connection: lambda: self._connection,
+        }
 
 
 class _Messages(AsyncIterator[Message]):
