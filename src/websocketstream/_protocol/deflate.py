@@ -54,15 +54,16 @@ _Parameters: TypeAlias = dict[str, int | None]
 class Compression:
     """What to ask for and how to compress when permessage-deflate is negotiated (RFC 7692).
 
-    Measured for one connection once messages flow: the defaults take 39 KiB to send and 16 KiB to receive on a server, 72 KiB
-    to receive on a client; zlib's own defaults (15 bits, memory level 8) 263 KiB and 72 KiB. A direction without context takeover takes nothing between
-    messages, and compresses small messages less well. Compressing happens on the event loop, a large message in portions.
+    Measured for one connection once messages flow: the defaults take 39 KiB to send, and to receive 16 KiB on a server and
+    72 KiB on a client; zlib's own defaults (15 bits, memory level 8) 263 KiB and 72 KiB. A direction without context takeover
+    takes nothing between messages, and compresses small messages less well. Compressing happens on the event loop, a large
+    message in portions.
 
     ``threshold`` is in bytes: shorter messages go out as they are. ``level`` (0-9) and ``mem_level`` (1-9) are zlib's.
     The window sizes (9-15, as a power of two in bytes) are upper bounds: ``server_`` for what the server compresses,
     ``client_`` for what the client compresses, whichever side we are. ``server_max_window_bits=None`` says nothing of it to the
-    peer, for some do not bear to hear of it: coder/websocket (nhooyr's) refuses the whole handshake, as a server and as a
-    client. Then a server compresses with 12 bits, which every client can inflate, and a client takes 15 bits.
+    peer, because some do not bear to hear of it: coder/websocket up to 1.8.7 (nhooyr's) refuses the whole handshake, as a server
+    and as a client. Then a server compresses with 12 bits, which every client can inflate, and a client takes up to 15.
 
     :raises TypeError: an option has the wrong type
     :raises ValueError: an option is out of range
