@@ -150,6 +150,7 @@ async def test_a_client_on_undici_learns_our_close_code(
 async def test_undicis_websocketstream_is_held_back_while_we_do_not_read(
     contract: Contract, tmp_path: Path
 ) -> None:
+    """The other direction it does not hold back: its readable (7.30) takes what comes, whoever reads (no `pull`)."""
     environment = node_module("undici")
     async with serving(contract, protocols=["echo"], read_buffer=2**16) as listener:
         with running(undici("WebSocketStream", f"{listener.url}/slow"), tmp_path, environment) as client:
