@@ -23,6 +23,11 @@ LARGE = {"max_message_size": 4 * 2**20}
 CHUNKS = 1000  # of 64 KiB: more than the browser and the system hold
 
 
+@pytest.fixture(autouse=True)
+def _is_installed() -> None:
+    program("chromium")  # before any task group is open, which would wrap the skip
+
+
 class Page:
     """Our side of browser.html: the contract, a flood, and what the page tells."""
 

@@ -47,6 +47,11 @@ class Redis:
             assert sock.recv(100).startswith(b"$")
 
 
+@pytest.fixture(autouse=True)
+def _is_installed() -> None:
+    program("nginx")  # before any task group is open, which would wrap the skip
+
+
 @pytest.fixture
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("r")  # short: a path of a unix socket has room for a hundred characters

@@ -24,8 +24,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 MANY = 1000
 
 
-async def test_its_mirror_client_goes_on_and_on(tmp_path: Path) -> None:
-    path = program("libwebsockets-test-client")
+@pytest.fixture
+def client() -> str:
+    return program("libwebsockets-test-client")
+
+
+async def test_its_mirror_client_goes_on_and_on(client: str, tmp_path: Path) -> None:
     mirrored = 0
 
     async def mirror(request: WebSocketRequest) -> None:
@@ -40,7 +44,7 @@ async def test_its_mirror_client_goes_on_and_on(tmp_path: Path) -> None:
 
     protocols = ["lws-mirror-protocol", "dumb-increment-protocol"]
     async with serving(mirror, protocols=protocols) as listener:
-        with running([path, "127.0.0.1", f"--port={listener.port}"], tmp_path):
+        with running([client, "127.0.0.1", f"--port={listener.port}"], tmp_path):
             await until(lambda: mirrored > MANY)
         await until(lambda: listener.statistics().connections == 0)
 

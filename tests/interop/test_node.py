@@ -23,6 +23,11 @@ LARGE = {"max_message_size": 4 * 2**20}
 MUCH = 50 * 2**20
 
 
+@pytest.fixture(autouse=True)
+def _is_installed() -> None:
+    program("node")  # before any task group is open, which would wrap the skip
+
+
 @pytest.fixture(scope="module")
 def ws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     environment = node_module("ws")

@@ -12,7 +12,7 @@ import trustme
 
 from edges.serving import serving
 from interop.exchanges import echoes, is_closed_with_our_code
-from interop.programs import DONE, Contract, end
+from interop.programs import DONE, Contract, end, program
 from interop.proxies import KINDS, PATIENCE, Kind
 from waiting import until
 from websocketstream import (
@@ -31,6 +31,7 @@ on_one_loop = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 @pytest.fixture(params=KINDS, ids=[kind.name for kind in KINDS])
 def kind(request: pytest.FixtureRequest) -> Any:
+    program(request.param.name)  # before any task group is open, which would wrap the skip
     return request.param
 
 
@@ -171,6 +172,7 @@ async def test_haproxy_says_by_the_proxy_protocol_who_connects(
         async with request.accept():
             pass
 
+    program("haproxy")
     trusted = TrustedProxies(["127.0.0.1"])
     haproxy = next(kind for kind in KINDS if kind.name == "haproxy")
     async with serving(note, proxy_protocol=True, trusted_proxies=trusted) as listener:
