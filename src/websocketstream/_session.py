@@ -76,7 +76,7 @@ class Session:
     @property
     def is_over(self) -> bool:
         """Whether there is nothing left to close here."""
-        return self._ended.done() or os.getpid() != self._process
+        return os.getpid() != self._process or self._ended.done()
 
     # --- in the threads of the user
 
@@ -164,6 +164,11 @@ class Session:
             self._abandoned = self._left = True
             if self._soon is not None and os.getpid() == self._process:
                 self._soon(self._cancel)
+
+    def forget_other_threads(self) -> None:
+        """Go on in a forked process, where whoever held the lock at that moment is not there to release it."""
+        self._lock = threading.RLock()
+        self._ready.clear()
 
     # --- in the thread of the event loop
 
@@ -283,6 +288,15 @@ def _caller() -> Callable[..., object]:
 
 
 _open_sessions: set[Session] = set()
+
+
+def _after_fork() -> None:
+    for session in [*_open_sessions]:
+        session.forget_other_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @atexit.register

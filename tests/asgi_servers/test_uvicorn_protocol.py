@@ -716,6 +716,7 @@ async def test_the_native_stream_is_the_connection_itself() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         async with accept(scope, receive, send, protocol="chat", headers={"X-A": "a"}) as conn:
             seen.append(await conn.ping())
+            await conn.send("pinged")
             seen.append(conn.url)
             seen.append(conn.protocol)
             with pytest.raises(RuntimeError, match="cannot be sent"):
@@ -728,6 +729,7 @@ async def test_the_native_stream_is_the_connection_itself() -> None:
         async with open_websocket_stream(f"{served.url}/x?y", protocols=["chat"]) as conn:
             assert conn.response is not None
             assert conn.response.headers["x-a"] == "a"
+            assert await conn.receive() == "pinged"
             await conn.send("x")
             conn.close(4000, "bye")
         await served.idle()

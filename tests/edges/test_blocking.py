@@ -444,22 +444,32 @@ def test_it_works_beside_a_running_event_loop_of_another_kind(server: Server) ->
 
 @contextlib.contextmanager
 def interrupted_when(condition: Callable[[], object]) -> Iterator[None]:
-    """Send SIGINT to the main thread, which waits, once something is true."""
+    """Send SIGINT to the main thread, which waits, once something is true; one that comes late is nobody's."""
     main = threading.main_thread().ident
     assert main is not None
+    is_wanted = True
+
+    def handle(*_: object) -> None:
+        if is_wanted:
+            raise KeyboardInterrupt
 
     def interrupt() -> None:
         wait_until(condition)
         threading.Event().wait(0.05)  # so that it is in its wait
         signal.pthread_kill(main, signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, handle)
     thread = threading.Thread(target=interrupt)
     thread.start()
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        yield
-    assert time.monotonic() - began < AT_ONCE
-    thread.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+        assert time.monotonic() - began < AT_ONCE
+    finally:
+        is_wanted = False
+        thread.join()
+        signal.signal(signal.SIGINT, before)
 
 
 @interrupts
@@ -602,13 +612,43 @@ def test_a_forked_process_is_told_and_closes_nothing(server: Server) -> None:
         conn.send("before")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # there are threads, and that is the point
-            child = os.fork()
-        if not child:
-            os._exit(what_a_child_meets(conn))
+            with held(conn._session._lock):  # by another one, at the moment of the fork
+                child = os.fork()
+                if not child:
+                    what_a_child_does(conn)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert conn.receive() == "before"
         conn.send("after")
         assert conn.receive() == "after"
+
+
+@contextlib.contextmanager
+def held(lock: Any) -> Iterator[None]:
+    """Let another thread hold a lock."""
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            is_held.set()
+            is_over.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_held.wait(PATIENCE)
+    yield
+    is_over.set()
+    thread.join()
+
+
+def what_a_child_does(conn: BlockingWebSocketStream) -> None:
+    """Never return, and end for sure: who waits for this process should not wait for ever."""
+    code = 3
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        code = what_a_child_meets(conn)
+    finally:
+        os._exit(code)
 
 
 def what_a_child_meets(conn: BlockingWebSocketStream) -> int:

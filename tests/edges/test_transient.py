@@ -60,7 +60,7 @@ async def test_a_name_that_is_not_resolved_may_be_resolved_later(monkeypatch: py
     async def unresolved(*_: object, **__: object) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr("websocketstream._client.dial", unresolved)
+    monkeypatch.setattr("websocketstream._opening.dial", unresolved)
     assert is_transient(await failure("ws://nowhere.example/"))
     assert is_transient(socket.gaierror(socket.EAI_AGAIN, "again"))
 

@@ -9,7 +9,7 @@ import pytest
 from codec_kit import Kit
 
 from websocketstream import CloseInfo, ConnectionEnded, ConnectionOpened, FrameReceived, FrameSent, TraceEvent
-from websocketstream._protocol.codec import Close, CodecLimits, Failure, Outgoing, Ping, Pong
+from websocketstream._protocol.codec import Chunk, Close, CodecLimits, Failure, Outgoing, Ping, Pong
 from websocketstream._protocol.trace import TracedCodec, Tracer, check_trace, log_events, next_id, tracer_of
 
 LOG = logging.getLogger("websocketstream.client")
@@ -32,13 +32,18 @@ class PlainCodec:
     only_messages = True
     message_bytes = 7
     portion = 8
+    deflate = "deflate"
 
     def __init__(self) -> None:
         self.events: list[Any] = []
         self.discarded = False
+        self.in_chunks = False
 
     def discard_data(self) -> None:
         self.discarded = True
+
+    def read_in_chunks(self) -> None:
+        self.in_chunks = True
 
     def receive_data(self, data: bytes) -> list[Any]:
         return self.events
@@ -67,6 +72,8 @@ def test_what_arrives_is_told_by_kind_and_size(seen: Recorded) -> None:
         "text",
         "tüxt",
         b"bytes",
+        Chunk("tü", False),
+        Chunk(b"", True),
         Ping(b"1"),
         Pong(b"12"),
         Close(),
@@ -78,6 +85,8 @@ def test_what_arrives_is_told_by_kind_and_size(seen: Recorded) -> None:
         FrameReceived("c1", "text", 4),
         FrameReceived("c1", "text", 5),
         FrameReceived("c1", "binary", 5),
+        FrameReceived("c1", "text", 3),
+        FrameReceived("c1", "binary", 0),
         FrameReceived("c1", "ping", 1),
         FrameReceived("c1", "pong", 2),
         FrameReceived("c1", "close", 0, None),
@@ -116,8 +125,11 @@ def test_everything_else_is_the_codecs(seen: Recorded) -> None:
     inner = PlainCodec()
     codec = TracedCodec(inner, seen.tracer())  # type: ignore[arg-type]
     assert (codec.pending, codec.only_messages, codec.message_bytes, codec.portion) == (False, True, 7, 8)
+    assert codec.deflate == "deflate"  # type: ignore[comparison-overlap]
     codec.discard_data()
     assert inner.discarded
+    codec.read_in_chunks()
+    assert inner.in_chunks
     assert seen == []
 
 

@@ -52,8 +52,8 @@ class ConnectHandshake:
         if not 200 <= event.status_code < 300:
             reason = quoted(event.reason.decode("latin-1"))[1:-1]
             advice = self._how_to_log_in(event) if event.status_code == 407 else ""
-            raise ProxyRefused(f"it answered {event.status_code} {reason}".rstrip() + advice)
-            raise ProxyRefused(f"it answered {event.status_code} {reason}".rstrip(), event.status_code)
+            message = f"it answered {event.status_code} {reason}".rstrip() + advice
+            raise ProxyRefused(message, event.status_code)
         if rest := self._http.trailing_data[0]:
             # Nobody has spoken to the server yet, so this is not from it: whatever it is, it is not the tunnel's.
             raise ProxyRefused(f'it opened the tunnel and sent "{excerpt(rest)}" through it by itself')

@@ -96,7 +96,6 @@ async def serve_websocket_streams(
     :param trusted_proxies: whom :attr:`WebSocketRequest.client_host` believes; nobody by default
     :param proxy_protocol: expect a PROXY protocol header, version 1 or 2, in front of each connection of a trusted proxy,
         TLS included; one that comes without is dropped, and one of anybody else is read as if there were no such option
-    :param trace: called with each :class:`TraceEvent` of the open connections, in the event loop: it should take no time
     :param trace: called with each :class:`TraceEvent` of the open connections, in the midst of their work: it must not wait, nor
         use them
     :raises ValueError: an argument is not allowed; the message says which and why
