@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import sniffio
 import trustme
 
 import absences
+from backends import BACKENDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -23,13 +23,6 @@ absences.simulate()  # pytest imports this module before any other of the tests
 
 FD_DIRECTORY = Path("/proc/self/fd")
 FD_PATIENCE = 2.0  # seconds for server threads and helper processes of the test itself to let go
-
-BACKENDS: list[Any] = [
-    pytest.param("asyncio", id="asyncio"),
-    pytest.param("trio", id="trio"),
-]
-if sys.platform != "win32" and sys.implementation.name == "cpython":
-    BACKENDS.insert(1, pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
 
 
 def pytest_report_header() -> str:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from asgi_servers.uvicorn_kit import serving
-from conftest import BACKENDS
+from backends import BACKENDS
 from websocketstream import CloseInfo, HandshakeRejected, WebSocketStream, open_websocket_stream
 
 pytest.importorskip("starlette")

@@ -17,7 +17,7 @@ import pytest
 
 import wire
 from asgi_servers.uvicorn_kit import Served, serving
-from conftest import BACKENDS
+from backends import BACKENDS
 from waiting import at_rest, until
 from websocketstream import (
     CloseInfo,

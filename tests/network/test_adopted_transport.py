@@ -13,7 +13,7 @@ import anyio
 import pytest
 from transport_kit import MIB, Recorder, stream_sockets
 
-from conftest import BACKENDS
+from backends import BACKENDS
 from waiting import until
 from websocketstream._network.adopted_transport import adopt
 from websocketstream._network.asyncio_transport import AsyncioStream

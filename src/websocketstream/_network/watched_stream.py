@@ -34,8 +34,6 @@ class WatchedStream(DirectStream):  # and Watched
         self._is_attached = False
         self._system = self._system_calls(connected)
         self.on_readable: Callable[[], None] = self._system.on_readable
-        # For the sake of speed; whoever calls it keeps Ctrl-C out.
-        self.write = self._system.write  # type: ignore[method-assign]
 
     # --- called by the event loop
 
