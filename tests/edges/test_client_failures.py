@@ -15,25 +15,17 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 
+from edges.failing import failure
 from edges.serving import serving
 from websocketstream import (
     ConnectFailed,
-    HandshakeError,
     HandshakeRejected,
     HandshakeTimeout,
     InvalidHandshake,
-    open_websocket_stream,
 )
 from websocketstream.testing import memory_byte_stream_pair
 
 pytestmark = pytest.mark.anyio
-
-
-async def failure(url: str, **options: Any) -> HandshakeError:
-    with pytest.raises(HandshakeError) as caught:
-        async with open_websocket_stream(url, **options):
-            pytest.fail("the body must not run")
-    return caught.value
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from edges.failing import failure
 from edges.serving import serving
 from websocketstream import (
     CloseInfo,
@@ -19,18 +20,10 @@ from websocketstream import (
     InvalidHandshake,
     WebSocketRequest,
     is_transient,
-    open_websocket_stream,
 )
 from websocketstream.testing import memory_byte_stream_pair, serve_in_memory, websocket_stream_pair
 
 pytestmark = pytest.mark.anyio
-
-
-async def failure(url: str, **options: Any) -> HandshakeError:
-    with pytest.raises(HandshakeError) as caught:
-        async with open_websocket_stream(url, **options):
-            pass
-    return caught.value
 
 
 async def failure_of(answer: bytes, *, reset: bool = False) -> HandshakeError:
