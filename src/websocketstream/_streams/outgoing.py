@@ -14,7 +14,7 @@ from .._protocol.codec import Outgoing
 from .connection import Connection
 from .hot import prepare
 from .send_buffer import Sendable, SendBuffer
-from .waits import wait_for_room_again, wait_for_turn
+from .waits import wait_for_room, wait_for_turn
 
 # A longer chunk is sent in several frames, so that control frames pass, and senders learn what is left.
 PART_BYTES = 2**20
@@ -122,7 +122,7 @@ class OutgoingMessage(AbstractAsyncContextManager["OutgoingMessage"]):
             for start in range(0, len(payload), step):
                 size = self._put(payload[start : start + step], ends=False)
                 if self._buffer.free <= 0:
-                    await wait_for_room_again(self._buffer, size)
+                    await wait_for_room(self._buffer, size, keep=True)
                     self._check_open()
 
     def _payload_of(self, chunk: Sendable) -> bytes:

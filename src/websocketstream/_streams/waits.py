@@ -60,29 +60,21 @@ async def wait_for_chunk(buffer: ReceiveBuffer) -> Chunk:
     return buffer.pop_chunk()
 
 
-async def wait_for_room(buffer: SendBuffer, size: int) -> None:
+async def wait_for_room(buffer: SendBuffer, size: int, *, keep: bool = False) -> None:
     """Wait until there is room, as the sender of the message of so many bytes that was queued last.
 
-    When that is cancelled, or the connection ends, the message is taken back unless the writer has begun with it.
+    When that is cancelled, the message is taken back unless the writer has begun with it; ``keep`` leaves it where it is. When the
+    connection ends, it is taken back either way.
     """
     held = buffer.hold(size)
     try:
         await held.waiter
     except BaseException:
-        buffer.give_up(held)
+        if keep:
+            buffer.release(held)
+        else:
+            buffer.give_up(held)
         raise
-    buffer.budget.waited()
-    if not held.is_free:
-        buffer.raise_if_ended()
-
-
-async def wait_for_room_again(buffer: SendBuffer, size: int) -> None:
-    """Wait as :func:`wait_for_room` does; what was queued stays there whatever happens to the wait."""
-    held = buffer.hold(size)
-    try:
-        await held.waiter
-    finally:
-        buffer.release(held)
     buffer.budget.waited()
     if not held.is_free:
         buffer.raise_if_ended()

@@ -368,10 +368,10 @@ class Writer:
             self._has_closed = True
         if not buffers:
             return False
-        if self._pace is not None:
-            self._pace.written(self.written + sum(map(len, buffers)), self._pings)
         size = sum(map(len, buffers))
         self.written += size
+        if self._pace is not None:
+            self._pace.written(self.written, self._pings)
         self._unsent = size
         self._chunks = coalesce(buffers, size, self._write_bytes)
         self._buffer.left_to_send(size + self._in_portions)
