@@ -53,6 +53,7 @@ ORDER: dict[str, list[str]] = {
         # the opening handshake
         "head",
         "extensions",
+        "negotiation",
         "deflate",
         "client_handshake",
         "server_handshake",
@@ -124,6 +125,7 @@ ORDER: dict[str, list[str]] = {
         "writer",
         "reader",
         "hot",
+        "ends",
         "paced_pings",
         "connection",
         # what users hold

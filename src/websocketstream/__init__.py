@@ -13,7 +13,6 @@ from ._client import open_websocket_stream as open_websocket_stream
 from ._protocol.authorization import basic_auth as basic_auth, bearer_auth as bearer_auth
 from ._protocol.backoff import Attempt as Attempt, Backoff as Backoff
 from ._protocol.close import CloseCode as CloseCode, CloseInfo as CloseInfo
-from ._protocol.deflate import Compression as Compression
 from ._protocol.engine import ENGINE as engine  # noqa: N811  (constant, but spelled as the other names are)
 from ._protocol.errors import (
     ConnectFailed as ConnectFailed,
@@ -31,6 +30,7 @@ from ._protocol.http import (
     Request as Request,
     Response as Response,
 )
+from ._protocol.negotiation import Compression as Compression
 from ._protocol.parameters import QueryParams as QueryParams
 from ._protocol.trace import (
     ConnectionEnded as ConnectionEnded,

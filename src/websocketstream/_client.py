@@ -16,7 +16,6 @@ from ._opening import Opening
 from ._protocol.arguments import check_fingerprint, check_size
 from ._protocol.client_handshake import ClientHandshake
 from ._protocol.cookies import cookie_field
-from ._protocol.deflate import Compression
 from ._protocol.host import bracketed, normalise_host
 from ._protocol.http import (
     DEFAULT_LIMITS,
@@ -26,6 +25,7 @@ from ._protocol.http import (
     check_protocols,
     header_pairs,
 )
+from ._protocol.negotiation import Compression
 from ._protocol.trace import TraceEvent, check_trace
 from ._protocol.url import WebSocketURL, parse_url
 from ._streams.block import StreamBlock

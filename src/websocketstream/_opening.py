@@ -20,10 +20,10 @@ from ._network.proxy import Proxies, connect_through, proxy_for
 from ._network.task_transport import release
 from ._network.tls_client import check_certificate, start_tls, tls_failed
 from ._protocol.client_handshake import NO_ANSWER, ClientHandshake
-from ._protocol.deflate import Compression
 from ._protocol.engine import make_codec
 from ._protocol.errors import ConnectFailed, HandshakeRejected, HandshakeTimeout, InvalidHandshake
 from ._protocol.http import Response
+from ._protocol.negotiation import Compression
 from ._protocol.redirect import is_redirect, is_same_origin, redirect_target, without_secrets
 from ._protocol.trace import Hook, next_id, tracer_of
 from ._protocol.url import ProxyURL, WebSocketURL

@@ -31,8 +31,8 @@ from anyio.abc import AnyByteStream, ByteStream, Listener, TaskGroup
 from anyio.lowlevel import checkpoint
 
 from ._client import open_websocket_stream
-from ._protocol.deflate import Compression, DeflateParameters
 from ._protocol.engine import make_codec
+from ._protocol.negotiation import Compression, DeflateParameters
 from ._server.server import serve_websocket_streams
 from ._server.visit import Handler
 from ._streams.block import StreamBlock

@@ -16,8 +16,8 @@ from urllib.parse import quote, unquote
 from ._network.adopted_transport import adopt
 from ._network.stream_transport import StreamTransport
 from ._protocol.close import CloseCode
-from ._protocol.deflate import Compression
 from ._protocol.http import HandshakeLimits, Request
+from ._protocol.negotiation import Compression
 from ._protocol.server_handshake import BadRequest, ServerHandshake
 from ._server.asgi_stream import Scope, url_of
 from ._server.asgi_visit import EXTENSION, ASGIVisit

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from websocketstream._protocol.codec import Codec, CodecLimits, Event, Outgoing
-from websocketstream._protocol.deflate import Compression, DeflateParameters, PerMessageDeflate
+from websocketstream._protocol.deflate import PerMessageDeflate
+from websocketstream._protocol.negotiation import Compression, DeflateParameters
 from websocketstream._protocol.wsproto_codec import WsprotoCodec
 
 try:

@@ -10,7 +10,7 @@ from codec_kit import BINARY, CLOSE, PING, RSV1, TEXT, Deflater, Kit, drain, fee
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol.codec import Chunk, Close, Failure, Outgoing, Ping
-from websocketstream._protocol.deflate import Compression, DeflateParameters
+from websocketstream._protocol.negotiation import Compression, DeflateParameters
 
 TAKEOVER = DeflateParameters()
 NO_TAKEOVER = DeflateParameters(server_no_context_takeover=True, client_no_context_takeover=True)

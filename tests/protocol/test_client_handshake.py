@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol.client_handshake import ClientHandshake
-from websocketstream._protocol.deflate import Compression
 from websocketstream._protocol.errors import (
     HandshakeError,
     HandshakeRejected,
@@ -18,6 +17,7 @@ from websocketstream._protocol.errors import (
     InvalidHandshake,
 )
 from websocketstream._protocol.http import HandshakeLimits, Response
+from websocketstream._protocol.negotiation import Compression
 from websocketstream._protocol.url import parse_url
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

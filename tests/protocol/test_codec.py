@@ -27,8 +27,8 @@ from codec_kit import (
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol.codec import Close, CodecLimits, Failure, Outgoing, Ping, Pong
-from websocketstream._protocol.deflate import Compression, DeflateParameters
 from websocketstream._protocol.engine import make_codec
+from websocketstream._protocol.negotiation import Compression, DeflateParameters
 from websocketstream._protocol.wsproto_codec import WsprotoCodec
 
 BITS_15 = DeflateParameters()

@@ -34,7 +34,7 @@ from codec_kit import (
 from hypothesis import given, strategies as st
 
 from websocketstream._protocol.codec import Close, Codec, Event, Failure, Ping, Pong
-from websocketstream._protocol.deflate import DeflateParameters
+from websocketstream._protocol.negotiation import DeflateParameters
 
 BITS_15 = DeflateParameters()
 LENGTHS = [2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 1, 2**62, 2**63 - 1]

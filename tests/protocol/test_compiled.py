@@ -30,7 +30,7 @@ from codec_kit import (
 )
 
 from websocketstream._protocol.codec import Close, CodecLimits, Failure, Outgoing, Ping
-from websocketstream._protocol.deflate import Compression, DeflateParameters
+from websocketstream._protocol.negotiation import Compression, DeflateParameters
 
 if CompiledCodec is None:
     pytest.skip(NOT_BUILT, allow_module_level=True)

@@ -14,19 +14,16 @@ import pytest
 from codec_kit import DEFLATES, TAIL, Deflater
 from hypothesis import given, strategies as st
 
-from websocketstream._protocol.deflate import (
-    STEP,
+from websocketstream._protocol.deflate import STEP, InflatedTooLarge, InflateError, PerMessageDeflate
+from websocketstream._protocol.extensions import Extension, parse_extensions
+from websocketstream._protocol.negotiation import (
     Compression,
     DeflateParameters,
-    InflatedTooLarge,
-    InflateError,
     NegotiationError,
-    PerMessageDeflate,
     accept_answer,
     negotiate,
     offer,
 )
-from websocketstream._protocol.extensions import Extension, parse_extensions
 
 PLAIN = Compression(server_max_window_bits=15, client_max_window_bits=15)
 NO_TAKEOVER = {"server_no_context_takeover": True, "client_no_context_takeover": True}

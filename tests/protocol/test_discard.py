@@ -11,7 +11,8 @@ from codec_kit import BINARY, CLOSE, CONTINUATION, PING, RSV1, TEXT, Deflater, K
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol.codec import Close, Codec, Event, Ping
-from websocketstream._protocol.deflate import DeflateParameters, PerMessageDeflate
+from websocketstream._protocol.deflate import PerMessageDeflate
+from websocketstream._protocol.negotiation import DeflateParameters
 
 MODES = {
     "takeover": DeflateParameters(),

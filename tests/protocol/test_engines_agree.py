@@ -27,7 +27,7 @@ from codec_kit import (
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol.codec import Failure, Outgoing, without_old_pings
-from websocketstream._protocol.deflate import Compression, DeflateParameters
+from websocketstream._protocol.negotiation import Compression, DeflateParameters
 from websocketstream._protocol.wsproto_codec import WsprotoCodec
 
 pytestmark = pytest.mark.skipif(CompiledCodec is None, reason=NOT_BUILT)

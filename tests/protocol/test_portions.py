@@ -15,7 +15,8 @@ from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol import deflate as deflate_module
 from websocketstream._protocol.codec import Codec, Message, Outgoing, Ping, Pong
-from websocketstream._protocol.deflate import Compression, DeflateParameters, PerMessageDeflate
+from websocketstream._protocol.deflate import PerMessageDeflate
+from websocketstream._protocol.negotiation import Compression, DeflateParameters
 from websocketstream._protocol.wsproto_codec import WsprotoCodec
 
 TAKEOVER = DeflateParameters()

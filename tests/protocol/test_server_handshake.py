@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol.client_handshake import ClientHandshake
-from websocketstream._protocol.deflate import Compression
 from websocketstream._protocol.errors import HandshakeRejected, InvalidHandshake
 from websocketstream._protocol.http import HandshakeLimits, Request
+from websocketstream._protocol.negotiation import Compression
 from websocketstream._protocol.server_handshake import BadRequest, ServerHandshake
 from websocketstream._protocol.url import parse_url
 

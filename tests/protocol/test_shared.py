@@ -10,7 +10,7 @@ import pytest
 from codec_kit import BINARY, TAIL, TEXT, read_frames, send
 
 from websocketstream._protocol.codec import CodecLimits, Outgoing
-from websocketstream._protocol.deflate import Compression, DeflateParameters
+from websocketstream._protocol.negotiation import Compression, DeflateParameters
 from websocketstream._protocol.shared import Encoder, SharedMessage
 
 JSON = b'{"id": 17, "name": "sensor", "values": [1, 2, 3, 4, 5]}' * 40

@@ -17,14 +17,8 @@ from codec_kit import BINARY, NO_ZLIB, RSV1, TAIL, TEXT, CompiledCodec, Deflater
 from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol import deflate as in_python
-from websocketstream._protocol.deflate import (
-    STEP,
-    Compression,
-    DeflateParameters,
-    InflatedTooLarge,
-    InflateError,
-    PerMessageDeflate,
-)
+from websocketstream._protocol.deflate import STEP, InflatedTooLarge, InflateError, PerMessageDeflate
+from websocketstream._protocol.negotiation import Compression, DeflateParameters
 
 in_c = pytest.importorskip("websocketstream._protocol._zlib", reason=NO_ZLIB, exc_type=ImportError)
 

@@ -23,8 +23,8 @@ from websocketstream import (
     WebSocketStream,
 )
 from websocketstream._protocol.codec import Close, CodecLimits, Event
-from websocketstream._protocol.deflate import DeflateParameters
 from websocketstream._protocol.engine import make_codec
+from websocketstream._protocol.negotiation import DeflateParameters
 from websocketstream._protocol.shared import PLACE_BYTES
 from websocketstream._streams import hub as hub_module
 

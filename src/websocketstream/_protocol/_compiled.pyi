@@ -1,7 +1,8 @@
 from collections.abc import Iterator, Sequence
 
 from .codec import CodecLimits, Event, Message, Outgoing
-from .deflate import Compression, DeflateParameters, PerMessageDeflate
+from .deflate import PerMessageDeflate
+from .negotiation import Compression, DeflateParameters
 
 class CompiledCodec:
     def __init__(

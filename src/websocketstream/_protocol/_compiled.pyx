@@ -32,7 +32,8 @@ from ._zlib cimport (
 from .assembly import Violation, read_close
 from .close import is_valid_on_the_wire, truncate_reason
 from .codec import PINGS_PER_CALL, Chunk, Close, Failure, Outgoing, Ping, Pong, without_old_pings
-from .deflate import Compression, InflatedTooLarge, InflateError, PerMessageDeflate as PythonDeflate
+from .deflate import InflatedTooLarge, InflateError, PerMessageDeflate as PythonDeflate
+from .negotiation import Compression
 
 cdef extern from "_compiled.h":
     ctypedef uint32_t ws_key

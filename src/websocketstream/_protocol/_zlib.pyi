@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 
 from . import deflate
-from .deflate import Compression
+from .negotiation import Compression
 
 CALLS: object
 

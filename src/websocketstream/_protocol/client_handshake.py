@@ -10,7 +10,6 @@ from typing import NoReturn
 
 import h11
 
-from .deflate import Compression, DeflateParameters, NegotiationError, accept_answer, offer
 from .errors import HandshakeRejected, HandshakeTooLarge, InvalidHandshake
 from .head import HeadReader, HeadTooLarge, MalformedHead
 from .http import (
@@ -29,6 +28,7 @@ from .http import (
     list_elements,
     serialise_head,
 )
+from .negotiation import Compression, DeflateParameters, NegotiationError, accept_answer, offer
 from .url import WebSocketURL
 
 _RESERVED = frozenset(

@@ -6,7 +6,7 @@ import os
 from typing import Protocol
 
 from .codec import Codec, CodecLimits
-from .deflate import Compression, DeflateParameters
+from .negotiation import Compression, DeflateParameters
 
 VARIABLE = "WEBSOCKETSTREAM_ENGINE"
 

@@ -7,7 +7,6 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from .arguments import is_token
-from .deflate import Compression, DeflateParameters, NegotiationError, negotiate
 from .errors import InvalidHandshake
 from .head import HeadReader, HeadTooLarge, MalformedHead
 from .host import normalise_host
@@ -24,6 +23,7 @@ from .http import (
     list_elements,
     serialise_head,
 )
+from .negotiation import Compression, DeflateParameters, NegotiationError, negotiate
 from .url import parse_port
 
 RESERVED = frozenset({"connection", "content-length", "sec-websocket-*", "transfer-encoding", "upgrade"})

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterator
 from typing import TypeAlias
 
 from .codec import CodecLimits, Encoded, Outgoing
-from .deflate import Compression, DeflateParameters
 from .engine import make_codec
+from .negotiation import Compression, DeflateParameters
 
 # What a server's frames depend on: the window's bits and the options of what is compressed, None without compression.
 Form: TypeAlias = tuple[int, Compression] | None

@@ -24,7 +24,8 @@ from wsproto.frame_protocol import (
 from .assembly import Assembler, Violation, read_close
 from .close import is_valid_on_the_wire, truncate_reason
 from .codec import Chunk, Close, CodecLimits, Event, Failure, Message, Outgoing, Ping, Pong, without_old_pings
-from .deflate import Compression, DeflateParameters, PerMessageDeflate
+from .deflate import PerMessageDeflate
+from .negotiation import Compression, DeflateParameters
 
 # What one call of receive_data() may do: 128 frames, or about 256 KiB inflated or 16 KiB of compressed data, or a mixture.
 # Measured with CPython 3.11 on two shared cores: a small frame of any kind takes 7-12 us, so that either takes one or two

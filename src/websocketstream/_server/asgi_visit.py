@@ -13,9 +13,9 @@ from .._network.any_stream import TRANSPORT_ERRORS, send_all
 from .._network.stream_transport import StreamTransport
 from .._protocol.close import CloseCode, is_valid_on_the_wire, truncate_reason
 from .._protocol.codec import Message
-from .._protocol.deflate import Compression
 from .._protocol.engine import make_codec
 from .._protocol.http import Fields, Request
+from .._protocol.negotiation import Compression
 from .._protocol.server_handshake import ServerHandshake
 from .._streams.block import CANCEL_GRACE
 from .._streams.connection import Connection

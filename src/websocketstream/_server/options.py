@@ -11,9 +11,9 @@ from typing import Any
 
 from anyio.abc import Listener
 
-from .._protocol.deflate import Compression
 from .._protocol.forwarded import TrustedProxies
 from .._protocol.http import HandshakeLimits
+from .._protocol.negotiation import Compression
 from .._protocol.trace import Hook, check_trace
 from .._streams.options import StreamOptions, check_seconds, check_size
 

@@ -21,9 +21,9 @@ from anyio import (
 from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, TaskGroup, TaskStatus
 
 from .._network.task_transport import release
-from .._protocol.deflate import Compression
 from .._protocol.forwarded import NO_PROXIES, TrustedProxies
 from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
+from .._protocol.negotiation import Compression
 from .._protocol.trace import TraceEvent
 from .._streams.options import StreamOptions, check_compression
 from .._streams.statistics import ServerStatistics

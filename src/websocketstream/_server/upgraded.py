@@ -14,9 +14,9 @@ from anyio.streams.tls import TLSAttribute
 from .._network.any_stream import TRANSPORT_ERRORS, send_all
 from .._network.sockets import wrap_socket
 from .._network.task_transport import release
-from .._protocol.deflate import Compression
 from .._protocol.engine import make_codec
 from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, HeadersLike, Request, check_limits
+from .._protocol.negotiation import Compression
 from .._protocol.server_handshake import ServerHandshake
 from .._streams.block import StreamBlock
 from .._streams.connection import Connection

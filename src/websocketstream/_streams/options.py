@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .._protocol.arguments import check_seconds, check_size
 from .._protocol.codec import CodecLimits
-from .._protocol.deflate import Compression
+from .._protocol.negotiation import Compression
 
 __all__ = ["StreamOptions", "check_compression", "check_seconds", "check_size"]
 
