@@ -14,7 +14,6 @@ from typing import Any
 
 import anyio
 from anyio import CancelScope, create_task_group, open_signal_receiver
-from anyio.abc import TaskGroup
 
 from .listener import WebSocketListener
 from .server import serve_websocket_streams
@@ -102,15 +101,16 @@ async def _serve_until_told(
     failure: Exception | None = None
     async with create_task_group() as tasks:
         try:
-            # From here on, so that a signal that comes while it starts is not lost.
+            # From here on, so that a signal that comes while it starts is not lost: looking up a name may take long.
             with _stop_signals() as signals:
-                listener = await _start(tasks, serve, signals)
-                if listener is None:
-                    return
+                end = _End(tasks.cancel_scope)
+                if signals is not None:
+                    tasks.start_soon(end.follow, signals)
+                listener = end.listener = await tasks.start(serve)
                 logger.info("listening on %s", ", ".join(map(_for_display, listener.addresses)))
                 if on_start is not None:
                     on_start(listener)
-                await _wait_for_the_end(listener, signals)
+                await listener.wait_stopped()
         except Exception as exc:  # noqa: BLE001  (a group would wrap it)
             failure = exc
         tasks.cancel_scope.cancel()
@@ -118,50 +118,22 @@ async def _serve_until_told(
         raise failure
 
 
-async def _start(tasks: TaskGroup, serve: Callable[..., Any], signals: Any) -> WebSocketListener | None:  # noqa: ANN401
-    """Start the server; return None when a signal came while it was not listening yet, as looking up a name may take long."""
-    if signals is None:
-        return await tasks.start(serve)  # type: ignore[no-any-return]
-    listener: WebSocketListener | None = None
-    told: list[int] = []
-    failure: Exception | None = None
-    async with create_task_group() as starting:
+class _End:
+    """The end of the program, as signals ask for it."""
 
-        async def give_up() -> None:
-            told.append(await anext(signals))
-            starting.cancel_scope.cancel()
+    def __init__(self, everything: CancelScope) -> None:
+        self._everything = everything
+        self.listener: WebSocketListener | None = None  # once it listens
 
-        starting.start_soon(give_up)
-        try:
-            listener = await tasks.start(serve)
-        except Exception as exc:  # noqa: BLE001  (a group would wrap it)
-            failure = exc
-        starting.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    if told:
-        logger.info("shutting down because of %s", signal.Signals(told[0]).name)
-        tasks.cancel_scope.cancel()
-        return None
-    return listener
-
-
-async def _wait_for_the_end(listener: WebSocketListener, signals: Any) -> None:  # noqa: ANN401
-    """Wait until the server has ended by itself, or because of signals."""
-    async with create_task_group() as tasks:
-        if signals is not None:
-            tasks.start_soon(_stop_when_told, listener, signals, tasks.cancel_scope)
-        await listener.wait_stopped()
-        tasks.cancel_scope.cancel()
-
-
-async def _stop_when_told(listener: WebSocketListener, signals: Any, everything: CancelScope) -> None:  # noqa: ANN401
-    number = await anext(signals)
-    logger.info("shutting down because of %s", signal.Signals(number).name)
-    listener.shut_down()
-    number = await anext(signals)
-    logger.info("cancelling what is left because of %s", signal.Signals(number).name)
-    everything.cancel()
+    async def follow(self, signals: Any) -> None:  # noqa: ANN401
+        """Shut down with the first signal, and cancel what is left with the second."""
+        number = await anext(signals)
+        logger.info("shutting down because of %s", signal.Signals(number).name)
+        if self.listener is not None:
+            self.listener.shut_down()
+            number = await anext(signals)
+            logger.info("cancelling what is left because of %s", signal.Signals(number).name)
+        self._everything.cancel()
 
 
 def _stop_signals() -> AbstractContextManager[Any]:
