@@ -24,13 +24,13 @@ from .._network.tcp import ask_tcp, keep_little_unsent, probe_often
 from .._network.transport import Buffer
 from .._protocol.close import CloseCode, CloseInfo, check_close
 from .._protocol.codec import Codec
-from .._protocol.deflate import Compression
-from .._protocol.errors import WebSocketError
 from .._protocol.keepalive import Action, Keepalive, PendingPing, Pings, TcpReport, seconds_between_questions
-from .._protocol.life import End, Life, Step
+from .._protocol.life import Life, Step
+from .._protocol.negotiation import Compression
 from .._protocol.state import State
 from .._protocol.trace import TracedCodec, Tracer, next_id
-from .errors import ConnectionBroken, ConnectionClosed, EndError, SendAfterClose, closed_here
+from .ends import Ends, words_of
+from .errors import ConnectionBroken, EndError, closed_here
 from .hot import Budget, Reader, ReceiveBuffer, SendBuffer, Writer
 from .options import StreamOptions
 from .paced_pings import PacedPings
@@ -100,9 +100,7 @@ class Connection:
             owner=self,
         )
         self.data_received: Callable[[Buffer], None] = self._reader.data_received
-        self._error: EndError | None = None
-        self._told_receivers: End | None = None  # which end they know of
-        self._told_senders: End | None = None
+        self._ends = Ends(self._life, self.inbox, self.outbox)
         self._timer: Handle | None = None
         self._timer_at = math.inf
         self._settled = Signal(loop)
@@ -131,12 +129,7 @@ class Connection:
     @property
     def end_error(self) -> Exception | None:
         """What receivers meet because it is over, unless it is not, or because we have closed it."""
-        close = self._life.peer_close
-        if close is not None and self._life.receive_end is End.CLOSED_BY_PEER:
-            return ConnectionClosed(close)
-        if self._error is None:
-            return None
-        return self._error.alive or self._error.to_raise()  # the traceback of one that is under way stays
+        return self._ends.received
 
     @property
     def bytes_received(self) -> int:
@@ -170,7 +163,7 @@ class Connection:
 
     def cancel(self, error: BaseException | None) -> None:
         """Drop what has arrived, and close."""
-        self.start_close(*self._words_of(error))
+        self.start_close(*words_of(error, server=self.server))
 
     def read_in_chunks(self) -> None:
         """Let nobody receive whole messages any more.
@@ -187,11 +180,9 @@ class Connection:
         self._codec.discard_data()
         self.inbox.drop()
         self._carry_out()
-        return (
-            ConnectionBroken(message, self._life.peer_close)
-            if self._error is None
-            else self._error.to_raise()
-        )
+        if self._life.reason is None:  # it was over before
+            return ConnectionBroken(message, self._life.peer_close)
+        return self._ends.to_raise()
 
     @uninterrupted
     def leave_unfinished(self) -> None:
@@ -222,7 +213,7 @@ class Connection:
         """Drop what is queued, and close."""
         self.outbox.finish(EndError(closed_here), drop=True)
         self.writer.drop_portions()
-        self.start_close(*self._words_of(error))
+        self.start_close(*words_of(error, server=self.server))
 
     @uninterrupted
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
@@ -243,8 +234,8 @@ class Connection:
     async def wait_closed(self) -> CloseInfo:
         """Wait for the end; return the peer's words or raise the one error of an unclean end."""
         await self._settled.wait()
-        if self._error is not None:
-            raise self._error.to_raise()
+        if self._life.reason is not None:
+            raise self._ends.to_raise()
         info = self._life.result
         assert info is not None
         return info
@@ -443,14 +434,7 @@ class Connection:
     def _carry_out(self) -> None:
         """Do what the life of the connection asks for; it may be asked at any time, and asks for nothing twice."""
         life = self._life
-        if self._error is None and life.reason is not None:
-            self._error = EndError(partial(_broken, life, life.peer_close))
-        if life.receive_end is not self._told_receivers:
-            self._told_receivers = life.receive_end
-            self._tell_receivers(life.receive_end)
-        if life.send_end is not self._told_senders:
-            self._told_senders = life.send_end
-            self._tell_senders(life.send_end)
+        self._ends.tell()
         if life.farewell is not None:
             self.writer.flush()
         if life.state is not State.OPEN:
@@ -467,29 +451,8 @@ class Connection:
             self._reader.read_on()  # whatever we waited for before may not matter any more
             self._set_timer()
 
-    def _tell_receivers(self, end: End | None) -> None:
-        if end is End.CLOSED_HERE:
-            self.inbox.finish(EndError(closed_here))
-        elif end is not None:
-            self.inbox.finish(self._error_for(end, ConnectionClosed))
-
-    def _tell_senders(self, end: End | None) -> None:
-        if end is End.CLOSED_HERE:
-            self.outbox.finish(EndError(closed_here))
-        elif end is not None:
-            self.outbox.finish(self._error_for(end, SendAfterClose))
-
-    def _error_for(self, end: End, closed: type[ConnectionClosed]) -> EndError:
-        info = self._life.peer_close
-        if end is End.CLOSED_BY_PEER and info is not None:
-            return EndError(partial(closed, info))
-        assert self._error is not None
-        return self._error
-
     def _settle(self, life: Life) -> None:
-        error = None if self._error is None else self._error.alive
-        if isinstance(error, ConnectionBroken):
-            error.sent_code = life.sent_code
+        self._ends.settle()
         if not self._settled.is_set:
             self._settled.set()
             self.pings.give_up()
@@ -510,21 +473,3 @@ class Connection:
         self._reader.stop()
         self.writer.stop()
         self._released.set()
-
-    def _words_of(self, error: BaseException | None) -> tuple[int | None, str]:
-        """Return what a Close frame may say of an error: only a real WebSocketError has a say (rule S4)."""
-        if isinstance(error, WebSocketError):
-            with suppress(
-                ValueError
-            ):  # a code that only the peer could say, such as 1006: an empty Close frame
-                return check_close(error.close_code, error.reason, server=self.server)
-        return None, ""
-
-
-def _broken(life: Life, info: CloseInfo | None) -> ConnectionBroken:
-    """Make the one error of an unclean end."""
-    reason = life.reason
-    assert reason is not None
-    error = ConnectionBroken(reason.message, info, sent_code=None if life.result is None else life.sent_code)
-    error.__cause__ = reason.cause
-    return error
