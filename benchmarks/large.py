@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,13 @@ from typing import Any
 import anyio
 import trustme
 
-from websocketstream import WebSocketRequest, WebSocketStream, open_websocket_stream, serve_websocket_streams
+from websocketstream import (
+    ConnectionClosed,
+    WebSocketRequest,
+    WebSocketStream,
+    open_websocket_stream,
+    serve_websocket_streams,
+)
 
 from .interruption import BACKENDS
 
@@ -69,7 +76,8 @@ async def play(conn: WebSocketStream, *, sends: bool, chunked: bool, mib: int) -
         before, started = peak(), time.perf_counter()
         if sends:
             await send(conn, size, chunked=chunked)
-            await conn.ping()
+            with suppress(ConnectionClosed):  # who has all of it may close before it has answered
+                await conn.ping()
         else:
             got = await receive(messages, conn, chunked=chunked)
             assert got == size * MIB, f"{got} bytes instead of {size} MiB"

@@ -1,8 +1,20 @@
 # The C types of _streams/send_buffer.py.
 
+cimport cython
+
 from .budget cimport Budget
 
 cdef Py_ssize_t LOOK_EVERY
+
+cpdef Py_ssize_t size_of(item) except -1
+cpdef prepare(message, bint compress)
+
+cdef class Batch:
+    cdef readonly list items
+
+    @cython.locals(items=list)
+    cpdef add(self, list given, bint compress)
+    cpdef Py_ssize_t size(self, Py_ssize_t number) except -1
 
 cdef class SendBuffer:
     cdef Py_ssize_t _limit
@@ -29,6 +41,8 @@ cdef class SendBuffer:
     cpdef raise_if_ended(self)
     cpdef bint renew_credit(self) except -1
     cpdef append(self, item, Py_ssize_t size)
+    @cython.locals(items=list, charged=Py_ssize_t, end=Py_ssize_t, most=Py_ssize_t)
+    cpdef Py_ssize_t append_some(self, Batch batch, Py_ssize_t start) except -1
     cpdef list take_batch(self, Py_ssize_t most)
     cpdef passed_by(self, item, Py_ssize_t unsent)
     cpdef left_to_send(self, Py_ssize_t unsent)

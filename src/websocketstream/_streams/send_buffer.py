@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import accumulate, islice
 from time import perf_counter
 from typing import Any, Protocol, TypeAlias
 
@@ -127,10 +125,15 @@ class SendBuffer:
 
     def append_some(self, batch: Batch, start: int) -> int:
         """Queue messages from ``start`` on until there is no more room, one at least; return where the others begin."""
-        before = batch.ends[start - 1] if start else 0
-        end = min(bisect_left(batch.ends, before + self.free, start) + 1, start + AT_ONCE, len(batch.items))
-        self.queue += batch.items[start:end]
-        self.free -= batch.ends[end - 1] - before
+        items, charged, end = batch.items, 0, start
+        most = min(start + AT_ONCE, len(items))
+        while end < most:
+            charged += size_of(items[end])
+            end += 1
+            if charged >= self.free:
+                break
+        self.queue += items[start:end]
+        self.free -= charged
         return end
 
     def hold(self, size: int) -> Held:
@@ -381,6 +384,8 @@ def is_whole(item: Queued) -> bool:
 
 def size_of(item: Queued) -> int:
     """Return the bytes for which a message is charged; an empty one is not free, or there could be any number."""
+    if type(item) is bytes or type(item) is str:  # first, because no name has to be looked up for it
+        return len(item) or 1
     return len(item.payload if type(item) is Outgoing else item) or 1  # type: ignore[arg-type]
 
 
@@ -401,25 +406,18 @@ def prepare(message: Sendable, compress: bool) -> Message | Outgoing:
 
 
 class Batch:
-    """Several messages, as what the codec sends, and the bytes for which they are charged."""
+    """Several messages, as what the codec sends."""
 
-    __slots__ = ("ends", "items")
+    __slots__ = ("items",)
 
     def __init__(self) -> None:
         self.items: list[Queued] = []
-        self.ends: list[int] = []  # of each message, among the bytes of all
 
     def add(self, given: list[Any], compress: bool) -> None:
         """Add messages, or say which of them cannot be sent, and why."""
-        kinds = set(map(type, given))
-        # As prepare() and size_of() of each, for the sake of speed.
-        plain = kinds == {bytes} or (kinds == {str} and all(map(str.isascii, given)))
-        plain = plain and compress and all(given)
-        size: Callable[[Any], int] = len if plain else size_of
-        items: list[Queued] = given if plain else [prepare(item, compress) for item in given]
-        ends = accumulate(map(size, items), initial=self.ends[-1] if self.ends else 0)
-        self.items += items
-        self.ends += islice(ends, 1, None)
+        items = self.items
+        for item in given:
+            items.append(prepare(item, compress))
 
     def size(self, number: int) -> int:
         """Return for how many bytes a message is charged."""
