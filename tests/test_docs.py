@@ -33,7 +33,12 @@ import websocketstream
 from websocketstream import WebSocketRequest, open_websocket_stream, serve_websocket_streams
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Those of two columns have a test of their own, test_coming_from.py.
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if not page.name.startswith("coming-from-")
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+?)(?:#[^)]*)?\)")
 PORT = re.compile(r"\b876\d\b")  # what the programs of the pages listen on

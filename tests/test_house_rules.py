@@ -29,6 +29,7 @@ SLEEPERS = {
     "liveness/test_questions.py": "waits for what TCP finds out: it has no other time",
     "network/test_event_loop.py": "has a clock of its own for a run of trio's",
     "peers/loop_thread.py": "looks again until another thread is done",
+    "peers/test_comparison.py": "pauses for longer than another library's keepalive has patience",
     "promises/test_connect_failures.py": "lets another thread have the interpreter",
     "promises/test_paused_peer.py": "pauses for longer than a keepalive over real TCP has patience",
     "promises/test_slow_consumer.py": "pauses for longer than another library's keepalive has patience",
