@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from websocketstream import __main__ as command_line, _demo
+from websocketstream import _demo
+from websocketstream._cli import main as command_line
 from websocketstream._streams.statistics import DirectionStatistics
 
 SOURCE = Path(__file__).parent.parent / "src"
@@ -78,19 +79,7 @@ def test_ctrl_c_ends_the_demo_without_a_traceback(backend: str) -> None:
         process.stdout.readline()  # it is running
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=LIMIT)
-    assert (process.returncode, errors) == (130, "interrupted\n")
-
-
-def test_without_a_command_it_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line.main([]) == 0
-    assert "demo" in capsys.readouterr().out
-
-
-def test_it_knows_its_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        command_line.main(["--version"])
-    assert exit_info.value.code == 0
-    assert re.match(r"websocketstream (\d+\.\d+|\(not installed\))", capsys.readouterr().out)
+    assert (process.returncode, errors) == (130, "websocketstream: interrupted\n")
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon", ""])
@@ -101,27 +90,6 @@ def test_a_duration_that_makes_no_sense_is_explained(
         command_line.main(["demo", f"--seconds={seconds}"])
     assert exit_info.value.code == 2
     assert "is not a positive number of seconds" in capsys.readouterr().err
-
-
-def test_a_missing_event_loop_is_explained(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(command_line.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit) as exit_info:
-        command_line.main(["demo", "--backend", "trio"])
-    assert exit_info.value.code == 2
-    assert "pip install trio" in capsys.readouterr().err
-
-
-def test_ctrl_c_before_the_start_is_quiet(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupt(*_args: object, **_options: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(command_line.anyio, "run", interrupt)
-    assert command_line.main(["demo"]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_the_live_table_is_drawn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

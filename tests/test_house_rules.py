@@ -39,7 +39,7 @@ SLEEPERS = {
 }
 
 # Types of the standard library that have no public name.
-NAMELESS = {"zlib._Compress", "zlib._Decompress"}
+NAMELESS = {"zlib._Compress", "zlib._Decompress", "argparse._SubParsersAction"}
 
 
 def endless_shields(tree: ast.Module) -> Iterator[str]:

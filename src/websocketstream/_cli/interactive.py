@@ -1,0 +1,189 @@
+"""Talking to a server in a terminal."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from types import TracebackType
+from typing import Self
+
+from anyio import (
+    BrokenResourceError,
+    ClosedResourceError,
+    EndOfStream,
+    WouldBlock,
+    create_memory_object_stream,
+    create_task_group,
+    current_time,
+    sleep,
+)
+from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
+
+from .._protocol.close import OK_CODES
+from .._protocol.codec import Message
+from .._streams.errors import ConnectionBroken, ConnectionClosed
+from .._streams.stream import WebSocketStream
+from .escape import escape
+from .exit_codes import ExitCode
+from .failures import close_in_words
+from .meter import Meter
+from .rendering import for_terminal
+from .talk_commands import Close, Ping, Say, Tell, read_line
+from .terminals import TOOLBAR_SECONDS, PlainTerminal, PromptTerminal, Terminal
+from .traffic import Traffic, bytes_of
+from .units import duration
+
+SHOWN = 2**16  # characters of a message
+
+MISSING = "prompt_toolkit is not installed, so there is no history and no completion: pip install 'websocketstream[cli]'"
+
+
+class Talk:
+    """Somebody in a terminal, for the length of a block; they talk over one connection, or over several in a row.
+
+    :param meter: whether a line below the prompt shows what passes
+    """
+
+    def __init__(self, url: str, traffic: Traffic, *, meter: bool) -> None:
+        self._url = url
+        self._traffic = traffic
+        self._meter = Meter(traffic, None) if meter else None
+        self._reading = ""
+        self._is_open = False  # the terminal, from the first connection on
+        self._held_back = 0  # messages that wait for the server to read
+        self._has_prompt = importlib.util.find_spec("prompt_toolkit") is not None
+        self._terminal: Terminal = PlainTerminal()
+        if self._has_prompt:
+            self._terminal = PromptTerminal((lambda: self._reading) if meter else None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._is_open:
+            await self._terminal.__aexit__(exc_type, exc, traceback)
+
+    def tell(self, sentence: str) -> None:
+        """Say something that no server has said."""
+        text = escape(sentence, keep="")
+        if self._is_open:
+            self._terminal.tell(text)
+        else:
+            print(text, flush=True)
+
+    async def run(self, conn: WebSocketStream) -> int:
+        """Talk until one of the two closes.
+
+        :raises ConnectionClosed: the peer closed with a code that is an error
+        :raises ConnectionBroken: the connection was lost
+        """
+        self._traffic.conn = conn
+        self._held_back = 0
+        if not self._is_open:
+            await self._terminal.__aenter__()
+            self._is_open = True
+            if not self._has_prompt:
+                await self._terminal.show(MISSING)
+        await self._terminal.show(self._greeting(conn))
+        async with create_task_group() as tasks:
+            tasks.start_soon(self._read_lines, conn, tasks)
+            tasks.start_soon(self._update_meter)
+            await self._show_messages(conn)
+            tasks.cancel_scope.cancel()
+        return ExitCode.OK
+
+    def _greeting(self, conn: WebSocketStream) -> str:
+        protocol = f", protocol {conn.protocol}" if conn.protocol else ""
+        return escape(f"connected to {conn.url}{protocol}; /help lists the commands, Ctrl-D leaves", keep="")
+
+    # --- what is typed
+
+    async def _read_lines(self, conn: WebSocketStream, tasks: TaskGroup) -> None:
+        # A server that does not read holds back what is sent, and not who types: /quit is obeyed all the same.
+        send, receive = create_memory_object_stream[Message](math.inf)
+        with send, receive:
+            tasks.start_soon(self._send_messages, conn, receive)
+            while (line := await self._terminal.receive()) is not None:
+                await self._obey(line, conn, send, tasks)
+            conn.close(1000)
+
+    async def _obey(
+        self, line: str, conn: WebSocketStream, send: ObjectSendStream[Message], tasks: TaskGroup
+    ) -> None:
+        match read_line(line):
+            case Say(message):
+                await self._say(message, conn, send)
+            case Ping():
+                tasks.start_soon(self._ping, conn)
+            case Close(code, reason):
+                conn.close(code, reason)
+            case Tell(text):
+                await self._terminal.show(escape(text))
+
+    async def _say(self, message: Message, conn: WebSocketStream, send: ObjectSendStream[Message]) -> None:
+        if not self._held_back:
+            try:
+                conn.writable.send_nowait(message)
+            except WouldBlock:
+                await self._terminal.show(
+                    "the server does not read: what you send waits; /quit leaves all the same"
+                )
+            except (ConnectionClosed, ConnectionBroken, ClosedResourceError):
+                return  # the receiver meets the same end
+            else:
+                self._traffic.sent(1, bytes_of(message))
+                return
+        self._held_back += 1
+        await send.send(message)
+
+    async def _send_messages(self, conn: WebSocketStream, messages: ObjectReceiveStream[Message]) -> None:
+        try:
+            async for message in messages:
+                await conn.send(message)
+                self._held_back -= 1
+                self._traffic.sent(1, bytes_of(message))
+        except (ConnectionClosed, ConnectionBroken, ClosedResourceError):
+            return  # likewise
+
+    async def _ping(self, conn: WebSocketStream) -> None:
+        try:
+            seconds = await conn.ping()
+        except (EndOfStream, BrokenResourceError, ClosedResourceError):
+            return
+        await self._terminal.show(f"pong after {duration(seconds)}")
+
+    # --- what arrives
+
+    async def _show_messages(self, conn: WebSocketStream) -> None:
+        try:
+            while True:
+                messages = await conn.readable.receive_batch()
+                await self._terminal.show("\n".join(f"< {for_terminal(each, SHOWN)}" for each in messages))
+                self._traffic.received(len(messages), sum(map(bytes_of, messages)))
+        except ConnectionClosed as closed:
+            if closed.close_code not in OK_CODES:
+                raise
+            words = close_in_words(closed.close_code, closed.reason)
+            await self._show_end(f"the server closed the connection: {words}")
+        except ClosedResourceError:
+            await self._show_answer(conn)
+
+    async def _show_answer(self, conn: WebSocketStream) -> None:
+        """Show what the server says to our Close frame."""
+        try:
+            info = await conn.closed
+        except ConnectionBroken as broken:
+            await self._show_end(f"closed; {broken}")
+        else:
+            await self._show_end(f"closed; the server answered: {close_in_words(info.code, info.reason)}")
+
+    async def _show_end(self, text: str) -> None:
+        unsent = f"; {self._held_back} messages were not sent" if self._held_back else ""
+        await self._terminal.show(escape(text + unsent, keep=""))
+
+    async def _update_meter(self) -> None:
+        while self._meter is not None:
+            self._reading = self._meter.read(current_time()).plain()
+            await sleep(TOOLBAR_SECONDS)

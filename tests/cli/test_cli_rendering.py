@@ -1,0 +1,64 @@
+"""How messages are written: exactly into a pipe, harmlessly on a terminal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from websocketstream._cli.rendering import Rendering, for_terminal, hex_dump
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        ("auto", b"a\x1b\n\xff\0"),
+        ("lines", b"a\x1b\n\xff\0"),
+        ("text", b"a\x1b\xff\0"),
+        ("binary", b"a\x1b\xff\0"),
+    ],
+)
+def test_a_pipe_gets_the_payload_and_nothing_else(kind: str, written: bytes) -> None:
+    assert Rendering(kind, terminal=False).messages(["a\x1b", b"\xff\0"]) == written
+
+
+def test_json_is_one_line_per_message_in_a_pipe() -> None:
+    rendering = Rendering("json", terminal=False)
+    assert rendering.messages(['{\n "a": 1\n}', "no json"]) == b'{"a":1}\nno json\n'
+
+
+@pytest.mark.parametrize("kind", ["auto", "lines", "text", "binary", "json"])
+def test_a_terminal_gets_no_control_character_whatever_the_option(kind: str) -> None:
+    rendering = Rendering(kind, terminal=True)
+    written = rendering.messages(["\x1b]0;pwned\x07", "\x9b2J", bytes(range(256))])
+    written += rendering.chunk("\x1b[2J") + rendering.chunk(b"\x1b") + rendering.end(text=True)
+    assert not {*written.decode()} & {*map(chr, [*range(10), *range(11, 32), *range(127, 160)])}
+    assert r"\e]0;pwned\x07" in written.decode()
+
+
+def test_chunks_of_a_message_are_written_as_they_come() -> None:
+    rendering = Rendering("auto", terminal=False)
+    assert rendering.chunk("ü") + rendering.chunk("b") + rendering.end(text=True) == "üb\n".encode()
+    assert rendering.chunk(b"\xff") + rendering.end(text=False) == b"\xff"
+    assert Rendering("text", terminal=False).end(text=True) == b""
+
+
+def test_json_is_indented_on_a_terminal() -> None:
+    assert for_terminal('{"a":[1],"b":"\\u001b"}') == '{\n  "a": [\n    1\n  ],\n  "b": "\\u001b"\n}'
+    assert for_terminal("17") == "17"
+    assert for_terminal("{no json}") == "{no json}"
+    assert for_terminal("[" * 200_000).startswith("[[[")
+
+
+def test_long_text_is_cut_where_asked_for() -> None:
+    assert for_terminal("x" * 100, 10) == "x" * 10 + "\n... and 90 characters more"
+    assert len(for_terminal(json.dumps({"a": "x" * 100}), 1000)) < 200
+
+
+def test_a_dump_says_where_what_and_how_much_more() -> None:
+    assert list(hex_dump(b"\x00ABC\x7f" + bytes(14), limit=18)) == [
+        "00000000  00 41 42 43 7f 00 00 00  00 00 00 00 00 00 00 00  |.ABC............|",
+        "00000010  00 00                                             |..|",
+        "... and 1 bytes more",
+    ]
+    assert for_terminal(b"") == "0 bytes"
