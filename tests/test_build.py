@@ -107,3 +107,10 @@ def test_an_environment_variable_switches_the_build_of_the_engine_off(tree, tmp_
 def test_without_cython_the_build_succeeds_and_wsproto_is_used(tree, tmp_path):
     (tmp_path / "Cython.py").write_text('raise ImportError("hidden")')
     assert built_engine(tree, tmp_path, PYTHONPATH=str(tmp_path)) == "wsproto alone"
+
+
+def test_the_page_of_the_demo_is_built_too(tree, tmp_path):
+    build = ("setup.py", "-q", "build_py", f"--build-lib={tmp_path}")
+    run(*build, cwd=tree, WEBSOCKETSTREAM_BUILD_EXTENSION="0")
+    source, built = (where / "websocketstream" / "_browser_demo" for where in (ROOT / "src", tmp_path))
+    assert {path.name for path in built.iterdir()} == {path.name for path in source.iterdir()}

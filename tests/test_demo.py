@@ -1,18 +1,21 @@
-"""The command line, run as its users run it."""
+"""The demo, run as its users run it."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
-from websocketstream import _demo
-from websocketstream._cli import main as command_line
+from websocketstream.__main__ import main
+from websocketstream._cli import demo_display
+from websocketstream._cli.demo_run import Snapshot
 from websocketstream._streams.statistics import DirectionStatistics
 
 SOURCE = Path(__file__).parent.parent / "src"
@@ -87,7 +90,7 @@ def test_a_duration_that_makes_no_sense_is_explained(
     seconds: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_info:
-        command_line.main(["demo", f"--seconds={seconds}"])
+        main(["demo", f"--seconds={seconds}"])
     assert exit_info.value.code == 2
     assert "is not a positive number of seconds" in capsys.readouterr().err
 
@@ -97,17 +100,52 @@ def test_the_live_table_is_drawn(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     out = DirectionStatistics(buffered_messages=3, buffered_bytes=65536, messages=10, paused_seconds=1.5)
     ahead = DirectionStatistics(buffered_messages=2, buffered_bytes=2**20, messages=6, paused_seconds=0.5)
-    with _demo.choose_display(plain=False) as show:
-        show(_demo.Snapshot(2.0, 10, 4, out, ahead, memory=None))
+    with demo_display.choose_display(plain=False) as show:
+        show(Snapshot(2.0, 10, 4, out, ahead, memory=None))
     shown = capsys.readouterr().out
-    for text in ("64 KiB", "1.0 MiB", "in transit", "1.5 s", "process memory unknown"):
+    for text in ("64.0 KiB", "1.0 MiB", "in transit", "1.5 s", "process memory unknown"):
         assert text in shown
 
 
-def test_sizes_are_shown_in_units_for_people() -> None:
-    assert [_demo.size(number) for number in (0, 1023, 2048, 5 * 2**20)] == [
-        "0 B",
-        "1023 B",
-        "2 KiB",
-        "5.0 MiB",
-    ]
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_the_page_is_served_until_ctrl_c() -> None:
+    with subprocess.Popen(
+        command("demo", "--browser", "--no-open"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            said = process.stdout.readline()
+            match = re.fullmatch(r"The demo is at (http://127\.0\.0\.1:\d+/) until Ctrl-C\.\n", said)
+            assert match, said
+            with urlopen(match[1], timeout=LIMIT) as page:
+                assert b"WebSocketStream" in page.read()
+        finally:
+            process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=LIMIT)
+    assert (process.returncode, errors) == (130, "websocketstream: interrupted\n")
+
+
+def test_a_port_that_is_taken_is_explained() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("demo", "--browser", "--no-open", "--port", str(taken.getsockname()[1]))
+    assert done.returncode != 0
+    assert re.search(r"in use", done.stderr, re.IGNORECASE)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http", ""])
+def test_a_port_that_makes_no_sense_is_explained(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["demo", "--browser", f"--port={port}"])
+    assert exit_info.value.code == 2
+    assert "is not a port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--no-open", "--port=8000"])
+def test_what_is_for_the_browser_needs_the_browser(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", option]) == 2
+    assert "are for --browser" in capsys.readouterr().err

@@ -183,6 +183,11 @@ ORDER: dict[str, list[str]] = {
         # the commands
         "connect_options",
         "connect",
+        "demo_run",
+        "demo_display",
+        "demo_site",
+        "demo_flows",
+        "demo_page",
         "demo",
         "completion",
         "main",
@@ -199,7 +204,6 @@ ORDER: dict[str, list[str]] = {
         "testing",
         "asgi",
         "uvicorn",
-        "_demo",
         "__main__",
     ],
 }
