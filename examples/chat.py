@@ -1,81 +1,41 @@
-"""A chat room: messages of many clients come together and go out to all; a client that does not read is let go.
+"""A chat room in which a slow guest cannot stall the others.
 
-python examples/chat.py          runs a room, three guests, and one that is turned away
+    python chat.py [PORT]
+
+Guests come to ws://127.0.0.1:PORT/room?name=Ada, and what one says goes to all. Nobody waits for a guest who does not
+read: what is said waits for them, and who is behind for ten seconds, or by a megabyte, is let go with code 1013.
 """
 
-from __future__ import annotations
-
-from functools import partial
+import logging
+import sys
 
 import anyio
-from anyio.abc import TaskStatus
 
-from websocketstream import (
-    Broadcast,
-    CloseWhenBehind,
-    HandshakeRejected,
-    WebSocketRequest,
-    open_websocket_stream,
-    serve_websocket_streams,
-)
+from websocketstream import Broadcast, CloseWhenBehind, WebSocketRequest, run_server
+
+logger = logging.getLogger("chat")
+guests = Broadcast(policy=CloseWhenBehind(max_bytes=2**20, max_seconds=10))
 
 
-class Room:
-    """The guests, and what they say; a slow one must not hold the others back."""
-
-    def __init__(self) -> None:
-        self.guests = Broadcast(policy=CloseWhenBehind(max_seconds=10))
-
-    async def handle(self, request: WebSocketRequest) -> None:
-        """Let guests in who know where they want to go."""
-        if request.path != "/room":
-            await request.reject(404, body="There is only /room here.\n")
-            return
-        async with request.accept() as conn:
-            with self.guests.subscribe(conn):
-                async for message in conn.readable:
-                    self.guests.send(message)
-
-
-async def guest(
-    url: str,
-    name: str,
-    heard: list[str | bytes],
-    *,
-    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
-) -> None:
-    async with open_websocket_stream(f"{url}/room") as conn:
-        await conn.send(f"{name} is here")
-        heard.append(await conn.receive())  # what we said has come back: we are in
-        task_status.started()
-        async for message in conn.messages():
-            heard.append(message)
-            if message == "good night":
-                return
-
-
-async def main() -> None:
-    room = Room()
-    async with anyio.create_task_group() as tasks:
-        serve = partial(serve_websocket_streams, room.handle, "127.0.0.1", 0, origins=[None])
-        listener = await tasks.start(serve)
-
+async def room(request: WebSocketRequest) -> None:
+    name = request.query_params.get("name", "")
+    if request.path != "/room" or not name.isalnum() or len(name) > 20:
+        await request.reject(404, body="Come to /room?name=Ada, with a name of letters and digits.\n")
+        return
+    async with request.accept() as conn:
         try:
-            async with open_websocket_stream(f"{listener.url}/cellar"):
-                pass
-        except HandshakeRejected as exc:
-            print(f"turned away: {exc.status}, {exc.body.decode().strip()}")
-
-        heard: dict[str, list[str | bytes]] = {name: [] for name in ("Ada", "Grace", "Hedy")}
-        async with anyio.create_task_group() as guests:
-            for name, messages in heard.items():
-                await guests.start(guest, listener.url, name, messages)
-            async with open_websocket_stream(f"{listener.url}/room") as host:
-                await host.send("good night")
-        for name, messages in heard.items():
-            print(f"{name} heard {messages[-1]!r} last")
-        await listener.aclose()
+            with guests.subscribe(conn):
+                guests.send(f"{name} is here")
+                async for message in conn.messages():
+                    if isinstance(message, str):
+                        guests.send(f"{name}: {message}")  # never waits, for nobody
+        except anyio.ClosedResourceError:
+            logger.info("%s was let go: too slow, or the room closes", name)
+        finally:
+            guests.send(f"{name} has left")
 
 
 if __name__ == "__main__":
-    anyio.run(main)
+    logging.basicConfig(level=logging.INFO)
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8765
+    run_server(room, "127.0.0.1", port, origins=[None])

@@ -1,35 +1,30 @@
-"""Send lines to an echo server and print what comes back.
+"""Send lines to an echo server, and print what comes back.
 
-python examples/echo_client.py ws://127.0.0.1:PORT [LINE ...]
+    python echo_client.py [URL [LINE ...]]
+
+Sending and receiving are two tasks, so that neither side waits for the other for ever, however much there is to say.
 """
-
-from __future__ import annotations
 
 import sys
 
 import anyio
 
-from websocketstream import HandshakeError, WebSocketStream, open_websocket_stream
-
-
-async def send_lines(conn: WebSocketStream, lines: list[str]) -> None:
-    for line in lines:
-        await conn.writable.send(line)
+from websocketstream import HandshakeError, open_websocket_stream
 
 
 async def main(url: str, lines: list[str]) -> None:
-    try:
-        async with open_websocket_stream(url) as conn, anyio.create_task_group() as tasks:
-            # Sending and receiving at the same time: two tasks, so that neither side waits for the other for ever.
-            tasks.start_soon(send_lines, conn, lines)
-            for _ in lines:
-                print(await conn.readable.receive())
-    except HandshakeError as exc:
-        sys.exit(f"no connection: {exc}")
+    async with open_websocket_stream(url) as conn, anyio.create_task_group() as tasks:
+        tasks.start_soon(conn.writable.send_batch, lines)
+        for _ in lines:
+            print(await conn.receive())  # raises if the server ends before it has answered all
     print(f"the server said: {await conn.closed}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    anyio.run(main, sys.argv[1], sys.argv[2:] or ["hello", "world"])
+    url = sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8765"
+    try:
+        anyio.run(main, url, sys.argv[2:] or ["hello", "world"])
+    except HandshakeError as exc:
+        sys.exit(f"no connection: {exc}")
+    except KeyboardInterrupt:
+        print("stopped")

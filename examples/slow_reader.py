@@ -1,17 +1,18 @@
 """A reader that takes its time holds the sender back: nothing is lost, and memory stays where it is.
 
-python examples/slow_reader.py
+    python slow_reader.py
+
+`send()` waits as soon as the buffers between the two are full. The sizes and pauses that it prints say how full they are.
 """
 
-from __future__ import annotations
-
+from contextlib import suppress
 from functools import partial
 
 import anyio
 
 from websocketstream import ConnectionClosed, WebSocketRequest, open_websocket_stream, serve_websocket_streams
 
-MESSAGES = 400
+MESSAGES = 100
 SIZE = 64 * 1024
 
 
@@ -33,7 +34,7 @@ async def main() -> None:
                 message = await conn.readable.receive()
                 assert isinstance(message, bytes)
                 assert int.from_bytes(message[:4], "big") == expected
-                if expected % 100 == 0:
+                if expected % 20 == 0:
                     ahead = conn.statistics().readable
                     print(f"reader: {expected} read, {ahead.buffered_bytes // 1024} KiB ahead of it")
                 await anyio.sleep(0.005)
@@ -45,4 +46,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main)
+    with suppress(KeyboardInterrupt):
+        anyio.run(main)

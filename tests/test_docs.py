@@ -239,46 +239,6 @@ def test_what_is_not_run_compiles_at_least(page: Path) -> None:
         compiled(block)
 
 
-# --- the programs in examples/
-
-
-def example(name: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-W", "error", str(ROOT / "examples" / name), *arguments]
-
-
-def test_the_slow_reader_example_loses_nothing(tmp_path: Path) -> None:
-    output = run_program(example("slow_reader.py"), tmp_path)
-    assert "reader: all 400 read, then connection closed by the peer" in output
-
-
-def test_the_chat_example_reaches_everybody_and_turns_one_away(tmp_path: Path) -> None:
-    output = run_program(example("chat.py"), tmp_path)
-    assert output.count("heard 'good night' last") == 3
-    assert "turned away: 404, There is only /room here." in output
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
-def test_the_echo_examples_talk_to_each_other(tmp_path: Path) -> None:
-    port = str(free_port())
-    with in_background(example("echo_server.py", port), tmp_path, port):
-        output = run_program(example("echo_client.py", f"ws://127.0.0.1:{port}", "one", "two"), tmp_path)
-    assert output == "one\ntwo\nthe server said: CloseInfo(code=1005, reason='', clean=True)\n"
-
-
-def test_the_echo_client_example_explains_a_failure(tmp_path: Path) -> None:
-    done = subprocess.run(
-        example("echo_client.py", f"ws://127.0.0.1:{free_port()}"),
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("no connection: cannot connect to 127.0.0.1 port")
-
-
 # --- the pages themselves
 
 
