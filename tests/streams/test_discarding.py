@@ -10,7 +10,7 @@ import pytest
 
 from promises.open_sockets import connections_with_sockets
 from streams.raw_peer import RawPeer, connection_and_peer, some_passes
-from websocketstream import ConnectionClosed, Discarded
+from websocketstream import ConnectionClosed, Discarded, WebSocketError
 from websocketstream._protocol.codec import Close, Ping
 from websocketstream.testing import memory_byte_stream_pair, over_stream, websocket_stream_pair
 from wire import Wire
@@ -263,6 +263,45 @@ async def test_the_close_frame_waits_behind_what_is_held_back_without_work() -> 
         conn.writable.discard()
         assert await peer.read_event() == Close()
         assert pings
+
+
+@pytest.mark.parametrize("unread", [0, 1])
+async def test_a_peer_that_has_said_its_last_word_is_not_waited_for(unread: int) -> None:
+    """It answers no ping any more, so a pace that is kept by its answers would hold back our Close frame for ever."""
+    async with connection_and_peer(capacity=2**24, low_latency=True) as (conn, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(suppressing, send_without_end, conn)
+            await anyio.wait_all_tasks_blocked()
+            await everything(peer)
+            await peer.send(*["before it"] * unread)
+            await peer.close(1000, "enough")
+            if unread:  # then the last word does not count yet, and senders go on
+                arrived = 0
+                while arrived < 2**16:
+                    event = await peer.read_event()
+                    arrived += len(event) if isinstance(event, bytes) else 0
+                assert await conn.receive() == "before it"
+            while not isinstance(event := await peer.read_event(), Close):
+                assert isinstance(event, str | bytes | Ping)
+            assert event == Close(1000, "enough")
+
+
+async def test_who_fails_the_connection_says_so_at_once() -> None:
+    async with connection_and_peer(capacity=2**24, low_latency=True) as (conn, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(suppressing, send_without_end, conn)
+            await anyio.wait_all_tasks_blocked()
+            await everything(peer)
+            await peer.stream.send(b"\xff\xff")
+            while not isinstance(event := await peer.read_event(), Close):
+                assert isinstance(event, str | bytes | Ping)
+            assert event.code == 1002
+            tasks.cancel_scope.cancel()
+
+
+async def suppressing(function: Any, conn: WebSocketStream) -> None:
+    with suppress(WebSocketError):
+        await function(conn)
 
 
 async def test_a_peer_that_only_asks_costs_no_memory() -> None:

@@ -136,6 +136,12 @@ class Life:
         elif word is not None:
             self.fail(word.code, word.message, now)
 
+    @property
+    def hears_pongs(self) -> bool:
+        """Whether a ping may still be answered: not behind the peer's last word, nor when it is not listened to any more."""
+        is_over = self.peer_close is not None or self._peer_ended or self.state is State.FAILING
+        return self.word is None and not is_over
+
     def close_begun(self) -> None:
         """Our Close frame is on its way, and will be the only one."""
         if self.farewell is not None:

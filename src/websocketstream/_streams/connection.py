@@ -87,7 +87,7 @@ class Connection:
             budget=budget,
             loop=loop,
             changed=self._carry_out,
-            pace=PacedPings(self.pings, self.inbox, loop) if options.low_latency else None,
+            pace=PacedPings(self.pings, self._life, self.inbox, loop) if options.low_latency else None,
         )
         self._reader = Reader(
             self._transport,
@@ -349,6 +349,7 @@ class Connection:
 
     def word_taken(self) -> None:
         """Let the peer's last word count if the application has come that far, or wait until it has."""
+        self.writer.flush()  # what waited for an answer to a ping waits no more
         self._conclude()
         self._set_timer()
 

@@ -6,6 +6,7 @@ from functools import partial
 
 from .._network.loop import EventLoop
 from .._protocol.keepalive import PendingPing, Pings
+from .._protocol.life import Life
 from .._protocol.pace import Mark, Pace
 from .hot import ReceiveBuffer
 
@@ -13,8 +14,9 @@ from .hot import ReceiveBuffer
 class PacedPings:
     """Sends a ping behind every few messages, and keeps the pace by the answers."""
 
-    def __init__(self, pings: Pings, inbox: ReceiveBuffer, loop: EventLoop) -> None:
+    def __init__(self, pings: Pings, life: Life, inbox: ReceiveBuffer, loop: EventLoop) -> None:
         self._pings = pings
+        self._life = life
         self._inbox = inbox
         self._loop = loop
         self._pace = Pace()
@@ -22,7 +24,7 @@ class PacedPings:
     @property
     def is_full(self) -> bool:
         """Whether nothing more should be written before the peer has read more, which we only learn while we read."""
-        return self._pace.is_full and not self._inbox.full
+        return self._pace.is_full and not self._inbox.full and self._life.hears_pongs
 
     def written(self, total: int, pings: list[bytes]) -> None:
         """Take note of how many bytes were ever written, and add a ping that should follow them."""
