@@ -58,7 +58,7 @@ def run_server(
     with _signal_handlers_restored():
         try:
             anyio.run(
-                _serve_until_told,
+                serve_until_told,
                 serve,
                 on_start,
                 backend=backend,
@@ -95,15 +95,20 @@ def _only_one_of(group: BaseExceptionGroup[BaseException]) -> BaseException | No
     return error
 
 
-async def _serve_until_told(
+async def serve_until_told(
     serve: Callable[..., Any], on_start: Callable[[WebSocketListener], object] | None
-) -> None:
+) -> signal.Signals | None:
+    """Serve until the server ends by itself, or because of a signal; see :func:`run_server`.
+
+    :param serve: :func:`serve_websocket_streams` with its arguments
+    :return: the first signal that came, None when none did
+    """
     failure: Exception | None = None
     async with create_task_group() as tasks:
+        end = _End(tasks.cancel_scope)
         try:
             # From here on, so that a signal that comes while it starts is not lost: looking up a name may take long.
             with _stop_signals() as signals:
-                end = _End(tasks.cancel_scope)
                 if signals is not None:
                     tasks.start_soon(end.follow, signals)
                 listener = end.listener = await tasks.start(serve)
@@ -116,6 +121,7 @@ async def _serve_until_told(
         tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
+    return end.told
 
 
 class _End:
@@ -124,11 +130,12 @@ class _End:
     def __init__(self, everything: CancelScope) -> None:
         self._everything = everything
         self.listener: WebSocketListener | None = None  # once it listens
+        self.told: signal.Signals | None = None  # by which signal first
 
     async def follow(self, signals: Any) -> None:  # noqa: ANN401
         """Shut down with the first signal, and cancel what is left with the second."""
-        number = await anext(signals)
-        logger.info("shutting down because of %s", signal.Signals(number).name)
+        self.told = signal.Signals(await anext(signals))
+        logger.info("shutting down because of %s", self.told.name)
         if self.listener is not None:
             self.listener.shut_down()
             number = await anext(signals)
