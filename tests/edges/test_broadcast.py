@@ -182,3 +182,32 @@ async def test_a_hub_serves_clients_and_servers_alike() -> None:
         with hub.subscribe(conn), hub.subscribe(served.hub.subscriptions[0].stream):
             hub.send("both ways")
             assert await conn.receive() == "both ways"
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one at a time", "several in a pass"])
+async def test_a_message_may_go_to_all_but_one(contexts: Any, together: bool) -> None:
+    hub = Broadcast()
+    async with room(hub, contexts) as (_, clients), clients(3) as (first, second, third):
+        excluded = hub.subscriptions[1].stream
+        for number in range(20):
+            hub.send(f"but one {number}", exclude=excluded)
+            hub.send(f"all {number}")
+            if not together:
+                await anyio.lowlevel.checkpoint()
+        for conn in (first, third):
+            await receive_all(conn, [f"{whom} {n}" for n in range(20) for whom in ("but one", "all")])
+        await receive_all(second, [f"all {number}" for number in range(20)])
+        assert hub.subscriptions[1].statistics().sent == 20
+
+
+async def test_a_message_for_the_others_does_not_wait_for_the_one_either() -> None:
+    hub = Broadcast(policy=DropOldest(max_bytes=None))
+    async with room(hub, (None, None)) as (_, clients), clients(1, read_buffer=1) as (conn,):
+        excluded = hub.subscriptions[0].stream
+        for message in NEWS:  # more than there is room for, so most of them wait
+            hub.send(message)
+            hub.send(b"not for you", exclude=excluded)
+        hub.flush()
+        assert hub.subscriptions[0].statistics().waiting_messages > 0
+        with anyio.fail_after(20):
+            await receive_all(conn, NEWS)

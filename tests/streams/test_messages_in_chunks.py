@@ -51,6 +51,24 @@ async def test_messages_come_in_chunks_with_their_kind() -> None:
             await anext(messages)
 
 
+async def test_a_message_knows_when_all_of_it_was_received() -> None:
+    async with connection_and_peer() as (conn, peer):
+        messages = conn.readable.chunked()
+        await peer.stream.send(Frame(Opcode.BINARY, b"first", fin=False).encode())
+        message = await anext(messages)
+        assert not message.complete
+        assert await message.receive() == b"first"
+        assert not message.complete
+        await peer.stream.send(Frame(Opcode.CONTINUATION, b"last").encode())
+        assert await message.receive() == b"last"
+        assert message.complete
+        await peer.stream.send(Frame(Opcode.TEXT, b"whole").encode())
+        message = await anext(messages)
+        assert not message.complete
+        assert await message.receive() == "whole"
+        assert message.complete
+
+
 async def test_a_chunk_is_there_before_its_message_is_complete() -> None:
     async with connection_and_peer() as (conn, peer):
         messages = conn.readable.chunked()

@@ -49,10 +49,11 @@ class Encoder:
 class SharedMessage:
     """A message that is on its way to many, and its frames."""
 
-    __slots__ = ("frames", "key", "outgoing", "sent_at", "size")
+    __slots__ = ("excluded", "frames", "key", "outgoing", "sent_at", "size")
 
-    def __init__(self, outgoing: Outgoing, key: Hashable, sent_at: float) -> None:
+    def __init__(self, outgoing: Outgoing, key: Hashable, sent_at: float, excluded: object = None) -> None:
         self.outgoing: Outgoing = outgoing
+        self.excluded: object = excluded  # whom it does not go to
         self.key: Hashable = key  # what it is the latest of
         self.sent_at: float = sent_at  # seconds of the event loop's clock
         self.size: int = len(outgoing.payload) + PLACE_BYTES  # bytes for which it is charged

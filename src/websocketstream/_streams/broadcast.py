@@ -55,7 +55,14 @@ class Broadcast:
         return Subscription(self._hub, self._hub.enter(conn, policy))
 
     @uninterrupted
-    def send(self, message: Sendable, *, key: Hashable = None, compress: bool = True) -> None:
+    def send(
+        self,
+        message: Sendable,
+        *,
+        key: Hashable = None,
+        compress: bool = True,
+        exclude: WebSocketStream | None = None,
+    ) -> None:
         """Send a message to all who have subscribed: text for str, binary for bytes.
 
         It returns at once. The first message in a pass of the event loop is written within this call, those behind it leave
@@ -67,11 +74,12 @@ class Broadcast:
 
         :param key: what the message is the latest of, for :class:`LatestOnly`
         :param compress: false sends this message plain although permessage-deflate was negotiated
+        :param exclude: a connection that does not get it, such as that which the message came from
         :raises TypeError: the message is neither str nor bytes-like, or the key cannot be hashed; nothing was sent
         :raises ValueError: the text has a lone surrogate, which UTF-8 cannot carry; nothing was sent
         """
         hash(key)
-        self._hub.send(Outgoing.of(prepare(message, compress)), key)
+        self._hub.send(Outgoing.of(prepare(message, compress)), key, exclude)
 
     @uninterrupted
     def flush(self) -> None:

@@ -75,11 +75,11 @@ class Hub:
         if not self.outlets:
             self._end_sweep(len(self._news))
 
-    def send(self, message: Outgoing, key: Hashable) -> None:
-        """Give a message to everybody, now or in the next passes."""
+    def send(self, message: Outgoing, key: Hashable, exclude: WebSocketStream | None = None) -> None:
+        """Give a message to everybody but one, now or in the next passes."""
         if self._loop is None or not self.outlets:
             return
-        news = SharedMessage(message, key, self._loop.clock())
+        news = SharedMessage(message, key, self._loop.clock(), exclude)
         self._news.append(news)
         self._ahead += news.size
         if self._turn is None:
@@ -200,13 +200,15 @@ class Outlet:
         self._next += len(news)
         if self._backlog is None and len(news) == 1:
             frame = news[0].frames.get(self.encoder)
-            if frame is not None and self._writer.put_frame(frame):
+            if frame is not None and news[0].excluded is not self.stream and self._writer.put_frame(frame):
                 self._sent += 1
                 return
         self._take_all(news)
 
     def _take_all(self, news: Sequence[SharedMessage]) -> None:
         for message in news:
+            if message.excluded is self.stream:
+                continue
             if self._backlog is None and self._has_room():
                 self._queue(message)
             else:

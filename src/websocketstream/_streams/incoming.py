@@ -100,6 +100,11 @@ class IncomingMessage(AsyncIterator[Message]):
         """Whether it is a text message."""
         return self._text
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of it was received: :meth:`receive` has nothing more."""
+        return self._is_over and self._kept is None
+
     def __aiter__(self) -> IncomingMessage:
         return self
 
