@@ -1,0 +1,128 @@
+"""The command ``serve``: a server for one purpose, by one line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from anyio import create_unix_listener, move_on_after
+
+from .._server.listener import WebSocketListener
+from .._server.program import serve_until_told
+from .._server.server import serve_websocket_streams
+from .._server.visit import Handler
+from . import serve_broadcast, serve_echo, serve_exec, serve_tcp
+from .exit_codes import ExitCode
+from .failures import CommandFailed
+from .serve_options import add_options, exec_options, server_options
+
+EXAMPLES = """\
+examples:
+  %(prog)s --echo                                 answer every message with itself
+  %(prog)s --broadcast --port 9000                a chat: every message to all others
+  %(prog)s --lines --exec python3 -u answer.py    a process per client, a message per line
+  %(prog)s --one-message --exec sha256sum         a file in, as one message; what becomes of it out, as another
+  %(prog)s --tcp localhost:5432                   WebSockets outside, TCP inside
+
+Browsers may connect from the origins that --origin lists. SIGTERM closes all connections with 1001, gives what runs
+some time to end, and exits with 0; Ctrl-C does the same and exits with 130; a second signal does not wait.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command's parser."""
+    parser = commands.add_parser(
+        "serve",
+        help="run a server: echo, broadcast, a command per connection, a bridge to TCP",
+        description="Serve WebSockets, for one of four purposes.",
+        epilog=EXAMPLES,
+        usage="%(prog)s [options] (--echo | --broadcast | --tcp HOST:PORT | --exec COMMAND [ARGUMENT ...])",
+    )
+    add_options(parser)
+    parser.set_defaults(run=run, handles_signals=True)
+
+
+async def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal comes."""
+    handler = make_handler(arguments)
+    options = server_options(arguments)
+    with logging_to_stderr(arguments.log):
+        try:
+            told = await _serve(arguments, handler, options)
+        except OSError as exc:
+            where = arguments.unix or f"{arguments.host or 'all addresses'} port {arguments.port}"
+            raise CommandFailed(
+                f"cannot listen on {where}: {exc.strerror or exc}", ExitCode.NOT_CONNECTED
+            ) from exc
+        except ValueError as exc:  # an origin or a subprotocol that cannot be one
+            raise CommandFailed(str(exc), ExitCode.USAGE) from exc
+    return ExitCode.INTERRUPTED if told is signal.SIGINT else ExitCode.OK
+
+
+async def _serve(
+    arguments: argparse.Namespace, handler: Handler, options: dict[str, Any]
+) -> signal.Signals | None:
+    if arguments.unix is None:
+        host, port = arguments.host or None, arguments.port
+        return await serve_until_told(
+            partial(serve_websocket_streams, handler, host, port, **options), announce
+        )
+    listener = await create_unix_listener(arguments.unix)
+    try:
+        return await serve_until_told(
+            partial(serve_websocket_streams, handler, listener=listener, **options), announce
+        )
+    finally:
+        with suppress(OSError):
+            Path(arguments.unix).unlink()  # noqa: ASYNC240  (the server is over)
+        with move_on_after(0, shield=True):  # if its options were wrong the server has not done so
+            await listener.aclose()
+
+
+def announce(listener: WebSocketListener) -> None:
+    """Say on stderr where it serves; with port 0 nobody knows before."""
+    where = listener.addresses[0]
+    print(f"serving {listener.url if isinstance(where, tuple) else where}", file=sys.stderr, flush=True)
+
+
+def make_handler(arguments: argparse.Namespace) -> Handler:
+    """Return the handler for the purpose.
+
+    :raises CommandFailed: the command line makes no sense
+    """
+    if arguments.program and not arguments.exec:
+        raise CommandFailed(
+            f"{arguments.program[0]!r} has no place here; a command stands behind --exec", ExitCode.USAGE
+        )
+    max_size = getattr(arguments, "max_size", None)
+    if arguments.echo:
+        return serve_echo.make_handler(max_size)
+    if arguments.broadcast:
+        return serve_broadcast.make_handler(serve_broadcast.make_hub(arguments.policy, arguments.behind))
+    if arguments.tcp is not None:
+        host, port = arguments.tcp
+        return serve_tcp.make_handler(host, port, arguments.eof)
+    return serve_exec.make_handler(exec_options(arguments))
+
+
+@contextmanager
+def logging_to_stderr(verbosity: int) -> Iterator[None]:
+    """Let the library's loggers write to stderr: what goes wrong, with 1 each connection, with 2 each frame."""
+    logger = logging.getLogger("websocketstream")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s" if verbosity else "%(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel([logging.WARNING, logging.INFO, logging.DEBUG][min(verbosity, 2)])
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
