@@ -244,3 +244,14 @@ def test_instructions_are_not_counted_without_valgrind(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     output = run_benchmarks("--compare=HEAD", "--instructions", status=1)
     assert "instructions cannot be counted: valgrind is not installed" in output
+
+
+def test_a_file_goes_through_the_command_line_and_through_nc(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.file_through_cli", "--quick", f"--directory={tmp_path}"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"websocketstream +4 MiB .* MiB/s each way", done.stdout)
+    assert "no comparison: " in done.stdout or "of what nc moves" in done.stdout
