@@ -61,6 +61,7 @@ from ._streams.errors import (
     ConnectionClosed as ConnectionClosed,
     SendAfterClose as SendAfterClose,
 )
+from ._streams.hints import is_shown as _is_shown, show_public_names as _show_public_names
 from ._streams.incoming import ChunkedMessages as ChunkedMessages, IncomingMessage as IncomingMessage
 from ._streams.outgoing import OutgoingMessage as OutgoingMessage
 from ._streams.readable import ReadableStream as ReadableStream
@@ -135,8 +136,23 @@ __all__ = [
     "serve_websocket_streams",
 ]
 
-# Tracebacks, `repr` and pickles name what is public by where users import it from, not by where it happens to be written.
+__version__ = "0.1.0"
+
+# Tracebacks, `repr` and pickles name what is public by where users import it from, not by where it happens to be written. And
+# completion shows what is public of it.
 for _public in map(globals().__getitem__, __all__):
     if not isinstance(_public, str):
         _public.__module__ = __name__
+    if isinstance(_public, type):
+        _show_public_names(_public)
 del _public
+
+_SUBMODULES = ("asgi", "blocking", "testing", "uvicorn")
+
+
+def __dir__() -> list[str]:
+    return [
+        name
+        for name in globals()
+        if name in __all__ or name in _SUBMODULES or (name.startswith("__") and _is_shown(name))
+    ]

@@ -14,6 +14,7 @@ from anyio import current_time
 from ._client import open_websocket_stream
 from ._protocol.backoff import Attempt, Backoff, Row, check_limits_of_row
 from ._series import Block, Series
+from ._streams.hints import OnlyAsyncWith
 from ._streams.stream import WebSocketStream
 from ._transient import is_transient
 
@@ -114,12 +115,17 @@ class Connections(AsyncIterator[WebSocketStream]):
         return _RetryingBlock(self._series)
 
 
-class _ReconnectingBlock(AbstractAsyncContextManager[Connections]):
+class _ReconnectingBlock(OnlyAsyncWith, AbstractAsyncContextManager[Connections]):
     """The block around the loop."""
 
     def __init__(self, make_series: Callable[[], Series]) -> None:
         self._make_series = make_series
         self._series: Series | None = None
+
+    @property
+    def how(self) -> str:
+        """The line that enters it."""
+        return "`async with reconnecting(...) as connections:`"
 
     async def __aenter__(self) -> Connections:
         if self._series is not None:

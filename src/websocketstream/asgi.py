@@ -32,6 +32,10 @@ from ._streams.stream import WebSocketStream
 __all__ = ["accept", "reject"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class _Endpoint(Protocol):
     """What Starlette's ``WebSocket`` is to us."""
 
@@ -90,7 +94,7 @@ def accept(
         close_timeout=close_timeout,
         max_message_size=max_message_size,
     )
-    return StreamBlock(partial(_open, handshake, protocol, fields, options))
+    return StreamBlock(partial(_open, handshake, protocol, fields, options), called="accept(...)")
 
 
 async def reject(

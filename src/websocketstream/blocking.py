@@ -23,10 +23,16 @@ from ._protocol.codec import Message
 from ._protocol.http import Response
 from ._session import Session
 from ._streams.errors import ConnectionClosed
+from ._streams.hints import public_names
 from ._streams.send_buffer import Sendable
 from ._streams.statistics import ConnectionStatistics
 
 __all__ = ["BlockingWebSocketStream", "open_websocket_stream"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 Result = TypeVar("Result")
 
@@ -71,6 +77,8 @@ class BlockingWebSocketStream:
 
     Leaving its ``with`` block closes it, with 1011 if the block raised, with 1001 if it was Ctrl-C.
     """
+
+    __dir__ = public_names
 
     def __init__(self, session: Session) -> None:
         self._session = session

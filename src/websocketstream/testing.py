@@ -37,10 +37,15 @@ from ._server.server import serve_websocket_streams
 from ._server.visit import Handler
 from ._streams.block import StreamBlock
 from ._streams.connection import Connection
+from ._streams.hints import public_names
 from ._streams.options import StreamOptions, check_compression
 from ._streams.stream import WebSocketStream
 
 __all__ = ["MemoryByteStream", "memory_byte_stream_pair", "serve_in_memory", "websocket_stream_pair"]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 class _Pipe:
@@ -111,6 +116,8 @@ class _Flag:
 
 class MemoryByteStream(ByteStream):
     """One end of a connected pair, which behaves like a TCP socket: bounded buffers, half-close, reset."""
+
+    __dir__ = public_names
 
     def __init__(self, incoming: _Pipe, outgoing: _Pipe) -> None:
         self._incoming = incoming

@@ -25,6 +25,11 @@ from ._streams.options import StreamOptions
 
 __all__ = ["Protocol"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _logger = logging.getLogger("uvicorn.error")  # where uvicorn's own protocols log
 
 # What a client may send before it is answered; RFC 6455 section 4.1 allows nothing. Not to read on is no choice: the end of a

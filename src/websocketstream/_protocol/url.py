@@ -131,7 +131,9 @@ def _split_scheme(url: str) -> tuple[str, str]:
         raise ValueError(
             f"the URL has no scheme: it must be absolute and start with ws:// or wss://{_with_scheme(url)}"
         )
-    raise ValueError(f"the URL's scheme is {scheme[:40]!r}; use ws, wss, http or https")
+    rest = url[match.end() :]
+    meant = _with_scheme(rest) if rest.startswith("//") else ""
+    raise ValueError(f"the URL's scheme is {scheme[:40]!r}; use ws, wss, http or https{meant}")
 
 
 def _with_scheme(url: str) -> str:

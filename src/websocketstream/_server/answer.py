@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, NoReturn
 
 from .._protocol.close import CloseCode
 from .._protocol.server_handshake import ServerHandshake
 from .._streams.block import StreamBlock
+from .._streams.hints import OnlyAsyncWith
 from .._streams.stream import WebSocketStream
 from .outcome import Owner
 
@@ -79,7 +78,7 @@ class Answer:
         return ServerHandshake().reject(status)
 
 
-class AcceptBlock(AbstractAsyncContextManager[WebSocketStream]):
+class AcceptBlock(OnlyAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
     """The block of a handler: as any other, but a cancellation of the handler's own making is its failure."""
 
     __slots__ = ("_block", "_owner", "_stream")
@@ -100,11 +99,7 @@ class AcceptBlock(AbstractAsyncContextManager[WebSocketStream]):
             self._stream.close(CloseCode.INTERNAL_ERROR)
         await self._block.__aexit__(exc_type, exc, traceback)
 
-    def __await__(self) -> Generator[Any, Any, NoReturn]:
-        raise TypeError(f"accept() is not awaited: write {HOW_TO_ACCEPT}")
-
-    def __enter__(self) -> NoReturn:
-        raise TypeError(f"accept() needs an async block: write {HOW_TO_ACCEPT}")
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Only there so that ``with`` gets as far as :meth:`__enter__`."""
+    @property
+    def how(self) -> str:
+        """The line that enters it."""
+        return HOW_TO_ACCEPT

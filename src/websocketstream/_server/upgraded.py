@@ -76,7 +76,10 @@ def accept_upgraded(
     if asked is None:
         raise ValueError("the request is not complete: all of it is wanted, with the empty line at its end")
     answer = handshake.accept(protocol, headers)
-    return StreamBlock(partial(_open, stream, handshake, asked, answer, options=options, compression=deflate))
+    return StreamBlock(
+        partial(_open, stream, handshake, asked, answer, options=options, compression=deflate),
+        called="accept_upgraded(...)",
+    )
 
 
 def _check_stream(stream: object) -> None:

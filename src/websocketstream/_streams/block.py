@@ -13,22 +13,34 @@ from .._protocol.close import CloseCode
 from .._protocol.errors import ConnectFailed
 from .connection import Connection
 from .errors import ConnectionBroken
+from .hints import OnlyAsyncWith
 from .stream import WebSocketStream
 
 CANCEL_GRACE = 0.5  # a cancelled block says goodbye, but not for longer than this (seconds)
 
 
-class StreamBlock(AbstractAsyncContextManager[WebSocketStream]):
+class StreamBlock(OnlyAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
     """The ``async with`` block that owns a connection: it opens it, and leaving it closes it.
 
     What the body raises leaves unchanged: never in an exception group, and also when the exit is cancelled.
     """
 
-    __slots__ = ("_connection", "_open")
+    __slots__ = ("_called", "_connection", "_open")
 
-    def __init__(self, open_connection: Callable[[], Awaitable[tuple[Connection, WebSocketStream]]]) -> None:
+    def __init__(
+        self,
+        open_connection: Callable[[], Awaitable[tuple[Connection, WebSocketStream]]],
+        *,
+        called: str = "open_websocket_stream(...)",
+    ) -> None:
+        self._called = called  # who made it, for those who do not enter it
         self._open: Callable[[], Awaitable[tuple[Connection, WebSocketStream]]] | None = open_connection
         self._connection: Connection | None = None
+
+    @property
+    def how(self) -> str:
+        """The line that enters it."""
+        return f"`async with {self._called} as conn:`"
 
     @uninterrupted
     async def __aenter__(self) -> WebSocketStream:

@@ -9,11 +9,11 @@ from typing import Self
 from .._network.loop import uninterrupted
 from .._protocol.codec import Outgoing
 from .backlog import CloseWhenBehind, DropOldest, LatestOnly, Policy
-from .hot import prepare
 from .hub import Hub, Outlet
 from .send_buffer import Sendable
 from .statistics import SubscriptionStatistics
 from .stream import WebSocketStream
+from .writable import prepare_or_explain
 
 
 class Broadcast:
@@ -79,7 +79,7 @@ class Broadcast:
         :raises ValueError: the text has a lone surrogate, which UTF-8 cannot carry; nothing was sent
         """
         hash(key)
-        self._hub.send(Outgoing.of(prepare(message, compress)), key, exclude)
+        self._hub.send(Outgoing.of(prepare_or_explain(message, compress)), key, exclude)
 
     @uninterrupted
     def flush(self) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, NoReturn
 
-from anyio import EndOfStream
+from anyio import BusyResourceError, EndOfStream
 from anyio.abc import ObjectReceiveStream
 
 from .._network.loop import uninterrupted
 from .._protocol.codec import Message
 from .connection import Connection
+from .hints import ASYNC_FOR, ONE_RECEIVER
 from .incoming import ChunkedMessages, ChunkSource
 from .options import check_size
 from .statistics import DirectionStatistics, Discarded
@@ -29,6 +31,11 @@ class ReadableStream(ObjectReceiveStream[Message]):
         self._connection = connection
         self._buffer = connection.inbox
         self._ready = connection.inbox.ready
+
+    if not TYPE_CHECKING:  # a mistake that type checkers see without us
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(ASYNC_FOR)
 
     @uninterrupted
     async def receive(self) -> Message:
@@ -117,7 +124,11 @@ class ReadableStream(ObjectReceiveStream[Message]):
         :raises anyio.ClosedResourceError: as :meth:`receive`
         :raises anyio.BusyResourceError: another task is receiving already
         """
-        return self._buffer.receive_nowait()
+        try:
+            return self._buffer.receive_nowait()
+        except BusyResourceError as busy:
+            busy.add_note(ONE_RECEIVER)
+            raise
 
     def discard(self) -> Discarded:
         """Drop the messages that have arrived and that nobody has received, keep the connection, and say how much it was.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from anyio import TypedAttributeSet, typed_attribute
 from anyio.abc import ObjectStream
@@ -14,6 +14,7 @@ from .._protocol.http import Request, Response
 from .._protocol.url import for_display
 from .connection import Connection
 from .errors import ConnectionClosed
+from .hints import ASYNC_FOR, CLOSED_IS_AWAITED, NOT_A_BLOCK, explain_names
 from .readable import ReadableStream
 from .send_buffer import Sendable
 from .statistics import ConnectionStatistics
@@ -37,6 +38,14 @@ class Closed:
     def __await__(self) -> Generator[Any, Any, CloseInfo]:
         return self._connection.wait_closed().__await__()
 
+    if not TYPE_CHECKING:  # mistakes that type checkers see without us
+
+        def __bool__(self) -> NoReturn:
+            raise TypeError(CLOSED_IS_AWAITED)
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(f"no attribute {name!r} here: {CLOSED_IS_AWAITED}")
+
 
 class WebSocketStream(ObjectStream[Message]):
     """An open WebSocket: two streams of messages with backpressure, in the client's role or the server's.
@@ -44,6 +53,16 @@ class WebSocketStream(ObjectStream[Message]):
     Text messages are str, binary messages are bytes. It is an :class:`anyio.abc.ObjectStream`; ``receive()``,
     ``send()`` and iteration are those of :attr:`readable` and :attr:`writable`.
     """
+
+    if not TYPE_CHECKING:  # mistakes that type checkers see without us
+
+        def __new__(cls, *args: object, **_options: object) -> Self:
+            if not args or isinstance(args[0], str):
+                raise TypeError(NOT_A_BLOCK)
+            return super().__new__(cls)
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(ASYNC_FOR)
 
     def __init__(
         self,
@@ -212,6 +231,9 @@ class WebSocketStream(ObjectStream[Message]):
             **self._connection.stream.extra_attributes,
             Inside.connection: lambda: self._connection,
         }
+
+
+explain_names(WebSocketStream)
 
 
 class _Messages(AsyncIterator[Message]):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from anyio import BusyResourceError
 from anyio.lowlevel import checkpoint
 
 from .._protocol.codec import Chunk, Message
 from .budget import Budget
+from .hints import ONE_RECEIVER
 from .receive_buffer import ReceiveBuffer
 from .send_buffer import SendBuffer
 
@@ -21,7 +23,11 @@ async def wait_for_message(buffer: ReceiveBuffer) -> Message:
 
     It stays in the buffer until then, so a cancellation loses nothing.
     """
-    arrival = buffer.begin_waiting()
+    try:
+        arrival = buffer.begin_waiting()
+    except BusyResourceError as busy:
+        busy.add_note(ONE_RECEIVER)
+        raise
     try:
         if arrival is None:
             await wait_for_turn(buffer.budget)

@@ -9,7 +9,9 @@ from anyio import WouldBlock
 from anyio.abc import ObjectSendStream
 
 from .._network.loop import uninterrupted
+from .._protocol.codec import Message, Outgoing
 from .connection import Connection
+from .hints import first_unsendable, unsendable
 from .hot import AT_ONCE, NOT_YET, Batch, prepare
 from .outgoing import OutgoingMessage, wait_for_others
 from .send_buffer import Sendable
@@ -46,7 +48,10 @@ class WritableStream(ObjectSendStream[Sendable]):
         :raises ConnectionBroken: the connection ended in another way (an :exc:`anyio.BrokenResourceError`)
         :raises anyio.ClosedResourceError: we have closed the connection
         """
-        size = self._writer.accept(item, compress)
+        try:
+            size = self._writer.accept(item, compress)
+        except TypeError as exc:
+            raise unsendable(exc, item) from None
         if size:
             await self._wait(item, compress, size)
 
@@ -54,7 +59,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         """Wait for what a message has to wait for: its sender's turn, or room, or both."""
         buffer = self._buffer
         if size == NOT_YET:
-            queued = prepare(item, compress)  # before anybody can change it
+            queued = prepare_or_explain(item, compress)  # before anybody can change it
             buffer.raise_if_ended()
             await wait_for_turn(self._budget)
             await wait_for_others(buffer)
@@ -86,7 +91,10 @@ class WritableStream(ObjectSendStream[Sendable]):
         batch, rest = Batch(), iter(messages)
         # Not uninterrupted: this runs the caller's code, which may take any time.
         while some := list(islice(rest, AT_ONCE)):
-            batch.add(some, compress)
+            try:
+                batch.add(some, compress)
+            except TypeError as exc:
+                raise first_unsendable(exc, some) from None
             await self._look_at_the_clock()
         await self._send_all(batch)
 
@@ -170,7 +178,7 @@ class WritableStream(ObjectSendStream[Sendable]):
         :raises ConnectionBroken: as :meth:`send`
         :raises anyio.ClosedResourceError: as :meth:`send`
         """
-        queued = prepare(item, compress)
+        queued = prepare_or_explain(item, compress)
         buffer = self._buffer
         buffer.raise_if_ended()
         if not buffer.has_room:
@@ -203,3 +211,11 @@ class WritableStream(ObjectSendStream[Sendable]):
     def statistics(self) -> DirectionStatistics:
         """Return how much waits for the network, and for how long senders were held back."""
         return self._buffer.statistics()
+
+
+def prepare_or_explain(message: Sendable, compress: bool) -> Message | Outgoing:
+    """Turn a message into what the codec sends, or say why it cannot be sent and what was probably meant."""
+    try:
+        return prepare(message, compress)
+    except TypeError as exc:
+        raise unsendable(exc, message) from None
