@@ -115,6 +115,7 @@ ORDER: dict[str, list[str]] = {
     ],
     "_streams": [
         "errors",
+        "hints",
         "options",
         "statistics",
         "backlog",
@@ -169,6 +170,10 @@ ORDER: dict[str, list[str]] = {
         "units",
         "failures",
         "parsing",
+        # what is installed, to read
+        "docstrings",
+        "reference",
+        "docs",
         # what passes through a pipe
         "traffic",
         "standard",
