@@ -21,14 +21,24 @@ from sphinx.pycode import ModuleAnalyzer  # noqa: E402
 
 import websocketstream  # noqa: E402
 
+PROJECT = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["project"]
 project = "websocketstream"
+REPOSITORY = PROJECT["urls"]["Source"]
 author = "The websocketstream authors"
 copyright = "2026, the websocketstream authors"
-release = version = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+release = version = PROJECT["version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx", "closing_table"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "closing_table",
+    "signatures",
+    "speed_chart",
+]
 exclude_patterns = ["_build", "_inventories", "_ext", "_static"]
 nitpicky = True
+smartquotes_action = "D"  # dashes; but a str in the text, such as "", is written as in a program
 nitpick_ignore = [
     # Aliases of plain types, written out in the text of the reference.
     ("py:class", "Message"),
@@ -62,7 +72,10 @@ intersphinx_mapping = {
 html_theme = "furo"
 html_title = f"websocketstream {version}"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_js_files = ["tables.js"]
 html_show_sourcelink = False
+html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main", "source_directory": "docs/"}
 
 
 def resolve_public_name(
@@ -91,6 +104,7 @@ def find_sources() -> None:
         module.analyze()
         package.tagorder.update(module.tagorder)
         package.attr_docs.update(module.attr_docs)
+        package.annotations.update(module.annotations)
 
 
 def setup(app: Sphinx) -> None:

@@ -23,6 +23,7 @@ from websocketstream import (
     testing,
     uvicorn,
 )
+from websocketstream._cli.reference import readable
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 DIRECTIVE = re.compile(
@@ -107,7 +108,7 @@ def defaults(function: object) -> dict[str, inspect.Parameter]:
 
 
 def shown(value: object) -> str:
-    return "(required)" if value is inspect.Parameter.empty else str(value)
+    return "(required)" if value is inspect.Parameter.empty else readable(value)
 
 
 def test_the_option_tables_have_every_option_with_its_real_default() -> None:
@@ -120,8 +121,7 @@ def test_the_option_tables_have_every_option_with_its_real_default() -> None:
         cells = [cell.strip() for cell in rest.split(" | ")]
         for cell, parameters in zip(cells, columns, strict=False):
             default = parameters[name].default
-            # A dataclass is shown as the call that makes it.
-            text = f"{type(default).__name__}()" if isinstance(default, HandshakeLimits) else shown(default)
+            text = shown(default)
             assert cell == text, f"{name}: the table says {cell}, the code {text}"
         return name
 
