@@ -9,7 +9,7 @@ nox.options.sessions = ["tests", "lint", "typing", "docs", "coverage"]
 nox.options.reuse_existing_virtualenvs = True
 
 # The tests run on all of these; any other session on the Python that runs nox, whichever it is.
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
 
 def _install(session: nox.Session, *groups: str, editable: bool = True) -> None:
@@ -48,10 +48,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check types inside, and that everything public is typed."""
+    """Check types inside, in the snippets of the docs, and that everything public is typed."""
     _install(session, "typing", editable=False)
     session.install("nox")  # the noxfile is checked too
     session.run("mypy")
+    session.run("python", "tests/tools/docs_types.py")
     session.run("pyright", "--verifytypes", "websocketstream", "--ignoreexternal")
 
 
