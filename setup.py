@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 
 # The hot path is modules in Python, which Cython compiles with the types that stand in the .pxd files of _fast.
 HOT = {
@@ -78,4 +79,19 @@ def extensions() -> list[Extension]:
     return compiled
 
 
-setup(ext_modules=extensions())
+class Wheel(bdist_wheel):
+    """A wheel for this platform only if something in it is: every extension may have been left out."""
+
+    def run(self) -> None:
+        """Build, and look at what came of it before the wheel gets its name."""
+        if not self.skip_build:
+            self.run_command("build")
+        builder = self.get_finalized_command("build_ext")
+        made = [builder.get_ext_fullpath(item.name) for item in self.distribution.ext_modules or []]
+        if not any(map(os.path.exists, made)):
+            self.distribution.ext_modules = []
+            self.root_is_pure = True
+        super().run()
+
+
+setup(ext_modules=extensions(), cmdclass={"bdist_wheel": Wheel})

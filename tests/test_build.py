@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,40 @@ def test_without_zlibs_header_or_library_the_compiled_engine_uses_pythons_zlib(t
         variables["LDFLAGS"] = f"-L{tmp_path}"
     built_in = built_engine(tree, tmp_path, SHOW_ZLIB, **variables)
     assert built_in == "websocketstream._protocol.deflate"
+
+
+def built_wheel(tree: Path, tmp_path: Path, **variables: str) -> str:
+    run(
+        *("setup.py", "-q", "build", f"--build-base={tmp_path / 'base'}"),
+        *("bdist_wheel", f"--dist-dir={tmp_path / 'dist'}", f"--bdist-dir={tmp_path / 'bdist'}"),
+        cwd=tree,
+        **variables,
+    )
+    [wheel] = (tmp_path / "dist").iterdir()
+    return wheel.name
+
+
+@pytest.mark.parametrize("variables", [{"CC": "/bin/false"}, {"WEBSOCKETSTREAM_BUILD_EXTENSION": "0"}])
+def test_a_wheel_in_which_nothing_is_compiled_is_for_any_platform(tree, tmp_path, variables):
+    name = built_wheel(tree, tmp_path, **variables)
+    assert name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(tmp_path / "dist" / name) as wheel:
+        inside = wheel.namelist()
+    assert "websocketstream/__init__.py" in inside  # at the top, and not in a folder of data
+    assert not [file for file in inside if file.endswith((".so", ".pyd"))]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the compiler is a shell script")
+def test_a_wheel_in_which_something_is_compiled_is_for_this_platform(tree, tmp_path):
+    compiler = tmp_path / "cc"  # makes an empty file of what it was asked for, which is all that counts here
+    compiler.write_text(
+        '#!/bin/sh\nwhile [ "$1" ]; do [ "$1" = -o ] && : >"$2"; shift; done\nexit 0\n', "utf-8"
+    )
+    compiler.chmod(0o755)
+    name = built_wheel(tree, tmp_path, CC=str(compiler), LDSHARED=str(compiler))
+    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    assert f"-{tag}-{tag}" in name
+    assert not name.endswith("-any.whl")
 
 
 @pytest.mark.parametrize("compiler", ["/bin/false", "/there/is/no/compiler"])
