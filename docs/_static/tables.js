@@ -6,7 +6,7 @@ document.addEventListener("DOMContentLoaded", () => {
     table.classList.add("stacked");
     for (const row of table.querySelectorAll("tbody tr")) {
       [...row.children].forEach((cell, number) => {
-        cell.dataset.column = names[number] || "";
+        if (names[number]) cell.dataset.column = names[number];
         if (!cell.textContent.trim()) cell.replaceChildren(); // so that the style sheet can tell
       });
     }
