@@ -33,6 +33,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.intersphinx",
     "closing_table",
+    "examples_page",
     "signatures",
     "speed_chart",
 ]

@@ -114,3 +114,12 @@ def test_the_chart_of_the_front_page_shows_what_was_measured(extension: ModuleTy
 def test_the_chart_can_be_drawn_from_the_last_measurement(extension: ModuleType) -> None:
     root = ET.fromstring(extension.draw(extension.TABLE.read_text("utf-8")))
     assert len([*root.iter(f"{SVG}rect")]) == 1 + 3 * len(extension.CONTENDERS)
+
+
+@pytest.mark.parametrize("extension", ["examples_page"], indirect=True)
+def test_every_example_is_on_the_page_of_the_examples_with_its_source(extension: ModuleType) -> None:
+    page = extension.page_of((extension.EXAMPLES / "README.md").read_text("utf-8"))
+    for path in extension.EXAMPLES.glob("*.py"):
+        assert f"](#example-{path.stem})" in page
+        assert f"{{literalinclude}} ../examples/{path.name}\n" in page
+    assert ".py)" not in page
