@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, ResourceGuard, create_task_group
+from anyio import (
+    BrokenResourceError,
+    ClosedResourceError,
+    EndOfStream,
+    ResourceGuard,
+    create_task_group,
+    current_time,
+    get_cancelled_exc_class,
+    sleep,
+)
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
-from .._network.any_stream import half_close
-from .._protocol.close import OK_CODES
-from .errors import ConnectionClosed
-from .stream import WebSocketStream
+from .._protocol.close import OK_CODES, CloseCode
+from .errors import ConnectionBroken, ConnectionClosed
+from .stream import Inside, WebSocketStream
 
 # What one message carries, at the most: far less than any peer's limit, and enough not to be felt.
 MESSAGE_BYTES = 2**16
 RELAYED_BYTES = 2**16  # what one receive of a relay takes
+# How long (seconds) a stream may be silent that could not be told that nothing more comes.
+SILENT_SECONDS = 10.0
 
 HalfClose: TypeAlias = Literal["close", "empty"]
 
@@ -32,6 +44,7 @@ class WebSocketByteStream(ByteStream):
         self._eof = eof
         self._rest = memoryview(b"")  # of a message that was longer than was asked for
         self._ended = False  # by the peer
+        self.is_over: bool = False  # the connection is, not only the peer's direction
         self._sending_ended = False
         self._receiving = ResourceGuard("receiving from")
         self._sending = ResourceGuard("sending to")
@@ -62,21 +75,38 @@ class WebSocketByteStream(ByteStream):
         try:
             return await self._conn.readable.receive()
         except ConnectionClosed as closed:
+            self.is_over = True
             if closed.close_code not in OK_CODES:
                 raise BrokenResourceError(str(closed)) from closed
             raise
-
-    @property
-    def ends_as_a_whole(self) -> bool:
-        """Whether the end of the peer's direction is the end of ours."""
-        return self._eof == "close"
+        except ConnectionBroken as broken:
+            self.is_over = True
+            if broken.close_code not in OK_CODES:
+                raise
+            # It closed well, and what it did not wait for was ours: all of its own is here.
+            raise EndOfStream from broken
 
     def _take(self, message: str | bytes) -> None:
         if isinstance(message, str):
-            self._conn.readable.cancel()
-            raise BrokenResourceError("the peer sent a text message into a stream of bytes")
+            connection = self._conn.extra(Inside.connection)
+            raise connection.refuse(
+                CloseCode.UNSUPPORTED_DATA, "the peer sent a text message into a stream of bytes"
+            )
         self._rest = memoryview(message)
         self._ended = not message and self._eof == "empty"
+
+    async def wait_closed(self) -> None:
+        """Wait, behind the end of the peer's direction, for that of the connection, which nobody would see otherwise.
+
+        What still arrives is dropped.
+
+        :raises anyio.BrokenResourceError: the connection ended with an error
+        :raises anyio.ClosedResourceError: this end was closed
+        :raises anyio.BusyResourceError: another task is receiving
+        """
+        with self._receiving, suppress(EndOfStream):
+            while True:
+                await self._next_message()
 
     async def send(self, item: bytes) -> None:
         """Send bytes, and wait until what is unsent fits the write buffer.
@@ -137,8 +167,9 @@ async def relay(one: ByteStream | WebSocketStream, other: ByteStream | WebSocket
     """Move bytes both ways between two streams, until both directions have ended.
 
     Each waits for the other: nothing is read that cannot be written, and at most 64 KiB are in between. The end of a direction is
-    handed on by ``send_eof()``; that of a connection which ends by the Close frame is the end of both. Neither stream is closed
-    in the end; that is for the blocks that own them. Cancelling is safe for the connections, what is in between is lost.
+    handed on by ``send_eof()``; the end of a connection, by the Close frame, is the end of both. A stream without a half-close, such
+    as anyio's TLS, learns of an end when it is closed: that is, as soon as it has said nothing for ten seconds. Neither stream is
+    closed in the end; that is for the blocks that own them. Cancelling is safe for the connections, what is in between is lost.
 
     :param one: an anyio byte stream; for a connection :func:`as_byte_stream` is called
     :param other: the other one
@@ -146,43 +177,93 @@ async def relay(one: ByteStream | WebSocketStream, other: ByteStream | WebSocket
     :raises anyio.ClosedResourceError: one of them was closed on this side
     """
     left, right = _bytes_of(one), _bytes_of(other)
-    failures: list[Exception] = []
-    async with create_task_group() as tasks:
+    there, back = _Direction(left, right), _Direction(right, left)
+    failures: list[BaseException] = []
+    moving = 2
+    try:
+        async with create_task_group() as tasks:
 
-        async def move(source: ByteStream, target: ByteStream) -> None:
-            try:
-                await _move(source, target)
-            except Exception as exc:  # noqa: BLE001  (a group would wrap it)
-                failures.append(exc)
-                tasks.cancel_scope.cancel()
-            else:
-                if isinstance(source, WebSocketByteStream) and source.ends_as_a_whole:
-                    tasks.cancel_scope.cancel()  # nobody is there who could take what the other one says
+            async def move(direction: _Direction, opposite: _Direction) -> None:
+                nonlocal moving
+                try:
+                    end_of_both = await direction.move(opposite)
+                    moving -= 1
+                    if moving and end_of_both is not None:
+                        await end_of_both()
+                        moving = 0
+                except get_cancelled_exc_class():
+                    raise
+                except BaseException as exc:  # noqa: BLE001  (a group would wrap it)
+                    failures.append(exc)
+                    moving = 0
+                if not moving:
+                    tasks.cancel_scope.cancel()
 
-        tasks.start_soon(move, left, right)
-        tasks.start_soon(move, right, left)
-    if failures:
-        try:
+            tasks.start_soon(move, there, back)
+            tasks.start_soon(move, back, there)
+        if failures:
             raise failures[0]
-        finally:
-            failures.clear()  # which hold this frame
+    finally:
+        failures.clear()  # which hold this frame
 
 
-async def _move(source: ByteStream, target: ByteStream) -> None:
-    while True:
+class _Direction:
+    """One of the two directions of a relay."""
+
+    def __init__(self, source: ByteStream, target: ByteStream) -> None:
+        self._source = source
+        self._target = target
+        self._receiving_since = math.inf  # seconds of the event loop's clock
+
+    async def move(self, opposite: _Direction) -> Callable[[], Awaitable[object]] | None:
+        """Move bytes until the source has ended, or the target wants no more.
+
+        Return what to wait for as the end of the other direction as well; None where that one has an end of its own.
+        """
+        while True:
+            data = await self._receive()
+            try:
+                if not data:
+                    return await self._hand_on_the_end(opposite)
+                await self._target.send(data)
+            except (ConnectionClosed, ConnectionBroken) as end:
+                if end.close_code not in OK_CODES:
+                    raise
+                return (
+                    None  # it wants no more, and that is no error; the other direction moves what it has said
+                )
+
+    async def _receive(self) -> bytes:
+        """Return what comes, nothing at the end."""
+        self._receiving_since = current_time()
         try:
-            data = await source.receive(RELAYED_BYTES)
+            return await self._source.receive(RELAYED_BYTES)
         except EndOfStream:
-            data = b""
+            return b""
+        finally:
+            self._receiving_since = math.inf
+
+    async def _hand_on_the_end(self, opposite: _Direction) -> Callable[[], Awaitable[object]] | None:
+        source = self._source
+        connection = source if isinstance(source, WebSocketByteStream) else None
         try:
-            if not data:
-                await half_close(target)
-                return
-            await target.send(data)
-        except ConnectionClosed as closed:
-            if closed.close_code in OK_CODES:
-                return  # it wants no more, and that is no error
-            raise
+            await self._target.send_eof()
+        except NotImplementedError:
+            # Its transport's half-close would do, but not for TLS: it looks cut off then, and cannot say goodbye any more.
+            return opposite.wait_silent if connection is None or not connection.is_over else checkpoint
+        except (
+            OSError,
+            RuntimeError,
+            TypeError,
+        ) as exc:  # of anyio where it has failed: TCP on trio, on uvloop, TLS
+            raise BrokenResourceError("the end of a direction could not be handed on") from exc
+        return None if connection is None else connection.wait_closed
+
+    async def wait_silent(self) -> None:
+        """Wait until the source has said nothing for a while, as one that does not know that nothing more comes."""
+        # To be woken by each byte would cost more.
+        while (left := self._receiving_since + SILENT_SECONDS - current_time()) > 0:  # noqa: ASYNC110
+            await sleep(min(left, SILENT_SECONDS))
 
 
 def _bytes_of(stream: ByteStream | WebSocketStream) -> ByteStream:
