@@ -18,7 +18,7 @@ import pytest
 import wire
 from asgi_servers.uvicorn_kit import Served, serving
 from backends import BACKENDS
-from waiting import at_rest, until
+from waiting import Call, at_rest, until
 from websocketstream import (
     CloseInfo,
     ConnectionBroken,
@@ -27,6 +27,7 @@ from websocketstream import (
     WebSocketStream,
     open_websocket_stream,
 )
+from websocketstream._server.asgi_visit import Phase
 from websocketstream.asgi import accept, reject
 
 pytestmark = [
@@ -482,6 +483,41 @@ async def test_a_client_that_leaves_before_the_answer_is_told_to_who_waits() -> 
     assert isinstance(seen[1], OSError)
 
 
+@pytest.mark.parametrize("native", [False, True])
+async def test_an_accept_that_is_cancelled_in_the_middle_gives_the_client_up(native: bool) -> None:
+    seen: list[Any] = []
+    headers = [(b"x-large", b"x" * 2**23)]  # more than the system takes
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def answer() -> None:
+            if native:
+                async with accept(scope, receive, send, headers={"X-Large": "x" * 2**23}):
+                    pass
+            else:
+                await receive()
+                await send({**ACCEPT, "headers": headers})
+
+        visit = scope["extensions"]["websocketstream"]["visit"]
+        async with anyio.create_task_group() as tasks:
+            call = Call.start(tasks, answer)
+            await until(lambda: visit.phase is Phase.OPEN)
+            assert not call.done
+            call.scope.cancel()
+            await call.finished()
+        seen.append(await receive())
+        with pytest.raises(OSError, match="gone away"):
+            await send({"type": "websocket.send", "text": "x"})
+
+    async with serving(app) as served:
+        sock = wire.ask(served.port)
+        try:
+            await until(lambda: served.state.tasks)
+            await served.idle()
+        finally:
+            sock.drop()
+    assert seen == [{"type": "websocket.disconnect", "code": 1006}]
+
+
 # --- limits
 
 
@@ -754,6 +790,29 @@ async def test_the_native_stream_has_the_lower_of_two_limits() -> None:
             await conn.send("x" * 11)
             assert (await conn.closed).code == 1009
         await served.idle()
+
+
+async def test_an_answer_that_somebody_on_the_way_has_changed_breaks_the_block(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    errors: list[Exception] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def refuse_instead(_event: Any) -> None:
+            await send({"type": "websocket.close"})
+
+        try:
+            async with accept(scope, receive, refuse_instead):
+                pytest.fail("it must not come to this")
+        except ConnectionBroken as error:
+            errors.append(error)
+            raise
+
+    async with serving(app) as served:
+        assert (await rejected(served.url)).status == 403
+        await served.idle()
+    assert "otherwise" in str(errors[0])
+    assert "Exception in ASGI application" not in caplog.text
 
 
 async def test_a_native_stream_can_be_taken_once() -> None:

@@ -233,8 +233,12 @@ class ASGIVisit:
 
     @property
     def claimed(self) -> tuple[Connection, WebSocketStream]:
-        """The connection of an application that has claimed and accepted it: to be started."""
-        assert self._connection is not None
+        """The connection of an application that has claimed and accepted it: to be started.
+
+        :raises ConnectionBroken: there is none: something between the application and us has answered in another way
+        """
+        if self._connection is None:
+            raise ConnectionBroken("the client was not accepted: something on the way has answered otherwise")
         return self._connection, self._stream
 
     # --- answers
@@ -244,34 +248,37 @@ class ASGIVisit:
         answer = self._handshake.accept(protocol or None, as_text([*self._default_headers, *headers]))
         try:
             transport, early_data = self._way.open()
-            self._open(transport, early_data)
+            connection = self._open(transport, early_data)
             await send_all(transport, answer)
-        except TRANSPORT_ERRORS as exc:
-            self.client_gone()
-            raise ClientDisconnected("the client has gone away") from exc
+            if not self._claimed:
+                connection.start()
+        except BaseException as exc:
+            self.client_gone()  # also where this is cancelled: nobody has the connection yet, nor would see its end
+            if isinstance(exc, TRANSPORT_ERRORS):
+                raise ClientDisconnected("the client has gone away") from exc
+            raise
         self._way.note("[accepted]")
-        if not self._claimed:
-            self.claimed[0].start()
         self._answered.set()
 
-    def _open(self, transport: StreamTransport, early_data: bytes) -> None:
+    def _open(self, transport: StreamTransport, early_data: bytes) -> Connection:
         codec = make_codec(
             client=False,
             limits=self._options.limits,
             deflate=self._handshake.deflate,
             compression=self._compression,
         )
-        self._connection = Connection(
+        connection = self._connection = Connection(
             transport, codec, server=True, options=self._options, early_data=early_data
         )
         self._stream = WebSocketStream(
-            self._connection,
+            connection,
             url=self._url,
             protocol=self._handshake.protocol,
             extensions=self._handshake.extensions,
             request=self._request,
         )
         self.phase = Phase.OPEN
+        return connection
 
     def _refuse(self, refusal: Refusal) -> None:
         self.phase = Phase.OVER
