@@ -37,6 +37,7 @@ class _Ended:
     """An attempt that failed, or a connection that is over; one without an error was left while it was open."""
 
     error: Exception | None
+    at: float
     opened: float | None = None
     worth_another: bool | None = None  # until somebody asks
 
@@ -67,11 +68,13 @@ class Series:
             await self.leave(None)
             while True:
                 await sleep_until(self._plan())
+                if self._over:  # another task has left the block in this time
+                    raise StopAsyncIteration
                 self._row.attempts += 1
                 try:
                     await self._enter(self._open_block())
                 except Exception as exc:  # noqa: BLE001  (the rule decides about it)
-                    self._ended = _Ended(exc)
+                    self._ended = _Ended(exc, current_time())
                 if self.current is not None:
                     return self.current.conn
 
@@ -90,7 +93,7 @@ class Series:
         if current is None:
             return False
         # Asked now, while it is known who has ended it; what is still open, or not told yet, is ended by us.
-        ended = self._ended = _Ended(current.conn.end_error, current.opened)
+        ended = self._ended = _Ended(current.conn.end_error, current_time(), current.opened)
         if exc is not None and not (ended.error is not None and _is_an_end(exc)):
             return bool(await current.block.__aexit__(type(exc), exc, exc.__traceback__))
         try:
@@ -114,10 +117,11 @@ class Series:
         """Decide about the next attempt by how the last one ended: return when it is made, or say why there is none."""
         if self._over:
             raise StopAsyncIteration
-        ended, self._ended = self._ended, None
+        ended = self._ended
         if ended is None and self._due is not None:
-            return self._due  # the wait for it was cancelled
+            return self._due  # the wait for it was cancelled, or the hook has raised
         delay = 0.0 if ended is None else self._delay(ended)
+        self._ended = None  # not before: a rule that raises has decided nothing
         self._due = current_time() + delay
         if self._on_attempt is not None:
             self._on_attempt(Attempt(self._row.attempts + 1, ended.error if ended else None, delay))
@@ -131,7 +135,7 @@ class Series:
         if not self._is_worth_another(ended):
             self._end(ended)
         if ended.opened is not None:
-            self._row.connection_ended(now, opened=ended.opened)
+            self._row.connection_ended(ended.at, opened=ended.opened)
         delay = self._row.next_delay(retry_after(ended.error))
         if not self._row.allows_attempt_at(now + delay):
             ended.error.add_note(self._row.describe(now))

@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from edges.serving import serving
-from waiting import in_virtual_time, until
+from waiting import Call, in_virtual_time, until
 from websocketstream import (
     Attempt,
     Backoff,
@@ -354,6 +354,20 @@ async def test_a_healthy_connection_makes_the_delays_short_again() -> None:
 
 
 @in_virtual_time()
+async def test_what_comes_behind_the_end_of_a_connection_does_not_make_it_healthy() -> None:
+    line, seen = Line(), []
+    async with reconnecting(line.connect, backoff=EXACT, on_attempt=seen.append) as connections:
+        async for conn in connections:
+            async with connections.retrying():
+                line.cut()
+                await conn.receive()
+            if len(line.servers) == 3:
+                break
+            await anyio.sleep(1000)
+    assert [attempt.delay for attempt in seen] == [0, 1, 2]
+
+
+@in_virtual_time()
 @pytest.mark.parametrize(("status", "delay"), [(503, 31), (429, 31), (502, 1)])
 async def test_retry_after_is_honoured(status: int, delay: float) -> None:
     seen: list[Attempt] = []
@@ -446,6 +460,65 @@ async def test_a_function_opens_each_connection_anew() -> None:
             async for conn in connections:
                 seen += [message async for message in conn]
     assert [request.query_params["after"] for request in feed.requests] == ["0", "1", "2"]
+
+
+class Surprise(Exception):
+    """What a hook or a rule of a user's raises."""
+
+
+@in_virtual_time()
+@pytest.mark.parametrize("error", [Surprise, KeyboardInterrupt])
+async def test_a_hook_that_raises_is_heard_and_the_wait_is_kept(error: type[BaseException]) -> None:
+    line, seen = Line(failures=[ConnectionRefusedError()]), []
+
+    def hook(attempt: Attempt) -> None:
+        seen.append(attempt)
+        raise error
+
+    async with reconnecting(line.connect, backoff=EXACT, on_attempt=hook) as connections:
+        began = anyio.current_time()
+        for _ in range(2):
+            with pytest.raises(error):
+                await anext(connections)
+        await anext(connections)
+        assert anyio.current_time() - began == 1
+    assert [attempt.number for attempt in seen] == [1, 2]
+    assert line.left == [0]
+
+
+async def test_a_rule_that_raises_makes_no_attempts() -> None:
+    line, asked = Line(failures=[ConnectionRefusedError() for _ in range(9)]), []
+
+    def rule(failure: Exception) -> bool:
+        asked.append(failure)
+        if len(asked) < 4:
+            raise Surprise
+        return False
+
+    async with reconnecting(line.connect, backoff=AT_ONCE, retry=rule) as connections:
+        for _ in range(3):
+            with pytest.raises(Surprise):
+                await anext(connections)
+        with pytest.raises(ConnectionRefusedError):
+            await anext(connections)
+    assert len(line.failures) == 8
+    assert len(set(asked)) == 1
+
+
+async def test_a_rule_that_raises_at_the_end_of_a_body_comes_out_beside_it() -> None:
+    line = Line()
+
+    def rule(_failure: Exception) -> bool:
+        raise Surprise
+
+    with pytest.raises(Surprise) as caught:
+        async with reconnecting(line.connect, retry=rule) as connections:
+            async for conn in connections:
+                async with connections.retrying():
+                    line.cut()
+                    await conn.receive()
+    assert isinstance(caught.value.__context__, ConnectionBroken)
+    assert line.left == [0]
 
 
 # --- cancellation
@@ -542,6 +615,20 @@ async def test_a_block_that_another_task_leaves_opens_no_more() -> None:
         await block.__aexit__(None, None, None)
         go_on.set()
     assert line.left == [0]
+
+
+@in_virtual_time()
+async def test_a_block_that_another_task_leaves_in_a_wait_makes_no_attempt() -> None:
+    line = Line(failures=[ConnectionRefusedError()] * 2)
+    block = reconnecting(line.connect, backoff=EXACT)
+    connections = await block.__aenter__()
+    async with anyio.create_task_group() as tasks:
+        step = Call.start(tasks, anext, connections)
+        await anyio.sleep(0.5)
+        await block.__aexit__(None, None, None)
+        with pytest.raises(StopAsyncIteration):
+            await step.finished()
+    assert len(line.failures) == 1
 
 
 # --- arguments
