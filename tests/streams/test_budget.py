@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
+from itertools import pairwise
 from typing import Any
 
+import anyio
 import pytest
 
 from streams.connection_kit import LockstepLoop, LockstepTransport, Task, connect, frame, lockstep
 from websocketstream._streams.budget import CHECKPOINT_EVERY, CHECKPOINT_NOT_BEFORE, LOOK_EVERY
+from websocketstream.testing import websocket_stream_pair
 
 MANY = 3 * CHECKPOINT_EVERY
 
@@ -79,3 +82,22 @@ def test_a_program_that_turns_slow_yields_within_a_few(
             loop.now += 0.02
 
     assert operations_until_it_yields(operation, work) - slow_from < LOOK_EVERY
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("receiving", [False, True])
+async def test_who_is_cancelled_where_a_checkpoint_is_due_goes_on_with_the_next_operation(
+    receiving: bool,
+) -> None:
+    cancelled: list[bool] = []
+    async with websocket_stream_pair(read_buffer=2**20, write_buffer=2**20) as (client, server):
+        if receiving:
+            await server.writable.send_batch([b"x"] * MANY)
+            await anyio.wait_all_tasks_blocked()
+        for _ in range(MANY // 2):
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await (client.readable.receive() if receiving else client.send(b"x"))
+            cancelled.append(scope.cancelled_caught)
+    assert True in cancelled
+    assert (True, True) not in [*pairwise(cancelled)]

@@ -13,9 +13,11 @@ from .send_buffer import SendBuffer
 
 
 async def wait_for_turn(budget: Budget) -> None:
-    """Yield to the event loop because nothing is left of the budget."""
-    await checkpoint()
-    budget.waited()
+    """Yield to the event loop because nothing is left of the budget; who is cancelled in this has yielded as well."""
+    try:
+        await checkpoint()
+    finally:
+        budget.waited()
 
 
 async def wait_for_message(buffer: ReceiveBuffer) -> Message:
