@@ -20,12 +20,14 @@ from typing import Any, TypeVar
 import anyio
 from anyio import CancelScope, Event, create_task_group
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 from sniffio import current_async_library
 
 from ._protocol.codec import Message
 from ._streams.errors import closed_here
+from ._streams.hot import Budget
 from ._streams.statistics import ConnectionStatistics
-from ._streams.stream import WebSocketStream
+from ._streams.stream import Inside, WebSocketStream
 
 Result = TypeVar("Result")
 
@@ -50,6 +52,7 @@ class Session:
     _tasks: TaskGroup
     _leaving: Event
     _cancel: Callable[[], None]
+    _budget: Budget
 
     def __init__(self, block: AbstractAsyncContextManager[WebSocketStream]) -> None:
         self._block = block
@@ -60,7 +63,7 @@ class Session:
         self._pending: set[Future[Any]] = set()  # what somebody may wait for
         self._ready: deque[Message] = deque()  # fetched, and not handed out
         self._fetch: Future[None] | None = None
-        self._at_the_end = False  # there is nothing to fetch any more
+        self._thread: int | None = None  # of the event loop, while that runs
         self._opened: Future[WebSocketStream] = Future()
         self._ended: Future[None] = Future()
         self._left = False  # by its user: nothing is handed out any more
@@ -78,6 +81,11 @@ class Session:
         """Whether there is nothing left to close here."""
         return os.getpid() != self._process or self._ended.done()
 
+    @property
+    def is_left(self) -> bool:
+        """Whether its user has closed it, or given it up."""
+        return self._left
+
     # --- in the threads of the user
 
     def open(self, backend: str, backend_options: Mapping[str, Any] | None) -> None:
@@ -88,7 +96,9 @@ class Session:
             wait_for(self._opened)
         except Exception:
             self._opened = Future()  # the other one holds the error, which holds us
-            wait_for(self._ended)
+            # No longer than this: asyncio ends only when a name that was looked up is found, or is not.
+            with suppress(TimeoutError):
+                wait_for(self._ended, LAST_SECONDS)
             raise
 
     def call(self, function: Callable[[], Awaitable[Result]]) -> Result:
@@ -109,12 +119,17 @@ class Session:
                 return self._ready.popleft()
             except IndexError:
                 pass
+            more = self._more()
             try:
-                # Behind the last message the answer takes no time, but it takes some: who only looks in gets it as well.
-                limited = timeout is not None and not self._at_the_end
-                wait_for(self._more(), max(deadline - monotonic(), 0) if limited else None)
+                with suppress(TimeoutError):
+                    wait_for(more, None if timeout is None else max(deadline - monotonic(), 0))
+                if not more.done():
+                    self.call(_let_others_go_on)  # what has arrived by now counts, and so does the end
+                wait_for(more, 0)
             except TimeoutError:
                 raise TimeoutError(f"no message within {timeout} s") from None
+            finally:
+                del more  # it holds the error, which holds this frame
 
     def _more(self) -> Future[None]:
         """Return what is done when there is a message again, or never will be."""
@@ -130,6 +145,7 @@ class Session:
         with self._lock:
             if os.getpid() != self._process:
                 raise RuntimeError("a connection cannot be used in a forked process: open another one there")
+            self._check_thread()
             if self._soon is None:
                 raise closed_here()
             self._pending.add(future)
@@ -137,14 +153,21 @@ class Session:
                 self._soon(self._start, future, function)
             return future
 
+    def _check_thread(self) -> None:
+        if threading.get_ident() == self._thread and os.getpid() == self._process:
+            raise RuntimeError(
+                "this is the connection's own thread, as in a trace hook: it would wait for itself"
+            )
+
     def leave(self, cause: BaseException | None, code: int | None = None, reason: str = "") -> None:
         """Close the connection, and wait until that is done and the thread has ended; interrupted, it is dropped."""
-        with self._lock:
-            self._left = True
-            self._ready.clear()
-            if self._soon is not None and os.getpid() == self._process:
-                self._soon(self._begin_to_leave, cause, code, reason)
+        self._check_thread()
         try:
+            with self._lock:
+                self._left = True
+                self._ready.clear()
+                if self._soon is not None and os.getpid() == self._process:
+                    self._soon(self._begin_to_leave, cause, code, reason)
             self.wait_ended()
         except BaseException:
             self.abandon()
@@ -173,6 +196,7 @@ class Session:
     # --- in the thread of the event loop
 
     def _run(self, backend: str, backend_options: dict[str, Any]) -> None:
+        self._thread = threading.get_ident()
         _open_sessions.add(self)
         try:
             anyio.run(self._live, backend=backend, backend_options=backend_options)
@@ -185,18 +209,23 @@ class Session:
             if not self._opened.done():  # it was abandoned
                 self._opened.set_exception(closed_here())
             _open_sessions.discard(self)
+            self._thread = None
             self._ended.set_result(None)
 
     async def _live(self) -> None:
         try:
             async with create_task_group() as tasks:
-                with CancelScope() as scope:
-                    self._tasks, self._leaving, self._cancel = tasks, Event(), scope.cancel
-                    self._soon = _caller()
-                    if self._abandoned:
-                        scope.cancel()
-                    await self._own_the_connection()
-                tasks.cancel_scope.cancel()
+                try:
+                    with CancelScope() as scope:
+                        self._tasks, self._leaving, self._cancel = tasks, Event(), scope.cancel
+                        self._soon = _caller()
+                        if self._abandoned:
+                            scope.cancel()
+                        await self._own_the_connection()
+                finally:
+                    with self._lock:
+                        self._soon = None  # a task group that is being left takes no more tasks
+                    tasks.cancel_scope.cancel()
         finally:
             self._end()
 
@@ -206,6 +235,7 @@ class Session:
         except Exception as exc:  # noqa: BLE001  (it is raised in the other thread)
             self._opened.set_exception(exc)
             return
+        self._budget = conn.extra(Inside.connection).budget
         self._opened.set_result(conn)
         try:
             await self._leaving.wait()
@@ -214,13 +244,14 @@ class Session:
             raise
         finally:
             cause, self._cause = self._cause, None
-            await self._block.__aexit__(None if cause is None else type(cause), cause, None)
-            self.statistics = conn.statistics()
+            try:
+                await self._block.__aexit__(None if cause is None else type(cause), cause, None)
+            finally:
+                self.statistics = conn.statistics()
 
     def _end(self) -> None:
         """Leave nobody waiting."""
         with self._lock:
-            self._soon = None
             pending, self._pending = self._pending, set()
         for future in pending:
             if not future.done():
@@ -233,11 +264,12 @@ class Session:
         self._leaving.set()
 
     def _start(self, future: Future[Any], function: Callable[[], Awaitable[Any]]) -> None:
-        if not future.running() and not future.done():
+        if self._soon is not None and not future.running() and not future.done():
             future.set_running_or_notify_cancel()
             self._tasks.start_soon(self._perform, future, function)
 
     async def _perform(self, future: Future[Any], function: Callable[[], Awaitable[Any]]) -> None:
+        self._budget.waited()  # for each call is a task of its own, and has waited for its first step
         try:
             result = await function()
         except Exception as exc:  # noqa: BLE001  (it is raised in the other thread)
@@ -256,7 +288,6 @@ class Session:
         finally:
             with self._lock:
                 self._fetch = None
-                self._at_the_end = not messages
                 if not self._left:
                     self._ready.extend(messages)
 
@@ -272,9 +303,15 @@ def wait_for(future: Future[Result], timeout: float | None = None) -> Result:
             while not future.done() and (left := deadline - monotonic()) > 0:
                 wait([future], min(left, PIECE))
             timeout = 0
-        return future.result(timeout)
+        return future.result(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
     finally:
         del future  # it holds the error, which holds this frame
+
+
+async def _let_others_go_on() -> None:
+    """Let the tasks do what they can do now: to fetch what is there takes two passes of the event loop."""
+    for _ in range(3):
+        await checkpoint()
 
 
 def _caller() -> Callable[..., object]:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from anyio import fail_after
+from anyio import ClosedResourceError, fail_after
 
 from . import _client
 from ._protocol.arguments import check_seconds
@@ -81,8 +81,8 @@ class BlockingWebSocketStream:
     __dir__ = public_names
 
     def __init__(self, session: Session) -> None:
-        self._session = session
         self._conn = session.conn
+        self._session = session
 
     def __repr__(self) -> str:
         return repr(self._conn).replace("WebSocketStream", type(self).__name__, 1)
@@ -96,9 +96,13 @@ class BlockingWebSocketStream:
         self._session.leave(exc)
 
     def __del__(self) -> None:
-        if not self._session.is_over:
-            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
-            self._session.abandon()
+        session = getattr(self, "_session", None)  # there is none where Ctrl-C came first
+        if session is not None and not session.is_over:
+            try:
+                if not session.is_left:
+                    warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+            finally:
+                session.abandon()
 
     @property
     def url(self) -> str:
@@ -161,15 +165,7 @@ class BlockingWebSocketStream:
 
         See :meth:`websocketstream.WebSocketStream.messages`.
         """
-        return self._messages(check_codes(ok))
-
-    def _messages(self, ok: frozenset[int]) -> Iterator[Message]:
-        try:
-            while True:
-                yield self._session.receive(None)
-        except ConnectionClosed as closed:
-            if closed.close_code not in ok:
-                raise
+        return _Messages(self, check_codes(ok))
 
     def send(self, message: Sendable, *, timeout: float | None = None, compress: bool = True) -> None:
         """Queue one message and wait until what is unsent fits the write buffer.
@@ -184,8 +180,7 @@ class BlockingWebSocketStream:
         :raises ConnectionBroken: the connection ended in another way (an :exc:`anyio.BrokenResourceError`)
         :raises anyio.ClosedResourceError: we have closed the connection
         """
-        if isinstance(message, (bytearray, memoryview)):
-            message = bytes(message)  # at the call, and not when the event loop gets to it
+        message = _as_it_is(message)
         self._call(timeout, "send", lambda: self._conn.send(message, compress=compress))
 
     def send_batch(
@@ -196,7 +191,8 @@ class BlockingWebSocketStream:
         A timeout or Ctrl-C may leave some of them sent. The errors are those of :meth:`send`.
         """
         if not isinstance(messages, (str, bytes, bytearray, memoryview)):
-            messages = [*messages]  # here: they may come from anywhere, and take their time
+            # Here: they may come from anywhere and take their time, and be changed behind the call.
+            messages = [_as_it_is(message) for message in messages]
         self._call(timeout, "send", lambda: self._conn.writable.send_batch(messages, compress=compress))
 
     def send_eof(self) -> None:
@@ -232,9 +228,13 @@ class BlockingWebSocketStream:
         async def read() -> ConnectionStatistics:
             return self._conn.statistics()
 
-        if self._session.statistics is not None:
-            return self._session.statistics
-        return self._session.call(read)
+        if self._session.statistics is None:
+            try:
+                return self._session.call(read)
+            except ClosedResourceError:
+                if self._session.statistics is None:
+                    raise
+        return self._session.statistics
 
     def _call(self, timeout: float | None, what: str, function: Callable[[], Awaitable[Result]]) -> Result:
         _check_timeout(timeout)
@@ -246,6 +246,27 @@ class BlockingWebSocketStream:
                 return await function()
 
         return self._session.call(within_the_time)
+
+
+class _Messages(Iterator[Message]):
+    """The messages of the peer up to a good end: no generator, which Ctrl-C would end as if that were all."""
+
+    def __init__(self, conn: BlockingWebSocketStream, ok: frozenset[int]) -> None:
+        self._conn = conn
+        self._ok = ok
+
+    def __next__(self) -> Message:
+        try:
+            return self._conn.receive()
+        except ConnectionClosed as closed:
+            if closed.close_code in self._ok:
+                raise StopIteration from None
+            raise
+
+
+def _as_it_is(message: Sendable) -> Sendable:
+    """Return what nobody can change between the call and the moment when the event loop gets to it."""
+    return bytes(message) if isinstance(message, (bytearray, memoryview)) else message
 
 
 def _check_timeout(timeout: float | None) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -306,6 +307,53 @@ def test_who_only_looks_in_learns_of_the_end(opened: Any) -> None:
         assert isinstance(conn.end_error, ConnectionClosed)
 
 
+def test_who_only_looks_in_gets_what_has_arrived(opened: Any, server: Server) -> None:
+    with opened("/on_demand") as conn:
+        server.let_go()
+        wait_until(lambda: conn.statistics().readable.buffered_messages == 3)
+        assert [conn.receive(timeout=0) for _ in range(3)] == ["a", "b", "c"]
+        with pytest.raises(TimeoutError):
+            conn.receive(timeout=0)
+
+
+def test_no_time_at_all_is_enough_where_there_is_room(opened: Any) -> None:
+    with opened() as conn:
+        for number in range(50):
+            conn.send(str(number), timeout=0)
+        conn.send_batch(map(str, range(50, 100)), timeout=0)
+        assert [conn.receive(timeout=PATIENCE) for _ in range(100)] == [*map(str, range(100))]
+
+
+def test_a_timeout_may_be_longer_than_any_clock_counts(opened: Any) -> None:
+    with opened() as conn:
+        conn.send("x", timeout=1e12)
+        assert conn.receive(timeout=1e12) == "x"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_name_that_is_looked_up_for_ever_does_not_hold_who_asked(
+    monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    go_on = threading.Event()
+
+    def look_up(*arguments: Any, **_: object) -> list[Any]:
+        if arguments[5] & socket.AI_NUMERICHOST:  # which trio asks for first, without waiting
+            raise socket.gaierror(socket.EAI_NONAME, "it is a name")
+        go_on.wait(PATIENCE)
+        raise socket.gaierror(socket.EAI_NONAME, "there is no such name")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", look_up)
+        patch.setattr(_session, "LAST_SECONDS", 0.1)
+        began = time.monotonic()
+        try:
+            with pytest.raises(TimeoutError, match="open_timeout"):
+                open_websocket_stream("ws://name.invalid/", backend=backend, open_timeout=0.05)
+            assert time.monotonic() - began < AT_ONCE
+        finally:
+            go_on.set()
+
+
 def test_a_send_that_finds_no_room_in_time_leaves_the_connection_usable(opened: Any, server: Server) -> None:
     with opened("/slow", write_buffer=1000) as conn:
         sent = 0
@@ -391,6 +439,13 @@ def test_threads_that_receive_share_the_messages(opened: Any) -> None:
     assert sorted(message for share in shares for message in share) == [str(number) for number in range(10)]
 
 
+def test_threads_may_share_an_iteration(opened: Any) -> None:
+    with opened("/ten") as conn:
+        messages = conn.messages()
+        shares = in_threads(*[lambda: [*messages]] * 4)
+    assert sorted(message for share in shares for message in share) == [str(number) for number in range(10)]
+
+
 def test_a_close_ends_the_waits_of_other_threads(opened: Any) -> None:
     with opened("/silent") as conn:
 
@@ -414,6 +469,45 @@ def test_a_call_in_the_moment_of_the_close_is_not_left_waiting(server: Server, r
 
         results = in_threads(use, use, conn.close, conn.close)
     assert results == [None] * 4
+
+
+def test_a_call_that_comes_as_the_event_loop_ends_is_answered(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    late: Future[float] = Future()
+    leave = _session.Session._own_the_connection
+
+    async def leave_and_be_called(session: Any) -> None:
+        await leave(session)
+        session._pending.add(late)
+        session._soon(session._start, late, session.conn.ping)
+
+    monkeypatch.setattr(_session.Session, "_own_the_connection", leave_and_be_called)
+    with opened():
+        pass
+    with pytest.raises(anyio.ClosedResourceError):
+        late.result(PATIENCE)
+    assert not caplog.records
+
+
+def test_who_would_wait_for_itself_is_told_so(opened: Any) -> None:
+    said: list[str] = []
+    held: list[BlockingWebSocketStream] = []
+
+    def hook(_event: object) -> None:
+        for conn in held:
+            for use in (conn.statistics, conn.ping, conn.close):
+                with pytest.raises(RuntimeError) as caught:
+                    use()
+                said.append(str(caught.value))
+        held.clear()
+
+    with opened(trace=hook) as conn:
+        held.append(conn)
+        conn.send("x")
+        assert conn.receive() == "x"
+    assert len(said) == 3
+    assert all("wait for itself" in each for each in said)
 
 
 def test_connections_in_many_threads_do_not_disturb_each_other(opened: Any) -> None:
@@ -484,6 +578,16 @@ def test_ctrl_c_comes_through_while_a_message_is_waited_for_and_loses_none(
 
 
 @interrupts
+def test_ctrl_c_does_not_end_an_iteration(opened: Any, server: Server) -> None:
+    with opened("/on_demand") as conn:
+        messages = conn.messages()
+        with interrupted_when(lambda: conn._session._fetch is not None):
+            next(messages)
+        server.let_go()
+        assert [next(messages) for _ in range(3)] == ["a", "b", "c"]
+
+
+@interrupts
 def test_ctrl_c_in_the_block_closes_the_connection(opened: Any, server: Server) -> None:
     conn: Any = None
     with interrupted_when(lambda: conn is not None and conn._session._fetch is not None):
@@ -527,6 +631,7 @@ def test_a_second_ctrl_c_comes_through_while_it_is_closed() -> None:
         with interrupted_when(lambda: conn._session._left):
             conn.close()
         conn.close()
+        assert conn.statistics().writable.messages == 0
         thread.join()
 
 
@@ -573,6 +678,26 @@ def test_a_connection_that_nobody_holds_any_more_is_dropped_with_a_warning(
     with pytest.warns(ResourceWarning, match="was not closed"):
         held.clear()
     server.until(lambda: server.ends == [CloseInfo(1001)])
+
+
+def test_an_iteration_holds_its_connection(opened: Any) -> None:
+    messages = opened("/ten").messages()
+    gc.collect()
+    assert len([*messages]) == 10
+    messages._conn.close()
+
+
+def test_a_warning_that_is_made_an_error_does_not_keep_the_connection(
+    opened: Any, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: said.append(what.exc_type))
+    held = [opened("/silent")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        held.clear()
+    server.until(lambda: server.ends == [CloseInfo(1001)])
+    assert said == [ResourceWarning]
 
 
 def test_nothing_waits_for_the_garbage_collector(opened: Any) -> None:
