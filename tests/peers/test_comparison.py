@@ -268,7 +268,9 @@ def test_a_message_that_comes_when_a_receive_is_cancelled(library: Library) -> N
     with server_of(hand_over) as server:
         received, sent = library.run(program, server.url("/"))
     if library.name == "httpx-ws":
-        assert set(received) < set(sent)
+        assert received == sorted(set(received))
+        if received == sent:  # it depends on what the system is busy with
+            pytest.skip("nothing was lost this time")
     else:
         assert received == sent
 
