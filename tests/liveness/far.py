@@ -109,6 +109,7 @@ BEHAVIOURS: dict[str, Callable[..., None]] = {
     "/talks-and-reads-slowly": talks_and_reads_slowly,
     "/listens": listens,
     "/never-reads": never_reads,
+    "/never-answers": never_reads,
     "/never-reads-but-writes": never_reads_but_writes,
 }
 

@@ -17,7 +17,7 @@ from anyio.streams.tls import TLSStream
 from waiting import until
 from websocketstream._network import tcp
 from websocketstream._network.sockets import wrap_socket
-from websocketstream._network.tcp import ask_tcp, probe_often, read_tcp_info
+from websocketstream._network.tcp import ask_in_silence, ask_tcp, probe_often, read_tcp_info
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -104,6 +104,7 @@ async def test_tcp_below_a_stream_of_our_own_is_asked_until_that_is_released() -
         stream.release()
         assert stream.raw_socket is None
         probe_often(stream, 5)
+        ask_in_silence(stream, 5, 5)
         assert ask_tcp(stream) is None
         await stream.wait_released()
 
@@ -148,6 +149,23 @@ async def test_the_system_is_told_how_often_to_ask() -> None:
         assert raw_socket.getsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS) == 5000
 
 
+@on_linux
+@pytest.mark.parametrize(
+    ("interval", "timeout", "idle", "between"), [(20, 20, 20, 7), (0.1, 0.2, 1, 1), (1e9, 1e9, 32767, 32767)]
+)
+async def test_the_system_is_told_to_ask_in_silence(
+    interval: float, timeout: float, idle: int, between: int
+) -> None:
+    async with connected("127.0.0.1") as (stream, _peer):
+        raw_socket = stream.extra(SocketAttribute.raw_socket)
+        assert not raw_socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        ask_in_silence(stream, interval, timeout)
+        assert raw_socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert raw_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
+        assert raw_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == between
+        assert raw_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+
+
 @pytest.mark.parametrize("seconds", [0, -1, 1e-9, 121])
 async def test_what_the_system_refuses_changes_nothing(seconds: float) -> None:
     async with connected("127.0.0.1") as (stream, _peer):
@@ -160,6 +178,7 @@ async def test_a_stream_that_is_no_tcp_connection_has_nothing_to_ask() -> None:
     with theirs:
         async with await anyio.abc.SocketStream.from_socket(ours) as stream:
             probe_often(stream, 5)
+            ask_in_silence(stream, 5, 5)
             assert ask_tcp(stream) is None
 
 
@@ -168,6 +187,7 @@ async def test_a_stream_without_a_socket_has_nothing_to_ask() -> None:
     with send, receive:
         stream = StapledByteStream(send, receive)  # type: ignore[arg-type]
         probe_often(stream, 5)
+        ask_in_silence(stream, 5, 5)
         assert ask_tcp(stream) is None
 
 
@@ -176,6 +196,7 @@ async def test_a_closed_stream_has_nothing_to_ask() -> None:
         await stream.aclose()
         await anyio.wait_all_tasks_blocked()
         probe_often(stream, 5)
+        ask_in_silence(stream, 5, 5)
         assert ask_tcp(stream) is None
 
 
@@ -184,6 +205,7 @@ async def test_elsewhere_there_is_nothing_to_ask(monkeypatch: pytest.MonkeyPatch
     async with connected("127.0.0.1") as (stream, _peer):
         monkeypatch.setattr(sys, "platform", platform)
         probe_often(stream, 5)
+        ask_in_silence(stream, 5, 5)
         assert ask_tcp(stream) is None
 
 

@@ -6,9 +6,11 @@ arrived, nor whether their own questions were answered, so there is nothing to a
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import sys
+from contextlib import suppress
 
 from anyio import TypedAttributeProvider
 from anyio.abc import SocketAttribute
@@ -22,6 +24,10 @@ _MUST_HAVE = 60  # up to and with tcpi_last_ack_recv
 _RETRANSMITS, _PROBES, _BACKOFF = 2, 3, 4  # offsets of bytes
 _UNACKED, _LAST_DATA_RECV, _LAST_ACK_RECV, _NOTSENT_BYTES = 24, 52, 56, 144  # offsets of words, times in ms
 _TCP_RTO_MAX_MS = 44  # Linux 6.15 and later
+
+_TCP_KEEPIDLE: int | None = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))  # macOS's
+_QUESTIONS = 3  # without an answer, until the other host is taken for gone
+_MOST_SECONDS = 32767  # that Linux takes
 
 _TCP_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux and macOS
 _UNSENT_BYTES = 4096
@@ -53,6 +59,26 @@ def probe_often(stream: TypedAttributeProvider, seconds: float) -> None:
         raw_socket.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, round(seconds * 1000))
     except (OSError, ValueError):  # an older kernel, no TCP, closed meanwhile
         return
+
+
+def ask_in_silence(stream: TypedAttributeProvider, interval: float, timeout: float) -> None:
+    """Let TCP itself find out that the other host is gone: for who may not send pings any more. Never raises.
+
+    :param interval: seconds of silence before it asks
+    :param timeout: seconds for an answer, with three questions in them; all of it is rounded up to whole seconds
+    """
+    raw_socket = _socket_of(stream)
+    if raw_socket is None or _TCP_KEEPIDLE is None:
+        return
+    with suppress(OSError, ValueError):  # no TCP, closed meanwhile
+        raw_socket.setsockopt(socket.IPPROTO_TCP, _TCP_KEEPIDLE, _whole_seconds(interval))
+        raw_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _whole_seconds(timeout / _QUESTIONS))
+        raw_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _QUESTIONS)
+        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def _whole_seconds(seconds: float) -> int:
+    return math.ceil(min(max(seconds, 1), _MOST_SECONDS))
 
 
 def keep_little_unsent(stream: TypedAttributeProvider) -> None:

@@ -20,7 +20,7 @@ from anyio.abc import AnyByteStream
 from .._network.loop import EventLoop, Handle, Signal, current_event_loop, uninterrupted
 from .._network.stream_transport import StreamTransport
 from .._network.task_transport import transport_of
-from .._network.tcp import ask_tcp, keep_little_unsent, probe_often
+from .._network.tcp import ask_in_silence, ask_tcp, keep_little_unsent, probe_often
 from .._network.transport import Buffer
 from .._protocol.close import CloseCode, CloseInfo, check_close
 from .._protocol.codec import Codec
@@ -227,7 +227,11 @@ class Connection:
 
     @uninterrupted
     def send_eof(self) -> None:
-        """Say that nothing more will be sent, and go on receiving until the peer closes."""
+        """Say that nothing more will be sent, and go on receiving until the peer closes, or its host is gone."""
+        options = self._options
+        if options.ping_interval is not None and options.ping_timeout is not None:
+            # Nobody has to answer a ping behind a Close frame (RFC 6455 section 5.5.2), and there is no deadline.
+            ask_in_silence(self.stream, options.ping_interval, options.ping_timeout)
         self._life.finish_sending()
         self._carry_out()
 
