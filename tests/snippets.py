@@ -14,6 +14,21 @@ PAGES = [
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if not page.name.startswith("coming-from-")
 ]
+# What is in the pieces that need something around them; test_docs_surroundings.py has it, and runs them.
+NEED_SOMETHING = (
+    "for message in outgoing",
+    "readable.batches()",
+    "move_on_after(60)",
+    "@pytest.fixture",
+    'proxy="socks5://',
+    "proxy=True",
+    'cafile="our-authority.pem"',
+    '"client.pem"',
+    "fingerprint=pin",
+    '"server.pem"',
+    "trusted_proxies=proxies)",
+    "proxy_protocol=True",
+)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -36,8 +51,8 @@ class Block:
         return self.is_program and "server" in self.first_line
 
     @property
-    def is_run(self) -> bool:
-        return not self.first_line.startswith("# not run: ")
+    def needs_something(self) -> bool:
+        return any(text in self.code for text in NEED_SOMETHING)
 
 
 def blocks(page: Path) -> list[Block]:

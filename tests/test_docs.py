@@ -2,15 +2,12 @@
 
 A block that begins with `# name.py` or starts an event loop is a program: it runs in a process of its own, and a ``text``
 block right behind it is its output. One with `server` in its name runs in the background until the end of its page.
-Any other block is a fragment: it runs with `conn`, an open stream, and the public names at hand. A block that begins
-with `# not run: why` is only compiled. Names of example.com stand for a server of this test.
+Any other block is a fragment: it runs with `conn`, an open stream, and the public names at hand. What needs more than that around it
+runs in test_docs_surroundings.py. Names of example.com stand for a server of this test.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
-import os
 import re
 import signal
 import socket
@@ -27,20 +24,11 @@ import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-import websocketstream
+from running_snippets import ENVIRONMENT, LIMIT, PORT, localised, namespace, run_fragment
 from snippets import PAGES, ROOT, Block, blocks, name_of
 from websocketstream import WebSocketRequest, open_websocket_stream, serve_websocket_streams
 
 LINK = re.compile(r"\]\(([^)#]+?)(?:#[^)]*)?\)")
-PORT = re.compile(r"\b876\d\b")  # what the programs of the pages listen on
-LIMIT = 30  # seconds for one program
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(ROOT / "src"),
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONIOENCODING": "utf-8",
-}
-
 both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
@@ -74,16 +62,6 @@ def example_url() -> Iterator[str]:
         yield listener.url
         portal.call(listener.aclose)
         future.result(LIMIT)
-
-
-def localised(code: str, example_url: str, ports: dict[str, str]) -> str:
-    code = code.replace("wss://example.com", example_url)
-    return PORT.sub(lambda match: ports.setdefault(match[0], str(free_port())), code)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 # --- running programs
@@ -129,7 +107,7 @@ def test_the_programs_of_a_page_run(page: Path, backend: str, example_url: str, 
     ports: dict[str, str] = {}
     with ExitStack() as background:
         for block in blocks(page):
-            if not (block.is_program and block.is_run):
+            if not (block.is_program and not block.needs_something):
                 continue
             code = localised(block.code, example_url, ports)
             code = re.sub(
@@ -150,24 +128,9 @@ def test_the_programs_of_a_page_run(page: Path, backend: str, example_url: str, 
 # --- running fragments
 
 
-def compiled(block: Block, example_url: str = "wss://example.com") -> Any:
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    return compile(localised(block.code, example_url, {}), f"line {block.line}", "exec", flags)
-
-
-async def run_fragment(block: Block, example_url: str) -> None:
-    public = {name: getattr(websocketstream, name) for name in websocketstream.__all__}
+async def run_with_a_connection(block: Block, example_url: str) -> None:
     async with open_websocket_stream(f"{example_url}/") as conn:
-        coroutine = eval(
-            compiled(block, example_url), {**public, "anyio": anyio, "conn": conn, "print": quiet}
-        )
-        if inspect.iscoroutine(coroutine):
-            with anyio.fail_after(LIMIT):
-                await coroutine
-
-
-def quiet(*values: object) -> None:
-    """Take the place of print()."""
+        await run_fragment(block, example_url, namespace(conn=conn))
 
 
 @both_backends
@@ -177,14 +140,8 @@ def test_the_fragments_of_a_page_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for block in blocks(page):
-        if block.is_run and not block.is_program:
-            anyio.run(run_fragment, block, example_url, backend=backend)
-
-
-@with_python(PAGES)
-def test_what_is_not_run_compiles_at_least(page: Path) -> None:
-    for block in blocks(page):
-        compiled(block)
+        if not block.needs_something and not block.is_program:
+            anyio.run(run_with_a_connection, block, example_url, backend=backend)
 
 
 # --- the pages themselves

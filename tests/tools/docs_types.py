@@ -45,7 +45,7 @@ def modules(pages: list[Path]) -> Iterator[tuple[str, str]]:
     """Yield what to check: the name of a file, and what is in it."""
     for page in pages:
         for block in blocks(page):
-            if block.is_run:
+            if not block.needs_something:
                 place = os.path.relpath(page, ROOT).removesuffix(".md").replace(os.sep, "__").replace(".", "")
                 yield f"{place.replace('-', '_')}__line_{block.line}.py", module(block)
 
