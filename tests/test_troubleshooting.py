@@ -184,12 +184,9 @@ async def closed_by_peer() -> None:
 
 
 async def cut() -> None:
-    server = Server(HANDLERS)
-    try:
-        async with open_websocket_stream(server.url("/remote-close?abrupt")) as conn:
-            await conn.receive()
-    finally:
-        server.close()
+    async with connections_with_sockets(1) as [(conn, sock)]:
+        sock.shutdown(socket.SHUT_WR)
+        await conn.receive()
 
 
 async def too_large() -> None:
