@@ -626,3 +626,21 @@ def test_a_peers_close_that_can_not_be_answered_any_more_is_a_failure_of_the_tra
     assert driver.life.reason is not None
     assert driver.life.reason.message == "the transport failed"
     assert str(driver.life.reason.cause) == "pipe"
+
+
+@pytest.mark.parametrize(
+    "happening",
+    [
+        lambda life: life.take_word(Close(1000, ""), 0.0),
+        lambda life: (life.take_word(Close(1000, ""), 0.0), life.caught_up(0.0)),
+        lambda life: life.peer_ended(0.0),
+        lambda life: life.fail(1002, "a rule was broken", 0.0),
+    ],
+)
+def test_behind_the_last_word_of_either_side_no_ping_is_answered(happening: Callable[[Life], object]) -> None:
+    life = Life(server=True, close_timeout=CLOSE_TIMEOUT, may_hang_up=True)
+    assert life.hears_pongs
+    life.finish_sending()
+    assert life.hears_pongs, "the peer still has something to say"
+    happening(life)
+    assert not life.hears_pongs
