@@ -177,6 +177,7 @@ ORDER: dict[str, list[str]] = {
         # what passes through a pipe
         "traffic",
         "standard",
+        "json_text",
         "framing",
         "rendering",
         "pipe",

@@ -27,6 +27,20 @@ def test_json_is_one_line_per_message_in_a_pipe() -> None:
     assert rendering.messages(['{\n "a": 1\n}', "no json"]) == b'{"a":1}\nno json\n'
 
 
+@pytest.mark.parametrize(
+    "written", ['"\\ud800"', "1e400", "0.12345678901234567890123", '{"a":1,"a":2}', '["\\u00fc \\" :"]', "1" * 5000]
+)
+def test_json_says_in_a_pipe_what_it_said_before(written: str) -> None:
+    rendering = Rendering("json", terminal=False)
+    assert rendering.messages([f" {written}\r\n"]) == written.encode() + b"\n"
+
+
+def test_json_is_not_indented_where_that_would_fill_the_memory() -> None:
+    bomb = "[" * 200 + "1," * 100_000 + "1" + "]" * 200
+    assert for_terminal(bomb) == bomb
+    assert len(for_terminal("[" * 20 + "1," * 100 + "1" + "]" * 20).splitlines()) == 141
+
+
 @pytest.mark.parametrize("kind", ["auto", "lines", "text", "binary", "json"])
 def test_a_terminal_gets_no_control_character_whatever_the_option(kind: str) -> None:
     rendering = Rendering(kind, terminal=True)

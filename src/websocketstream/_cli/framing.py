@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Callable
 from typing import Protocol
 
 from .._protocol.codec import Message
 from .exit_codes import ExitCode
 from .failures import CommandFailed
+from .json_text import compact
 from .units import size
 
 
@@ -122,13 +122,12 @@ def compact_json(line: str, number: int) -> str | None:
     if not line.strip():
         return None
     try:
-        value = json.loads(line)
+        return compact(line)
     except (ValueError, RecursionError) as exc:
         raise CommandFailed(
             f"line {number} of the input is not JSON ({exc}); without --json it is sent as it is",
             ExitCode.USAGE,
         ) from None
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class Guessed:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from .._protocol.codec import Message
 from .escape import escape
+from .json_text import compact, indented
 
 DUMPED_BYTES = 512  # of a binary message on a terminal
 _ROW = 16
@@ -63,19 +63,16 @@ def for_terminal(message: Message, limit: int | None = None) -> str:
 
 
 def pretty_json(text: str) -> str | None:
-    """Return a JSON object or array with line breaks and indents; None for anything else."""
+    """Return a JSON object or array with line breaks and indents; None for anything else, and where that would be far longer."""
     if not text.lstrip(" \t\r\n").startswith(("{", "[")):
         return None
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return None
+    return indented(text)
 
 
 def one_line_of_json(text: str) -> str:
     """Return JSON as one line, anything else as it is."""
     try:
-        return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+        return compact(text)
     except (ValueError, RecursionError):
         return text
 
