@@ -159,6 +159,16 @@ def test_a_full_disk_is_explained(url: str) -> None:
 
 
 @on_posix
+@pytest.mark.parametrize("words", ["--version", "completion bash"])
+def test_a_disk_that_is_full_only_in_the_end_is_explained(words: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    done = in_a_shell(f"unset PYTHONUNBUFFERED; $WSTREAM {words} > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == b"websocketstream: standard output cannot be written: No space left on device\n"
+
+
+@on_posix
 def test_an_input_that_cannot_be_read_is_explained(url: str) -> None:
     if not Path("/proc/self/mem").exists():
         pytest.skip("this system has no file that can be opened and not be read")

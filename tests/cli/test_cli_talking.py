@@ -224,6 +224,25 @@ def test_ctrl_c_leaves_and_the_terminal_is_as_it_was(
 
 
 @on_posix
+@pytest.mark.parametrize("missing", ["", "prompt_toolkit"])
+def test_it_ends_with_its_terminal_even_if_no_signal_says_so(url: str, missing: str, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which programs inherit, as from nohup
+    try:
+        screen = Screen(f"{url}/echo", home=tmp_path, missing=missing)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    try:
+        screen.until("/help lists the commands")
+        if not missing:
+            screen.until_prompt()
+        os.close(screen.master)
+        assert screen.process.wait(LIMIT) in {0, 1, 2}
+    finally:
+        screen.process.kill()
+        screen.process.wait()
+
+
+@on_posix
 def test_what_a_hostile_server_sends_commands_no_terminal(url: str, tmp_path: Path) -> None:
     with Screen(f"{url}/hostile", home=tmp_path, missing="prompt_toolkit") as screen:
         assert screen.code() == 0

@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return flushed(_main(sys.argv[1:] if argv is None else list(argv)))
     except SystemExit:  # argparse has printed something
-        flushed(ExitCode.OK)
+        if code := flushed(ExitCode.OK):
+            return code
         raise
     except KeyboardInterrupt:  # while there is no receiver of signals: at a question, or in the first moments
         return say(CommandFailed("interrupted", ExitCode.INTERRUPTED))
@@ -119,10 +120,12 @@ def flushed(code: int) -> int:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as exc:
         # What Python would flush at its exit goes nowhere, instead of into a complaint.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OUTPUT_CLOSED
+        if isinstance(exc, BrokenPipeError):
+            return ExitCode.OUTPUT_CLOSED
+        return code or say(CommandFailed(f"standard output cannot be written: {exc.strerror}"))
     return code
 
 

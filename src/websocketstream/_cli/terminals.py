@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from anyio import EndOfStream, Event, create_memory_object_stream, from_thread, move_on_after
 from anyio.lowlevel import EventLoopToken, current_token
 
+from .failures import CommandFailed
 from .standard import InputStream, OutputStream
 from .talk_commands import NAMES
 
@@ -93,6 +94,8 @@ class PromptTerminal:
 
     def __init__(self, toolbar: Callable[[], str] | None = None) -> None:
         self._toolbar = toolbar
+        self._shows: set[Event] = set()  # of those who wait until something is shown
+        self._error: OSError | None = None
 
     async def __aenter__(self) -> Self:
         self._started, self._finished = Event(), Event()
@@ -113,24 +116,44 @@ class PromptTerminal:
         self._lines.close()
 
     async def receive(self) -> str | None:
-        """Wait for a line that is typed; None at the end of the input."""
+        """Wait for a line that is typed; None at the end of the input.
+
+        :raises CommandFailed: the terminal is gone
+        """
         try:
             return await self._lines.receive()
         except EndOfStream:
+            if self._error is not None:
+                raise CommandFailed(f"the terminal is gone: {self._error.strerror}") from None
             return None
 
     async def show(self, text: str) -> None:
-        """Wait until lines are shown above the prompt."""
+        """Wait until lines are shown above the prompt; without a terminal they go nowhere."""
         done, token = Event(), current_token()
-        self._write(text, lambda: _in_loop(token, done.set))
-        await done.wait()
+        self._shows.add(done)
+        try:
+            self._write(text, lambda: _in_loop(token, done.set))
+            if not self._finished.is_set():
+                await done.wait()
+        finally:
+            self._shows.discard(done)
 
     def tell(self, text: str) -> None:
         """Show a line some time soon."""
         self._write(text, lambda: None)
 
     def _write(self, text: str, then: Callable[[], None]) -> None:
-        asyncio.run_coroutine_threadsafe(_print_above(text, then), self._loop)
+        showing = _print_above(text, then)
+        try:
+            asyncio.run_coroutine_threadsafe(showing, self._loop)
+        except RuntimeError:  # it has ended
+            showing.close()
+
+    def _end(self) -> None:
+        """Let nobody wait for a prompt that is over."""
+        self._send.close()
+        for event in (self._started, self._finished, *self._shows):
+            event.set()
 
     # --- in the thread of the prompt
 
@@ -138,9 +161,10 @@ class PromptTerminal:
         try:
             with suppress(asyncio.CancelledError):
                 asyncio.run(self._prompt())
+        except OSError as exc:  # the terminal was closed, and the signal that says so is ignored
+            self._error = exc
         finally:
-            for event in (self._started, self._finished):
-                _in_loop(self._token, event.set)
+            _in_loop(self._token, self._end)
 
     async def _prompt(self) -> None:
         self._loop = asyncio.get_running_loop()
