@@ -235,6 +235,24 @@ async def test_the_environment_tells_of_the_request(monkeypatch: pytest.MonkeyPa
     assert not {"HTTP_PROXY", "HTTP_AUTHORIZATION"} & environ.keys()
 
 
+async def test_a_field_cannot_pass_for_another_one_in_the_environment() -> None:
+    # Of a proxy, which drops a client's X-Real-IP and sets its own.
+    headers = [("X-Real-IP", "192.0.2.1"), ("X_Real_IP", "127.0.0.1"), ("X-Real_IP", "127.0.0.1")]
+    async with serving(handler(sh('echo "$HTTP_X_REAL_IP"'))) as listener:
+        async with open_websocket_stream(listener.url, headers=headers) as conn:
+            assert await first_line(conn) == "192.0.2.1"
+
+
+async def test_the_environment_has_the_bytes_of_the_request() -> None:
+    async with serving(handler(sh('printf "%s %s\\n" "$HTTP_X_NAME" "$PATH_INFO"'))) as listener:
+        headers = {"X-Name": "é\xff"}
+        async with open_websocket_stream(f"{listener.url}/%c3%a9%ff", headers=headers) as conn:
+            line = b""
+            while not line.endswith(b"\n"):
+                line += await conn.receive()
+    assert line == "é\xff".encode("latin-1") + b" /\xc3\xa9\xff\n"
+
+
 async def test_no_shell_sees_the_command_unless_it_is_asked_to() -> None:
     async with client(["echo", "$HOME; `ls`", "*"]) as conn:
         assert await first_line(conn) == "$HOME; `ls` *"

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from .._protocol.close import CloseCode, truncate_reason
 from .._server.request import WebSocketRequest
@@ -76,9 +76,10 @@ def make_handler(options: ExecOptions) -> Handler:
 def environment(request: WebSocketRequest) -> dict[str, str]:
     """Return the environment of a client's process: ours, and what CGI tells of a request (RFC 3875)."""
     headers = {
-        f"HTTP_{name.upper().replace('-', '_')}": value
+        f"HTTP_{name.upper().replace('-', '_')}": _as_it_came(value.encode("latin-1"))
         for name, value in request.headers.items()
-        if name not in _WITHHELD
+        # X_Real_IP would take the place of the X-Real-IP that a proxy vouches for (as CVE-2015-0219).
+        if name not in _WITHHELD and "_" not in name
     }
     return {
         **os.environ,
@@ -88,11 +89,16 @@ def environment(request: WebSocketRequest) -> dict[str, str]:
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REQUEST_METHOD": "GET",
         "REQUEST_URI": request.target,
-        "PATH_INFO": unquote(request.path, errors="surrogateescape").replace("\0", "%00"),
+        "PATH_INFO": _as_it_came(unquote_to_bytes(request.path).replace(b"\0", b"%00")),
         "QUERY_STRING": request.query,
         "REMOTE_ADDR": request.client_host or "",
         "WEBSOCKET_PROTOCOL": request.protocol,
     }
+
+
+def _as_it_came(value: bytes) -> str:
+    """Return what becomes these very bytes in an environment, where that is made of bytes."""
+    return os.fsdecode(value) if os.name == "posix" else value.decode("utf-8", "replace")
 
 
 def farewell(status: int | None, complaint: str = "") -> tuple[int, str]:
