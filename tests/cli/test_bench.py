@@ -127,6 +127,21 @@ async def test_what_has_not_come_back_counts_with_the_time_that_it_has_waited() 
     assert not result.went_well
 
 
+async def test_a_number_of_messages_ends_also_when_the_server_falls_silent() -> None:
+    async def fall_silent(request: WebSocketRequest) -> None:
+        async with request.accept() as conn:
+            for _ in range(1 + 3):
+                await conn.send(await conn.receive())
+            async for _ in conn:
+                pass
+
+    async with serve_in_memory(fall_silent) as connect:
+        with anyio.fail_after(15):
+            result = await Bench(connect, Load(messages=1000, timeout=1)).run()
+    assert (result.sent, result.echoed, result.overdue) == (4, 3, 1)
+    assert not result.went_well
+
+
 async def test_a_greeting_is_no_echo_and_no_obstacle() -> None:
     async def greet(request: WebSocketRequest) -> None:
         async with request.accept() as conn:

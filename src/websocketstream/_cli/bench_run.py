@@ -20,7 +20,6 @@ from anyio import (
     fail_after,
     move_on_after,
     sleep,
-    sleep_forever,
 )
 from anyio.lowlevel import checkpoint
 
@@ -211,8 +210,12 @@ class Bench:
         for link in self._links:
             for _ in range(self._load.in_flight):
                 self._send_next(link)
-        with move_on_after(end - began):
-            await sleep_forever()  # or until the last message has been sent
+        # Until the last message has been sent; with a number of messages, as long as any come back.
+        if math.isinf(end):
+            while (quiet := perf_counter() - self._last_echo) < self._load.timeout:
+                await sleep(self._load.timeout - quiet)
+        else:
+            await sleep(end - began)
 
     async def _send_at_rate(self, rate: float, began: float, end: float) -> None:
         """Send each message at its time, whatever became of those before; one that is late for that is timed from when it was due."""

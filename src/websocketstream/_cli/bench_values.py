@@ -34,7 +34,7 @@ class Load:
     in_flight: int = 1
     """Messages of a connection that are under way, without a rate."""
     timeout: float = 10.0
-    """Seconds to wait for what has not come back in the end, and for the first echo."""
+    """Seconds to wait for what has not come back in the end, for the first echo, and with ``messages`` for the next one."""
 
     def payload(self) -> Message:
         """Return the message that is sent: random letters that compress to three quarters, or random bytes that do not."""
