@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -23,7 +28,7 @@ from websocketstream import (
 )
 from websocketstream._cli.demo_flows import MESSAGE, OFFERED, Pace, Runs, reading_rate
 from websocketstream._cli.demo_page import page_files, serve_page
-from websocketstream._cli.demo_site import Site
+from websocketstream._cli.demo_site import Site, hosts_of
 
 pytestmark = pytest.mark.anyio
 
@@ -103,6 +108,11 @@ async def test_whoever_asks_for_something_else_is_told_so(status: int, asked: di
     async with demo_site() as host:
         assert status_of(await fetch(host, **asked)) == status
         assert status_of(await fetch(host)) == 200
+
+
+def test_a_browser_may_leave_out_the_port_of_http() -> None:
+    assert hosts_of(80) == {"127.0.0.1:80", "127.0.0.1", "localhost:80", "localhost"}
+    assert hosts_of(8080) == {"127.0.0.1:8080", "localhost:8080"}
 
 
 @pytest.mark.parametrize(
@@ -367,6 +377,28 @@ async def test_no_browser_is_opened_where_that_is_not_wanted(
     monkeypatch.setattr(webbrowser, "open", lambda _url: pytest.fail("opened"))
     said = await _said(partial(serve_page, 0, open_it=False), capsys, lambda text: "\n" in text)
     assert re.fullmatch(r"The demo is at http://127\.0\.0\.1:\d+/ until Ctrl-C\.\n", said)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="its browser is a POSIX shell's")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_browser_that_goes_on_does_not_hold_up_the_end(backend: str, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text("#!/bin/sh\necho open\nexec sleep 30\n")
+    browser.chmod(0o700)
+    run = [sys.executable, "-m", "websocketstream", "demo", "--browser", "--backend", backend]
+    environ = {**os.environ, "BROWSER": f"{browser} %s"}
+    with subprocess.Popen(
+        run, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline().startswith(b"The demo is at")
+            assert process.stdout.readline() == b"open\n"
+            process.terminate()
+            assert process.wait(20) == 143
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _said(

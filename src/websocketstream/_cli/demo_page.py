@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import webbrowser
+from contextlib import suppress
 from importlib import resources
 from pathlib import PurePosixPath
 
-from anyio import create_task_group, to_thread
+from anyio import Event, create_task_group, from_thread
+from anyio.lowlevel import current_token
 
 from .demo_flows import Runs
 from .demo_site import File, Site
@@ -30,9 +33,29 @@ async def serve_page(port: int, *, open_it: bool) -> None:
     async with create_task_group() as tasks:
         url = await tasks.start(site.serve, port)
         print(f"The demo is at {url} until Ctrl-C.", flush=True)
-        # In a thread, as it may wait for the browser.
-        if open_it and not await to_thread.run_sync(webbrowser.open, url, abandon_on_cancel=True):
+        if open_it and not await open_browser(url):
             print("There is no browser that could be opened from here: open this address in one.", flush=True)
+
+
+async def open_browser(url: str) -> bool:
+    """Open a browser and tell whether there is one.
+
+    Some are waited for until they end. So it is done in a thread, and not in one of anyio's, which would hold up our exit.
+    """
+    done, token = Event(), current_token()
+    is_open = False
+
+    def open_() -> None:
+        nonlocal is_open
+        try:
+            is_open = webbrowser.open(url)
+        finally:
+            with suppress(RuntimeError):  # the event loop has ended meanwhile
+                from_thread.run_sync(done.set, token=token)
+
+    threading.Thread(target=open_, daemon=True).start()
+    await done.wait()
+    return is_open
 
 
 def page_files() -> dict[str, File]:

@@ -20,6 +20,7 @@ from .._streams.stream import WebSocketStream
 
 ADDRESS = "127.0.0.1"
 NAMES = (ADDRESS, "localhost")  # of this machine; any other name in a Host is somebody else's that leads here
+HTTP_PORT = 80
 HEAD_SECONDS = 10.0  # for a request to arrive
 CLOSE_SECONDS = 2.0  # a page that has gone is not waited for
 MAX_MESSAGE_SIZE = 2**16
@@ -92,7 +93,7 @@ class Site:
         """
         async with await create_tcp_listener(local_host=ADDRESS, local_port=port) as listener:
             port = listener.extra(SocketAttribute.local_port)
-            self._hosts = frozenset(f"{name}:{port}" for name in NAMES)
+            self._hosts = hosts_of(port)
             task_status.started(f"http://{ADDRESS}:{port}/")
             await listener.serve(self._answer)
 
@@ -144,6 +145,12 @@ class Site:
         policy = {name: value.format(host=asked.headers["Host"]) for name, value in POLICY.items()}
         headers = {**policy, "Content-Type": file.content_type}
         return ServerHandshake().reject(200, headers, file.content)  # any final answer, not just refusals
+
+
+def hosts_of(port: int) -> frozenset[str]:
+    """Return what may be in a request's Host; browsers leave out the port that http has anyway."""
+    hosts = {f"{name}:{port}" for name in NAMES}
+    return frozenset(hosts | {*NAMES} if port == HTTP_PORT else hosts)
 
 
 async def _receive(stream: AnyByteStream) -> Asked:
