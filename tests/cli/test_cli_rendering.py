@@ -28,7 +28,8 @@ def test_json_is_one_line_per_message_in_a_pipe() -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ['"\\ud800"', "1e400", "0.12345678901234567890123", '{"a":1,"a":2}', '["\\u00fc \\" :"]', "1" * 5000]
+    "written",
+    ['"\\ud800"', "1e400", "0.12345678901234567890123", '{"a":1,"a":2}', '["\\u00fc \\" :"]', "1" * 5000],
 )
 def test_json_says_in_a_pipe_what_it_said_before(written: str) -> None:
     rendering = Rendering("json", terminal=False)

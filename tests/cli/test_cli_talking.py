@@ -185,9 +185,10 @@ def test_what_is_typed_is_sent_and_what_arrives_is_shown(
 
 @on_posix
 def test_without_prompt_toolkit_it_says_what_is_missing(url: str, tmp_path: Path) -> None:
-    with Screen(f"{url}/echo", home=tmp_path, missing="prompt_toolkit") as screen:
+    with Screen(f"{url}/echo?token=secret", home=tmp_path, missing="prompt_toolkit") as screen:
         screen.until("pip install 'websocketstream[cli]'")
-        screen.until("connected to")
+        screen.until("connected to ws://127.0.0.1:")
+        screen.until("/echo?...;")
         screen.type("\x04")
         screen.until("closed; the server answered")
         assert screen.code() == 0

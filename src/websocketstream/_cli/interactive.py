@@ -21,6 +21,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
 
 from .._protocol.close import OK_CODES
 from .._protocol.codec import Message
+from .._protocol.url import for_display
 from .._streams.errors import ConnectionBroken, ConnectionClosed
 from .._streams.stream import WebSocketStream
 from .escape import escape
@@ -96,7 +97,8 @@ class Talk:
 
     def _greeting(self, conn: WebSocketStream) -> str:
         protocol = f", protocol {conn.protocol}" if conn.protocol else ""
-        return escape(f"connected to {conn.url}{protocol}; /help lists the commands, Ctrl-D leaves", keep="")
+        where = for_display(conn.url)
+        return escape(f"connected to {where}{protocol}; /help lists the commands, Ctrl-D leaves", keep="")
 
     # --- what is typed
 
