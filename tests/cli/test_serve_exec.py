@@ -388,6 +388,38 @@ async def test_no_process_outlives_its_client(
         await gone(pid)
 
 
+@pytest.mark.parametrize("how", ["closes", "is cancelled"])
+async def test_no_child_outlives_a_process_that_is_made_to_end(how: str, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    child = f"(trap '' TERM; exec 9>{fifo}; echo ready; exec sleep 1000) & wait"
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+
+    def is_over() -> bool:
+        """Tell whether no process has the other end; a process of which only the number is left has none."""
+        try:
+            return os.read(reading, 1) == b""
+        except BlockingIOError:
+            return False
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            serve = partial(
+                serve_websocket_streams, handler(sh(child), grace=0.05), "127.0.0.1", 0, origins=None
+            )
+            listener = await tasks.start(serve)
+            async with open_websocket_stream(listener.url, close_timeout=0.1) as conn:
+                assert await first_line(conn) == "ready"
+                assert not is_over()
+                if how == "closes":
+                    await conn.aclose()
+                    await until(is_over)
+                tasks.cancel_scope.cancel()
+        await until(is_over)
+    finally:
+        os.close(reading)
+
+
 async def test_a_process_that_starts_while_its_client_vanishes_is_not_left() -> None:
     async with serving(handler(sh("cat"), grace=0.05)) as listener:
         for _ in range(5):

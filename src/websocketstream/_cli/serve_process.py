@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager
 
 from anyio import (
     BrokenResourceError,
+    CancelScope,
     ClosedResourceError,
     create_task_group,
+    current_time,
     move_on_after,
     open_process,
     sleep,
+    sleep_until,
     wait_writable,
 )
 from anyio.abc import ByteSendStream, Process
@@ -22,6 +25,7 @@ from anyio.lowlevel import checkpoint
 CANCELLED_SECONDS = (
     1.0  # for a process when nobody has time any more: to end after SIGTERM, and again after SIGKILL
 )
+LOOK_SECONDS = 0.02  # between two looks at what a process has left behind
 
 
 class InputPipe(ByteSendStream):
@@ -81,18 +85,31 @@ async def start(command: str | Sequence[str], environ: Mapping[str, str]) -> tup
 
 
 async def end(process: Process, stdin: ByteSendStream, grace: float) -> None:
-    """Close the pipes of a process and wait for its end; if it has not ended yet: by SIGTERM, ``grace`` seconds later by SIGKILL."""
+    """Close the pipes of a process and wait for its end; if it has not ended yet: by SIGTERM, ``grace`` seconds later by SIGKILL.
+
+    What gets a signal are all processes of its group, and those that outlive it have as much time as it has.
+    """
+    if process.returncode is not None:
+        await stdin.aclose()
+        await process.aclose()
+        return
     _tell(process, "SIGTERM")
-    await stdin.aclose()
+    deadline = current_time() + grace
 
     async def insist() -> None:
-        await sleep(grace)
+        await sleep_until(deadline)
         _tell(process, "SIGKILL")
 
-    async with create_task_group() as tasks:
-        tasks.start_soon(insist)
-        await process.aclose()
-        tasks.cancel_scope.cancel()
+    try:
+        await stdin.aclose()
+        async with create_task_group() as tasks:
+            tasks.start_soon(insist)
+            await process.aclose()
+            tasks.cancel_scope.cancel()
+        with CancelScope(deadline=deadline):
+            await _until_its_group_has_ended(process)
+    finally:
+        _tell(process, "SIGKILL")
 
 
 @asynccontextmanager
@@ -105,20 +122,33 @@ async def until_it_has_ended(process: Process, stdin: ByteSendStream) -> AsyncIt
             _tell(process, "SIGTERM")
             with move_on_after(CANCELLED_SECONDS, shield=True):
                 await process.wait()
+                await _until_its_group_has_ended(process)
             _tell(process, "SIGKILL")
         with move_on_after(CANCELLED_SECONDS, shield=True):
             await stdin.aclose()
             await process.aclose()
 
 
-def _tell(process: Process, name: str) -> None:
-    """Send a signal to a process and its children, unless it has ended: then its number may be another's."""
-    if process.returncode is not None:
-        return
+async def _until_its_group_has_ended(process: Process) -> None:
+    while _tell(process, None):  # noqa: ASYNC110  (nobody tells us)
+        await sleep(LOOK_SECONDS)
+
+
+def _tell(process: Process, name: str | None) -> bool:
+    """Send a signal to a process and its children, None for none; return whether any are there.
+
+    Of one that has ended on its own this may not be asked: once no process has its number, that may be another's. Here somebody
+    looks from its end on.
+    """
     try:
         if os.name == "posix":
-            os.killpg(process.pid, signal.Signals[name])
-        else:
+            os.killpg(process.pid, signal.Signals[name] if name else 0)
+            return True
+        if name and process.returncode is None:
             process.kill()
-    except ProcessLookupError:
-        pass  # it has, just now
+    except (
+        ProcessLookupError,
+        PermissionError,
+    ):  # the latter is macOS's word for those that nobody has waited for
+        pass
+    return False
