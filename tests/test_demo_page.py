@@ -106,7 +106,9 @@ def test_the_page_names_the_rate_that_the_server_offers() -> None:
 )
 async def test_whoever_asks_for_something_else_is_told_so(status: int, asked: dict[str, Any]) -> None:
     async with demo_site() as host:
-        assert status_of(await fetch(host, **asked)) == status
+        answer = await fetch(host, **asked)
+        assert status_of(answer) == status
+        assert (b"\r\nAllow: GET\r\n" in answer) is (status == 405)  # RFC 9110 section 15.5.6
         assert status_of(await fetch(host)) == 200
 
 

@@ -85,17 +85,18 @@ async def served(*words: str) -> AsyncIterator[tuple[Served, str]]:
 
 @posix
 @pytest.mark.parametrize(
-    ("backend", "number", "code"), [("asyncio", signal.SIGTERM, 0), ("trio", signal.SIGINT, 130)]
+    ("backend", "number", "code"),
+    [("asyncio", "SIGTERM", 0), ("trio", "SIGINT", 130), ("asyncio", "SIGHUP", 0), ("trio", "SIGHUP", 0)],
 )
 @pytest.mark.anyio
 async def test_a_signal_closes_all_connections_and_the_exit_code_tells_which(
-    backend: str, number: signal.Signals, code: int
+    backend: str, number: str, code: int
 ) -> None:
     async with served("--echo", "--port", "0", "-v", "--backend", backend) as (server, url):
         async with open_websocket_stream(url) as conn:
             await conn.send("hello")
             assert await conn.receive() == "hello"
-            assert await server.stop(number) == code
+            assert await server.stop(signal.Signals[number]) == code
             assert (await conn.closed).code == 1001
         rest = server.said.decode()
         assert server.process.stderr is not None
@@ -103,6 +104,21 @@ async def test_a_signal_closes_all_connections_and_the_exit_code_tells_which(
             rest += data.decode()
     assert re.search(r"127\.0\.0\.1 '/': closed with 1001 after .* 1 messages in, 1 out", rest)
     assert "Traceback" not in rest
+
+
+@posix
+@pytest.mark.anyio
+async def test_behind_nohup_the_end_of_the_terminal_is_no_matter() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which programs inherit
+    try:
+        async with served("--echo", "--port", "0") as (server, url):
+            server.process.send_signal(signal.SIGHUP)
+            async with open_websocket_stream(url) as conn:
+                await conn.send("hello")
+                assert await conn.receive() == "hello"
+            assert await server.stop() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @posix

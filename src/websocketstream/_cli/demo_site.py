@@ -117,7 +117,7 @@ class Site:
 
     def _check(self, asked: Asked) -> None:
         if asked.method != "GET":
-            raise Refused(405, "There is nothing here but files to GET.")
+            raise BadRequest(405, "There is nothing here but files to GET.", {"Allow": "GET"})
         hosts = asked.headers.get_all("Host")
         if len(hosts) != 1:  # RFC 9112 section 3.2
             raise Refused(400, "The request must have one Host.")

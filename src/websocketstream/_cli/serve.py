@@ -32,7 +32,8 @@ examples:
   %(prog)s --tcp localhost:5432                   WebSockets outside, TCP inside
 
 Browsers may connect from the origins that --origin lists. SIGTERM closes all connections with 1001, gives what runs
-some time to end, and exits with 0; Ctrl-C does the same and exits with 130; a second signal does not wait.
+some time to end, and exits with 0, and so does the end of its terminal (SIGHUP); Ctrl-C does the same and exits with 130; a
+second signal does not wait.
 """
 
 
@@ -53,7 +54,7 @@ async def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal comes."""
     handler = make_handler(arguments)
     options = server_options(arguments)
-    with logging_to_stderr(arguments.log):
+    with logging_to_stderr(arguments.log), stopping_with_the_terminal():
         try:
             told = await _serve(arguments, handler, options)
         except OSError as exc:
@@ -110,6 +111,19 @@ def make_handler(arguments: argparse.Namespace) -> Handler:
         host, port = arguments.tcp
         return serve_tcp.make_handler(host, port, arguments.eof)
     return serve_exec.make_handler(exec_options(arguments))
+
+
+@contextmanager
+def stopping_with_the_terminal() -> Iterator[None]:
+    """Take the end of the terminal for SIGTERM, unless it is to be ignored, as behind nohup: the processes of clients do not get it."""
+    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @contextmanager
