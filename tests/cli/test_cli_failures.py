@@ -68,6 +68,11 @@ def rejected(status: int) -> HandshakeRejected:
             1,
             "(limit: --max-size)",
         ),
+        (
+            ConnectionBroken("the peer did not answer a ping within ping_timeout=20 s"),
+            1,
+            "did not answer a ping within 20 s",
+        ),
         (ImportError("a SOCKS proxy needs python-socks"), 2, "python-socks"),
         (FileNotFoundError(2, "No such file or directory", "x"), 3, "No such file or directory: x"),
         (BrokenPipeError(), 141, ""),

@@ -24,6 +24,7 @@ from .exit_codes import ExitCode
 # The library's messages name its options; here they are called otherwise.
 _OPTIONS = (
     (re.compile(r"open_timeout=([\d.]+) s"), r"--timeout \1 s"),
+    (re.compile(r"ping_timeout=([\d.]+ s)"), r"\1"),  # which no option sets here
     (re.compile(r"max_redirects=(\d+)"), r"--max-redirects \1"),
     (re.compile(r"\bmax_message_size\b|\bmax_size of chunked\(\)"), "--max-size"),
     (re.compile(r"load one into ssl_context .*? by load_cert_chain\(\)"), "give it with --cert and --key"),
