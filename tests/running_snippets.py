@@ -6,12 +6,12 @@ import ast
 import inspect
 import os
 import re
-import socket
 from typing import Any
 
 import anyio
 
 import websocketstream
+from ports import free_port
 from snippets import ROOT, Block
 
 PORT = re.compile(r"\b876\d\b")  # what the programs of the pages listen on
@@ -27,11 +27,6 @@ ENVIRONMENT = {
 def localised(code: str, example_url: str, ports: dict[str, str]) -> str:
     code = code.replace("wss://example.com", example_url)
     return PORT.sub(lambda match: ports.setdefault(match[0], str(free_port())), code)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def compiled(block: Block, example_url: str) -> Any:

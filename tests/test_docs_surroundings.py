@@ -15,7 +15,8 @@ import trustme
 
 from edges.proxying import proxying
 from edges.serving import echo, serving
-from running_snippets import ENVIRONMENT, LIMIT, free_port, namespace, run_fragment
+from ports import free_port
+from running_snippets import ENVIRONMENT, LIMIT, namespace, run_fragment
 from snippets import NEED_SOMETHING, PAGES, Block, blocks
 from websocketstream import open_websocket_stream
 

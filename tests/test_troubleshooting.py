@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from edges.serving import SERVER_LOG, MemoryListener, echo, serving
+from ports import free_port
 from promises.open_sockets import connections_with_sockets
 from sources import MODULES
 from websocketstream import (
@@ -80,11 +81,6 @@ def test_no_text_stands_there_twice() -> None:
 
 
 # --- provoked
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 @asynccontextmanager

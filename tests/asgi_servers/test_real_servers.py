@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 import pytest
 
+from ports import free_port
 from websocketstream import CloseInfo, HandshakeRejected, WebSocketStream, open_websocket_stream
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -33,13 +34,6 @@ SERVERS = {
     "hypercorn on trio": "hypercorn -k trio -b 127.0.0.1:{port}",
     "granian": "granian --interface asgi --port {port}",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def listens(port: int) -> bool:

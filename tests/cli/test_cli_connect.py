@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from cli.cli_kit import LOGIN, serving
+from ports import free_port
 from websocketstream._cli import connect, main as command_line
 from websocketstream._cli.main import main
 
@@ -156,11 +157,6 @@ def test_files_that_cannot_be_used_are_named(
 
 
 # --- no connection
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def test_a_port_where_nothing_listens_is_explained(capfd: pytest.CaptureFixture[str]) -> None:

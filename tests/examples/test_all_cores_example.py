@@ -13,7 +13,8 @@ import anyio
 import pytest
 
 from examples.example_kit import ended, example
-from interop.programs import Running, free_port
+from interop.programs import Running
+from ports import free_port
 from waiting import until
 from websocketstream import ConnectionBroken, WebSocketStream, open_websocket_stream
 

@@ -11,7 +11,8 @@ import pytest
 
 from edges.serving import serving
 from examples.example_kit import ENVIRONMENT, both_backends, copied, ended, example, part, stopped, url_of
-from interop.programs import free_port, running
+from interop.programs import running
+from ports import free_port
 from waiting import PATIENCE
 from websocketstream import ConnectFailed, open_websocket_stream
 from websocketstream.testing import serve_in_memory

@@ -18,7 +18,8 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from edges.serving import serving
 from examples.example_kit import ended, example, part, stopped, url_of
-from interop.programs import Running, free_port
+from interop.programs import Running
+from ports import free_port
 from waiting import PATIENCE, until
 from websocketstream import ConnectionBroken, HandshakeRejected, WebSocketRequest
 from websocketstream.testing import serve_in_memory

@@ -82,13 +82,6 @@ def _connects(address: tuple[str, int] | str) -> bool:
         return sock.connect_ex(address) == 0
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running(
     arguments: Sequence[str | Path], directory: Path, environment: Mapping[str, str] | None = None

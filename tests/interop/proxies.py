@@ -9,7 +9,8 @@ from pathlib import Path
 
 import trustme
 
-from interop.programs import Running, free_port, program, running
+from interop.programs import Running, program, running
+from ports import free_port
 
 PATIENCE = 1  # seconds; what the proxies have for a connection on which nothing happens
 

@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from edges.serving import echo, serving
-from interop.programs import free_port, program, running
+from interop.programs import program, running
+from ports import free_port
 from waiting import until
 from websocketstream import HandshakeRejected, WebSocketRequest, open_websocket_stream
 

@@ -14,7 +14,8 @@ import pytest
 
 from edges.serving import serving
 from interop.exchanges import echoes, is_closed_with_our_code
-from interop.programs import free_port, program, running
+from interop.programs import program, running
+from ports import free_port
 from waiting import until
 from websocketstream import ConnectionBroken, WebSocketRequest, open_websocket_stream
 

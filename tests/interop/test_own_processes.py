@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from interop.programs import HERE, end, free_port, program, running
+from interop.programs import HERE, end, program, running
 from interop.proxies import KINDS
+from ports import free_port
 from websocketstream import ConnectionBroken, open_websocket_stream
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]

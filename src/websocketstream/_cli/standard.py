@@ -23,7 +23,7 @@ READ_SIZE = 2**18  # bytes asked for at once; a pipe has 64 KiB at the most
 
 
 class _Worker:
-    """A daemon thread that does one call at a time for the event loop."""
+    """Does one blocking call at a time for the event loop: in a daemon thread, or on the spot if it is one on a file."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
