@@ -35,6 +35,7 @@ from .hot import Budget, Reader, ReceiveBuffer, SendBuffer, Writer
 from .options import StreamOptions
 from .paced_pings import PacedPings
 from .statistics import Discarded
+from .waits import wait_for
 
 logger = logging.getLogger("websocketstream")
 
@@ -250,7 +251,7 @@ class Connection:
         waiter = self.loop.waiter()
         ping = self._send_ping(partial(self.loop.wake, waiter))
         try:
-            await waiter
+            await wait_for(waiter, self.budget)
         finally:
             self.pings.forget(ping)
             if ping.latency is None:

@@ -196,14 +196,14 @@ class ReceiveBuffer:
     def begin_waiting(self) -> Waiter | None:
         """Let one receiver wait, and nobody else receive.
 
-        Return what to wait for; None when something is here, and the receiver has to yield to others first; or raise the
-        end.
+        Return what to wait for; None when the receiver has to yield to others first, then ask for the :meth:`arrival`;
+        or raise the end.
         """
         if self._receiving:
             raise BusyResourceError("receiving from")
         self._batch += self.ready  # for which waiting is not meant
         self.ready.clear()
-        arrival = None if self._batch else self.arrival()
+        arrival = None if self._batch or self.budget.waits <= 0 else self.arrival()
         self._receiving = True
         return arrival
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from anyio import BusyResourceError
 from anyio.lowlevel import checkpoint
 
+from .._network.event_loop import Waiter
 from .._protocol.codec import Chunk, Message
 from .budget import Budget
 from .hints import ONE_RECEIVER
@@ -17,7 +18,15 @@ async def wait_for_turn(budget: Budget) -> None:
     try:
         await checkpoint()
     finally:
-        budget.waited()
+        budget.yielded()
+
+
+async def wait_for(waiter: Waiter, budget: Budget) -> None:
+    """Wait for what a connection does for one of its tasks; cancelling is safe."""
+    if budget.waits <= 0:
+        await wait_for_turn(budget)
+    await waiter
+    budget.waited()
 
 
 async def wait_for_message(buffer: ReceiveBuffer) -> Message:
@@ -56,7 +65,7 @@ async def wait_for_chunk(buffer: ReceiveBuffer) -> Chunk:
 
     It stays in the buffer until then, so a cancellation loses nothing.
     """
-    if not buffer.budget.allows():
+    if not buffer.budget.allows() or buffer.budget.waits <= 0:
         await wait_for_turn(buffer.budget)
     arrival = buffer.arrival()
     try:
@@ -76,13 +85,12 @@ async def wait_for_room(buffer: SendBuffer, size: int, *, keep: bool = False) ->
     """
     held = buffer.hold(size)
     try:
-        await held.waiter
+        await wait_for(held.waiter, buffer.budget)
     except BaseException:
         if keep:
             buffer.release(held)
         else:
             buffer.give_up(held)
         raise
-    buffer.budget.waited()
     if not held.is_free:
         buffer.raise_if_ended()
