@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 import time
 from pathlib import Path
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
 
 absences.simulate()  # pytest imports this module before any other of the tests
 
+# What these ask is answered alike by every interpreter, at length: programs of others, the system, the docs, the tools.
+SAME_EVERYWHERE = [
+    "autobahn",
+    "interop",
+    "peers",
+    "liveness/test_hosts.py",
+    "liveness/test_questions.py",
+    "cli/test_cli_docs.py",
+    "cli/test_lines.py",
+    "wpt/test_conformance_table.py",
+    "test_absences.py",
+    "test_benchmarks.py",
+    "test_coming_from.py",
+    "test_docs_site.py",
+    "test_docs_types.py",
+    "test_mutate.py",
+]
+
 FD_DIRECTORY = Path("/proc/self/fd")
 FD_PATIENCE = 2.0  # seconds for server threads and helper processes of the test itself to let go
 
@@ -34,9 +53,28 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "wpt(*ids, deviation=''): the conformance items that this test stands for"
     )
     config.addinivalue_line("markers", "slow: takes more than a few seconds; deselect with -m 'not slow'")
+    config.addinivalue_line("markers", "same_everywhere: one interpreter is enough for it")
     config.addinivalue_line(
         "markers", "keeps_descriptors: opens descriptors that outlive the test on purpose"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    places = [here / name for name in SAME_EVERYWHERE]
+    for item in items:
+        if not {item.path, *item.path.parents}.isdisjoint(places):
+            item.add_marker("same_everywhere")
+
+
+def pytest_collection_finish() -> None:
+    # Sixteen thousand tests, all of which stay: the garbage collector need not look at them again and again.
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # for those that ask who refers to what
 
 
 def pytest_sessionstart() -> None:
