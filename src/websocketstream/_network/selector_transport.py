@@ -86,6 +86,7 @@ class SelectorStream(LargeReads, WatchedStream):
 
     async def receive_some(self, max_bytes: int) -> bytes:
         """See :class:`StreamTransport`."""
+        await checkpoint_if_cancelled()  # as in `FedStream.receive`
         return await self._receive_when_there(max_bytes)
 
     async def _wait_readable(self) -> None:
