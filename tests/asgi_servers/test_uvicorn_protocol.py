@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import ssl
 import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -835,3 +837,42 @@ async def test_refusing_natively_is_a_response() -> None:
         refusal = await rejected(served.url)
         assert (refusal.status, refusal.body, refusal.headers["x-a"]) == (404, b"no such room", "a")
         await served.idle()
+
+
+@pytest.mark.parametrize("by", ["the application", "the client", "the server"])
+@pytest.mark.parametrize("what", ["receive", "send"])
+async def test_an_application_that_goes_on_at_the_end_does_not_hold_the_event_loop(
+    by: str, what: str
+) -> None:
+    most = 20_000  # calls: more than any turn has
+    counts = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(ACCEPT)
+        if by == "the application":
+            await send({"type": "websocket.close"})
+        else:
+            await receive()
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_soon(task.cancel)
+        count = 0
+        try:
+            while count < most:
+                count += 1
+                with suppress(OSError, RuntimeError):
+                    await (receive() if what == "receive" else send({"type": "websocket.send", "text": "!"}))
+        finally:
+            counts.append(count)
+
+    async with serving(app) as served:
+        async with open_websocket_stream(served.url) as conn:
+            if by == "the client":
+                await conn.aclose()
+            elif by == "the server":
+                for connection in list(served.state.connections):
+                    connection.shutdown()
+            await until(lambda: bool(counts))
+        await served.idle()
+    assert counts[0] < most

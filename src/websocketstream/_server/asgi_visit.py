@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from anyio import ClosedResourceError
+from anyio.lowlevel import checkpoint
 
 from .._network.any_stream import TRANSPORT_ERRORS, send_all
 from .._network.stream_transport import StreamTransport
@@ -101,6 +102,7 @@ class ASGIVisit:
             return {"type": "websocket.connect"}
         await self._answered.wait()
         if self.phase is not Phase.OPEN:
+            await checkpoint()  # for applications that go on receiving
             return self._last_event
         try:
             async with self._turn:
@@ -145,8 +147,10 @@ class ASGIVisit:
                 if self._refusal.take_body(event):
                     self._refuse(self._refusal)
             case Phase.GONE, _:
+                await checkpoint()  # for applications that go on sending
                 raise ClientDisconnected("the client has gone away")
             case phase, kind:
+                await checkpoint()
                 raise RuntimeError(f"ASGI event {kind!r:.100} cannot be sent: {phase.value}")
 
     async def _send(self, event: ASGIEvent) -> None:
