@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import NoReturn, TypeAlias
 
 from anyio import ResourceGuard, current_time, get_cancelled_exc_class, sleep_until
+from anyio.lowlevel import checkpoint
 
 from ._network.loop import uninterrupted
 from ._protocol.backoff import Attempt, Row
@@ -66,6 +67,8 @@ class Series:
         """Close the last connection, wait, and return the next one; where this is cancelled, the next call goes on."""
         with self._stepping:
             await self.leave(None)
+            if self._over:
+                await checkpoint()  # for those who go on asking
             while True:
                 await sleep_until(self._plan())
                 if self._over:  # another task has left the block in this time

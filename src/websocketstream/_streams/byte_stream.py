@@ -119,6 +119,7 @@ class WebSocketByteStream(ByteStream):
         """
         with self._sending:
             if self._sending_ended:
+                await checkpoint()
                 raise ClosedResourceError
             view = memoryview(item)
             for start in range(0, len(view), MESSAGE_BYTES):

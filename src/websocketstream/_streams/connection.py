@@ -35,7 +35,7 @@ from .hot import Budget, Reader, ReceiveBuffer, SendBuffer, Writer
 from .options import StreamOptions
 from .paced_pings import PacedPings
 from .statistics import Discarded
-from .waits import wait_for
+from .waits import wait_for, wait_for_turn
 
 logger = logging.getLogger("websocketstream")
 
@@ -247,6 +247,8 @@ class Connection:
 
     async def ping(self) -> float:
         """Send a Ping frame, wait for its pong and return the round-trip time in seconds."""
+        if not self.budget.allows():
+            await wait_for_turn(self.budget)
         self.outbox.raise_if_ended()
         waiter = self.loop.waiter()
         ping = self._send_ping(partial(self.loop.wake, waiter))

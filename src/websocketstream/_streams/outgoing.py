@@ -69,7 +69,6 @@ class OutgoingMessage(AbstractAsyncContextManager["OutgoingMessage"]):
     async def __aenter__(self) -> Self:
         if self._turn is not None:
             raise RuntimeError("this block has been entered before; a message is sent once")
-        self._buffer.raise_if_ended()
         await wait_for_turn(self._connection.budget)  # or who waits would never have it
         self._buffer.raise_if_ended()
         await wait_for_others(self._buffer)
@@ -115,10 +114,9 @@ class OutgoingMessage(AbstractAsyncContextManager["OutgoingMessage"]):
         payload = self._payload_of(chunk)
         step = min(PART_BYTES, self._connection.portion)
         with self._sending:
-            self._check_open()
             if not self._connection.budget.allows_much():
                 await wait_for_turn(self._connection.budget)
-                self._check_open()
+            self._check_open()
             for start in range(0, len(payload), step):
                 size = self._put(payload[start : start + step], ends=False)
                 if self._buffer.free <= 0:

@@ -197,13 +197,14 @@ class ReceiveBuffer:
         """Let one receiver wait, and nobody else receive.
 
         Return what to wait for; None when the receiver has to yield to others first, then ask for the :meth:`arrival`;
-        or raise the end.
+        or raise the end, for which those who ask again and again have to yield as well.
         """
         if self._receiving:
             raise BusyResourceError("receiving from")
         self._batch += self.ready  # for which waiting is not meant
         self.ready.clear()
-        arrival = None if self._batch or self.budget.waits <= 0 else self.arrival()
+        must_yield = self._batch or self.budget.waits <= 0 or not (self._end is None or self.budget.allows())
+        arrival = None if must_yield else self.arrival()
         self._receiving = True
         return arrival
 

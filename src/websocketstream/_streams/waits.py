@@ -45,7 +45,7 @@ async def wait_for_message(buffer: ReceiveBuffer) -> Message:
             arrival = buffer.arrival()
         while arrival is not None:
             await arrival
-            arrival = buffer.arrival_after_wait()
+            arrival = buffer.arrival_after_wait() and await _another_arrival(buffer)
     except BaseException:
         buffer.end_waiting()
         raise
@@ -71,10 +71,17 @@ async def wait_for_chunk(buffer: ReceiveBuffer) -> Chunk:
     try:
         while arrival is not None:
             await arrival
-            arrival = buffer.arrival_after_wait()
+            arrival = buffer.arrival_after_wait() and await _another_arrival(buffer)
     finally:
         buffer.end_waiting_for_chunk()
     return buffer.pop_chunk()
+
+
+async def _another_arrival(buffer: ReceiveBuffer) -> Waiter | None:
+    """Return what to wait for when what had arrived was dropped before it could be taken."""
+    if buffer.budget.waits <= 0:
+        await wait_for_turn(buffer.budget)
+    return buffer.arrival()
 
 
 async def wait_for_room(buffer: SendBuffer, size: int, *, keep: bool = False) -> None:

@@ -60,7 +60,6 @@ class WritableStream(ObjectSendStream[Sendable]):
         buffer = self._buffer
         if size == NOT_YET:
             queued = prepare_or_explain(item, compress)  # before anybody can change it
-            buffer.raise_if_ended()
             await wait_for_turn(self._budget)
             await wait_for_others(buffer)
             buffer.raise_if_ended()
@@ -95,6 +94,8 @@ class WritableStream(ObjectSendStream[Sendable]):
                 batch.add(some, compress)
             except TypeError as exc:
                 raise first_unsendable(exc, some) from None
+            await self._look_at_the_clock()
+        if not batch.items:
             await self._look_at_the_clock()
         await self._send_all(batch)
 
