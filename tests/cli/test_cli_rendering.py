@@ -65,6 +65,34 @@ def test_json_is_indented_on_a_terminal() -> None:
     assert for_terminal("[" * 200_000).startswith("[[[")
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "1.10",
+        "12345678901234567890.12",
+        "1e400",
+        "-0.0",
+        "1E+2",
+        "7" * 5000,
+        "null",
+        '"ü \\" [,] \\\\"',
+        "[]",
+        "{}",
+    ],
+)
+def test_json_has_on_a_terminal_the_values_that_were_written(written: str) -> None:
+    assert for_terminal(f'[{written},\n {{"a" :{written}, "a":1}}]') == (
+        f'[\n  {written},\n  {{\n    "a": {written},\n    "a": 1\n  }}\n]'
+    )
+
+
+def test_letters_that_json_writes_as_escapes_are_letters_on_a_terminal() -> None:
+    assert (
+        for_terminal('["\\u00fc", "\\ud83d\\ude00", "\\u202e"]')
+        == '[\n  "ü",\n  "\U0001f600",\n  "\\u202e"\n]'
+    )
+
+
 def test_long_text_is_cut_where_asked_for() -> None:
     assert for_terminal("x" * 100, 10) == "x" * 10 + "\n... and 90 characters more"
     assert len(for_terminal(json.dumps({"a": "x" * 100}), 1000)) < 200

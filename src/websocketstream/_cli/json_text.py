@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]+')
@@ -11,7 +12,10 @@ _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]+')
 _MOST_GROWTH = 16
 _ALWAYS_ALLOWED = 2**16  # characters
 
-_INDENTING = json.JSONEncoder(indent=2, ensure_ascii=False)
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[][{},:]|[^][{},:" \t\r\n]++')
+_BEGINNINGS, _ENDS = frozenset("[{"), frozenset("]}")
+_INDENT = "  "
+_in_unicode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def compact(text: str) -> str:
@@ -25,19 +29,43 @@ def compact(text: str) -> str:
 
 
 def indented(text: str) -> str | None:
-    """Return JSON with line breaks and indents; None for what is no JSON, or would be too long."""
+    """Return JSON with line breaks and indents, all else as it is written, but for letters that are written as escapes.
+
+    None for what is no JSON, or would be too long.
+    """
     try:
-        value = json.loads(text)
-        left = _ALWAYS_ALLOWED + _MOST_GROWTH * len(text)
-        parts: list[str] = []
-        for part in _INDENTING.iterencode(value):
-            left -= len(part)
-            if left < 0:
-                return None
-            parts.append(part)
+        json.loads(text, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         return None
+    left = _ALWAYS_ALLOWED + _MOST_GROWTH * len(text)
+    parts: list[str] = []
+    for part in _indented_parts(match[0] for match in _TOKEN.finditer(text)):
+        left -= len(part)
+        if left < 0:
+            return None
+        parts.append(part)
     return "".join(parts)
+
+
+def _indented_parts(tokens: Iterable[str]) -> Iterator[str]:
+    line, before = "\n", ""  # what a new line begins with, and the token in front of it
+    for token in tokens:
+        if token in _ENDS:
+            line = line.removesuffix(_INDENT)
+        if (before in _BEGINNINGS) != (token in _ENDS):  # else it is empty, or no place for a line break
+            yield line
+        match token[0]:
+            case ",":
+                yield "," + line
+            case ":":
+                yield ": "
+            case '"':
+                yield _in_unicode(json.loads(token))
+            case _:
+                yield token
+        if token in _BEGINNINGS:
+            line += _INDENT
+        before = token
 
 
 def _refuse(name: str) -> NoReturn:
