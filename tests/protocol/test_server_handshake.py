@@ -196,7 +196,6 @@ def test_no_origin_is_none():
     ("data", "status", "words"),
     [
         pytest.param(request(line=b"POST / HTTP/1.1"), 405, "GET", id="B6-POST"),
-        pytest.param(request(line=b"HEAD / HTTP/1.1"), 405, "GET", id="B6-HEAD"),
         pytest.param(request(line=b"get / HTTP/1.1"), 405, "GET", id="B6-lower-case"),
         pytest.param(request(line=b"CONNECT h:80 HTTP/1.1"), 405, "GET", id="B6-CONNECT"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "no HTTP/1.1 request", id="B6-HTTP/2-preface"),
@@ -277,6 +276,21 @@ def test_a_request_that_is_no_handshake_is_refused_with_words(data, status, word
     assert names["Content-Type"] == "text/plain; charset=utf-8"
     assert body.decode("ascii").removesuffix("\n") == str(error)
     assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [(b"HEAD / HTTP/1.1", 405), (b"HEAD / HTTP/1.0", 505), (b"HEAD /" + b"x" * 9000, 414), (b"HEAD", 400)],
+    ids=["405", "505", "414", "400"],
+)
+def test_who_asks_for_the_head_only_gets_what_others_get_without_the_body(line, status):
+    """B6 and RFC 9110 section 9.3.2."""
+    error = refused(request(line=line + b" " * (status == 400)))
+    assert error.status == status
+    first, fields, body = parse(error.response)
+    assert first.startswith(f"HTTP/1.1 {status} ")
+    assert int(dict(fields)["Content-Length"]) == len(f"{error}\n")
+    assert body == b""
 
 
 @pytest.mark.parametrize(

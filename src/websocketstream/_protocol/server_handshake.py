@@ -49,11 +49,13 @@ class BadRequest(InvalidHandshake):
         super().__init__(message)
         self.status = status
         self.headers = Headers(check_headers(headers, _RESERVED_IN_REFUSAL))
+        self.has_body = True
 
     @property
     def response(self) -> bytes:
-        """The response to write: the message as plain text."""
-        return _serialise(self.status, *_describe_body(self.status, list(self.headers.raw), f"{self}\n"))
+        """The response to write: the message as plain text, or what is said of that to who has asked for the head only."""
+        fields, body = _describe_body(self.status, list(self.headers.raw), f"{self}\n")
+        return _serialise(self.status, fields, body if self.has_body else b"")
 
 
 class ServerHandshake:
@@ -83,8 +85,13 @@ class ServerHandshake:
         :raises BadRequest: this is no WebSocket handshake that we can accept
         """
         self._reader.feed(data)
-        if self._next_head() is None:
-            return None
+        try:
+            if self._next_head() is None:
+                return None
+        except BadRequest as refusal:
+            # RFC 9110 section 9.3.2; of what has a complete head we take no other method than GET.
+            refusal.has_body = not self._reader.incomplete.startswith(b"HEAD ")
+            raise
         _, target, _ = self._reader.start_line.split(b" ")
         self._request = self._check(target.decode("ascii"), Headers(self._reader.fields))
         self.trailing_data = self._reader.take_rest()
