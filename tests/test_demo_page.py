@@ -108,8 +108,15 @@ async def test_whoever_asks_for_something_else_is_told_so(status: int, asked: di
     async with demo_site() as host:
         answer = await fetch(host, **asked)
         assert status_of(answer) == status
-        assert (b"\r\nAllow: GET\r\n" in answer) is (status == 405)  # RFC 9110 section 15.5.6
+        assert (b"\r\nAllow: GET, HEAD\r\n" in answer) is (status == 405)  # RFC 9110 section 15.5.6
         assert status_of(await fetch(host)) == 200
+
+
+@pytest.mark.parametrize("asked", [{}, {"path": "/secret"}, {"name": "evil.example"}, {"path": "/a b"}])
+async def test_who_asks_for_the_head_only_gets_the_head_of_what_others_get(asked: dict[str, Any]) -> None:
+    async with demo_site() as host:
+        head, end, _ = (await fetch(host, **asked)).partition(b"\r\n\r\n")
+        assert await fetch(host, method="HEAD", **asked) == head + end
 
 
 def test_a_browser_may_leave_out_the_port_of_http() -> None:
@@ -163,6 +170,9 @@ async def test_a_handshake_that_is_wrong_is_refused() -> None:
     async with demo_site() as host:
         head = f"GET /control HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
         assert status_of(await say(host, head.encode())) == 426  # there is no version
+        answer = await say(host, head.replace("GET", "HEAD").encode())
+        assert status_of(answer) == 405
+        assert answer.endswith(b"\r\n\r\n")
 
 
 async def test_the_page_may_connect_from_both_names_of_this_machine() -> None:

@@ -99,25 +99,28 @@ class Site:
 
     async def _answer(self, stream: AnyByteStream) -> None:
         # Whatever becomes of one connection is no matter of the others.
+        received = bytearray()
         with suppress(EndOfStream, *TRANSPORT_ERRORS):
             async with stream:
                 try:
                     with fail_after(HEAD_SECONDS):
-                        asked = await _receive(stream)
+                        asked = await _receive(stream, received)
                     self._check(asked)
                     if asked.wants_websocket:
                         await self._serve_websocket(stream, asked)
-                    else:
-                        await say_and_drain(stream, self._file(asked))
+                        return
+                    response = self._file(asked)
                 except Refused as refusal:
                     response = ServerHandshake().reject(refusal.status, body=f"{refusal}\n")
-                    await say_and_drain(stream, response)
                 except BadRequest as refusal:
-                    await say_and_drain(stream, refusal.response)
+                    response = refusal.response
+                if received.startswith(b"HEAD "):
+                    response = without_body(response)
+                await say_and_drain(stream, response)
 
     def _check(self, asked: Asked) -> None:
-        if asked.method != "GET":
-            raise BadRequest(405, "There is nothing here but files to GET.", {"Allow": "GET"})
+        if asked.method not in {"GET", "HEAD"}:
+            raise BadRequest(405, "There is nothing here but files to GET.", {"Allow": "GET, HEAD"})
         hosts = asked.headers.get_all("Host")
         if len(hosts) != 1:  # RFC 9112 section 3.2
             raise Refused(400, "The request must have one Host.")
@@ -153,14 +156,20 @@ def hosts_of(port: int) -> frozenset[str]:
     return frozenset(hosts | {*NAMES} if port == HTTP_PORT else hosts)
 
 
-async def _receive(stream: AnyByteStream) -> Asked:
+def without_body(response: bytes) -> bytes:
+    """Return what answers HEAD where a response would answer GET (RFC 9110 section 9.3.2)."""
+    head, end, _ = response.partition(b"\r\n\r\n")
+    return head + end
+
+
+async def _receive(stream: AnyByteStream, data: bytearray) -> Asked:
     """Receive a request's head.
 
+    :param data: takes all the bytes that arrive, also when it is none
     :raises Refused: it is not one, or too large
     :raises anyio.EndOfStream: it ends before its end
     """
     reader = HeadReader(DEFAULT_LIMITS, lambda _line, _complete: None)
-    data = b""
     try:
         while reader.next_head() is None:
             received = await receive_some(stream)
@@ -174,4 +183,4 @@ async def _receive(stream: AnyByteStream) -> Asked:
     if match is None:
         raise Refused(400, "This is no request for a file.")
     path, _, query = match[2].decode("ascii").partition("?")
-    return Asked(match[1].decode("ascii"), path, QueryParams(query), Headers(reader.fields), data)
+    return Asked(match[1].decode("ascii"), path, QueryParams(query), Headers(reader.fields), bytes(data))
