@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -154,16 +155,30 @@ async def test_without_patience_it_closes_at_once_and_still_writes_what_comes() 
     assert anyio.current_time() - started < 1
 
 
-async def pong_only(stream: ByteStream) -> None:
-    """Be a server that answers pings and nothing else."""
+async def answer_only(
+    opcodes: set[Opcode], stream: ByteStream, *, every: float | None = None, seen: list[int] | None = None
+) -> None:
+    """Be a server that answers pings, or the Close frame, or none of them, and perhaps says something every so many seconds."""
+    if every is not None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(answer_only, opcodes, stream, seen=seen))
+            while True:
+                await anyio.sleep(every)
+                await stream.send(Frame(Opcode.TEXT, b"news").encode())
     incoming = BufferedByteReceiveStream(stream)
     with suppress(anyio.IncompleteRead):
         while True:
             head, length = await incoming.receive_exactly(2)
             key = await incoming.receive_exactly(4)
             payload = apply_mask(await incoming.receive_exactly(length & 0x7F), key)
-            if head & 0xF == Opcode.PING:
-                await stream.send(Frame(Opcode.PONG, payload).encode())
+            opcode = Opcode(head & 0xF)
+            if seen is not None:
+                seen.append(opcode)
+            if opcode in opcodes:
+                await stream.send(Frame(Opcode.PONG if opcode is Opcode.PING else opcode, payload).encode())
+                if opcode is Opcode.CLOSE:
+                    await stream.aclose()
+                    return
 
 
 @in_virtual_time()
@@ -171,12 +186,57 @@ async def test_a_server_that_does_not_answer_the_close_frame_is_left_with_an_err
     client_end, server_end = memory_byte_stream_pair()
     started = anyio.current_time()
     async with anyio.create_task_group() as tasks, server_end:
-        tasks.start_soon(pong_only, server_end)
+        tasks.start_soon(answer_only, {Opcode.PING}, server_end)
         async with over_stream(client_end, server=False, close_timeout=5) as client:
             with pytest.raises(CommandFailed, match=r"did not answer the Close frame within 5 s; --timeout"):
                 await without_group(make_pipe(Source(b"hello\n"), Sink(), timeout=5).run(client))
         tasks.cancel_scope.cancel()
     assert 6 <= anyio.current_time() - started < 12
+
+
+async def left_after(
+    pipe: Pipe, opcodes: set[Opcode], *, every: float | None = None, seen: list[int] | None = None
+) -> float:
+    """Run a pipe against a server that answers only so much; return after how many seconds it has left."""
+    client_end, server_end = memory_byte_stream_pair()
+    started = anyio.current_time()
+    async with anyio.create_task_group() as tasks, server_end:
+        tasks.start_soon(partial(answer_only, opcodes, server_end, every=every, seen=seen))
+        async with over_stream(client_end, server=False) as client:
+            assert await without_group(pipe.run(client)) == 0
+        tasks.cancel_scope.cancel()
+    return anyio.current_time() - started
+
+
+@in_virtual_time()
+@pytest.mark.parametrize("every", [None, 8.0])
+async def test_a_server_that_answers_no_ping_is_told_by_the_close_frame(every: float | None) -> None:
+    sink = Sink()
+    pipe = make_pipe(Source(b"hello\n"), sink, pong=20)
+    assert await left_after(pipe, {Opcode.CLOSE}, every=every) == pytest.approx(21, abs=0.5)
+    assert sink.written == b"news\n" * (2 if every else 0)
+
+
+@in_virtual_time()
+async def test_a_server_that_has_much_to_read_has_more_time_for_the_answer_to_a_ping() -> None:
+    pipe = make_pipe(Source(*[(b"x" * 99 + b"\n") * 164] * 10), Sink(), pong=20)  # 10 times 16 KiB
+    assert await left_after(pipe, {Opcode.CLOSE}) == pytest.approx(31, abs=0.5)
+
+
+@in_virtual_time()
+async def test_without_pings_the_end_of_the_input_has_none_either() -> None:
+    seen: list[int] = []
+    assert await left_after(make_pipe(Source(b"hello\n"), Sink(), pong=None), {*Opcode}, seen=seen) < 1.5
+    assert seen == [Opcode.TEXT, Opcode.CLOSE]
+
+
+@in_virtual_time()
+async def test_a_server_that_reads_nothing_is_left_with_an_error() -> None:
+    client_end, server_end = memory_byte_stream_pair()
+    async with server_end, over_stream(client_end, server=False) as client:
+        pipe = make_pipe(Source((b"x" * 99 + b"\n") * 800), Sink(), pong=20)
+        with pytest.raises(CommandFailed, match=r"did not answer the Close frame within 10 s"):
+            await without_group(pipe.run(client))
 
 
 async def test_the_input_is_read_only_while_the_peer_reads(anyio_backend: Any) -> None:

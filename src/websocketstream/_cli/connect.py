@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import stat
 import sys
@@ -25,7 +26,7 @@ from .failures import CommandFailed, explain
 from .framing import compact_json, make_framer, make_whole_framer
 from .meter import AboveMeter, live_console, show_meter
 from .parsing import COMMANDS, Parser, backend_option, version_option
-from .pipe import Input, Output, Pipe, PipeOptions
+from .pipe import PONG_SECONDS, Input, Output, Pipe, PipeOptions
 from .rendering import Rendering
 from .standard import InputStream, OutputStream
 from .traffic import Traffic
@@ -163,6 +164,7 @@ def make_pipe(arguments: argparse.Namespace, sink: Output, traffic: Traffic) -> 
         one_message=arguments.one_message,
         wait=arguments.wait,
         timeout=arguments.timeout,
+        pong=None if math.isinf(arguments.ping) else PONG_SECONDS,
         count=arguments.count,
         # A server that goes away may come back.
         ok=tuple(code for code in OK_CODES if not (arguments.reconnect and code == CloseCode.GOING_AWAY)),

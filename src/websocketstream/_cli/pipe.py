@@ -8,10 +8,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from anyio import CancelScope, ClosedResourceError, EndOfStream, create_task_group, current_time
+from anyio import (
+    CancelScope,
+    ClosedResourceError,
+    EndOfStream,
+    create_task_group,
+    current_time,
+    move_on_after,
+)
 
 from .._protocol.close import OK_CODES
 from .._protocol.codec import Message
+from .._protocol.keepalive import MOST_UNREAD, SLOWEST_READER
 from .._streams.errors import ConnectionBroken, ConnectionClosed
 from .._streams.incoming import IncomingMessage
 from .._streams.outgoing import OutgoingMessage
@@ -23,6 +31,7 @@ from .rendering import Rendering
 from .traffic import Traffic, bytes_of
 
 T = TypeVar("T")
+PONG_SECONDS = 20.0  # as the keepalive has it
 
 
 class Input(Protocol):
@@ -44,7 +53,8 @@ class PipeOptions:
     """What the command line says of it; seconds.
 
     ``wait`` is for how long nothing may arrive behind the end of the input before we close, ``timeout`` how long the peer may
-    take to answer that. ``count`` is the number of messages after which we have enough,
+    take to answer that. ``pong`` is how long it may take for the answer to a ping, besides the reading that a slow one has to do
+    before; None sends no ping. ``count`` is the number of messages after which we have enough,
     ``ok`` are the close codes that are no error.
     """
 
@@ -52,6 +62,7 @@ class PipeOptions:
     one_message: bool = False
     wait: float = 1.0
     timeout: float = 10.0
+    pong: float | None = PONG_SECONDS
     count: int | None = None
     ok: tuple[int, ...] = OK_CODES
 
@@ -60,7 +71,7 @@ class Phase(enum.Enum):
     """How far it is."""
 
     SENDING = enum.auto()
-    WAITING = enum.auto()  # for answers: the input has ended, and the peer has read all of it
+    WAITING = enum.auto()  # for answers: the input has ended, and the peer has had the time to read all of it
     CLOSING = enum.auto()  # we have sent the Close frame
 
 
@@ -120,11 +131,19 @@ class Pipe:
                 await self._send_one(conn, self._source)
             else:
                 await self._send_all(conn, self._source)
-            await conn.ping()  # its answer says that the peer has read what came before
+            await self._until_all_is_read(conn)
         except (ConnectionClosed, ConnectionBroken, ClosedResourceError):
             return  # the receiver meets the same end
         self._phase = Phase.WAITING
         self._scope.deadline = current_time() + self._options.wait
+
+    async def _until_all_is_read(self, conn: WebSocketStream) -> None:
+        """Ask the peer by a ping. One that answers none is told by the Close frame, and need only answer that."""
+        if self._options.pong is None:
+            return
+        reading_time = min(self._traffic.outgoing.bytes, MOST_UNREAD) / SLOWEST_READER
+        with move_on_after(self._options.pong + reading_time):
+            await conn.ping()
 
     async def _send_all(self, conn: WebSocketStream, source: Input) -> None:
         while data := await source.receive():
