@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -27,9 +28,10 @@ from websocketstream import (
     open_websocket_stream,
     serve_websocket_streams,
 )
-from websocketstream._cli import serve_pipes
+from websocketstream._cli import serve_pipes, serve_process
 from websocketstream._cli.serve_exec import ExecOptions, farewell, make_handler
 from websocketstream._cli.serve_framing import Binary, Framing, Lines, Text
+from websocketstream._cli.serve_process import start, until_all_have_ended
 from websocketstream._protocol.client_handshake import ClientHandshake
 from websocketstream._protocol.url import parse_url
 from websocketstream.testing import serve_in_memory
@@ -90,6 +92,34 @@ def is_there(pid: int | str) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+class Ends:
+    """Tells whether processes are there: those that have a named pipe open, also when only their number is left otherwise."""
+
+    def __init__(self, fifo: Path) -> None:
+        self.fifo = fifo
+        os.mkfifo(fifo)
+        self._reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+
+    def nobody(self) -> bool:
+        try:
+            return os.read(self._reading, 1) == b""
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        os.close(self._reading)
+
+
+@pytest.fixture
+def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
+    monkeypatch.setattr(
+        serve_process, "CANCELLED_SECONDS", 0.1
+    )  # some systems keep the numbers of the dead for longer
+    ends = Ends(tmp_path / "fifo")
+    yield ends
+    ends.close()
 
 
 async def gone(pid: int | str) -> None:
@@ -389,35 +419,61 @@ async def test_no_process_outlives_its_client(
 
 
 @pytest.mark.parametrize("how", ["closes", "is cancelled"])
-async def test_no_child_outlives_a_process_that_is_made_to_end(how: str, tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    child = f"(trap '' TERM; exec 9>{fifo}; echo ready; exec sleep 1000) & wait"
-    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+async def test_no_child_outlives_a_process_that_is_made_to_end(how: str, ends: Ends) -> None:
+    child = f"(trap '' TERM; exec 9>{ends.fifo}; echo ready; exec sleep 1000) & wait"
+    async with anyio.create_task_group() as tasks:
+        serve = partial(serve_websocket_streams, handler(sh(child), grace=0.05), "127.0.0.1", 0, origins=None)
+        listener = await tasks.start(serve)
+        async with open_websocket_stream(listener.url, close_timeout=0.1) as conn:
+            assert await first_line(conn) == "ready"
+            assert not ends.nobody()
+            if how == "closes":
+                await conn.aclose()
+                await until(ends.nobody)
+            tasks.cancel_scope.cancel()
+    await until(ends.nobody)
 
-    def is_over() -> bool:
-        """Tell whether no process has the other end; a process of which only the number is left has none."""
-        try:
-            return os.read(reading, 1) == b""
-        except BlockingIOError:
-            return False
 
-    try:
-        async with anyio.create_task_group() as tasks:
-            serve = partial(
-                serve_websocket_streams, handler(sh(child), grace=0.05), "127.0.0.1", 0, origins=None
-            )
-            listener = await tasks.start(serve)
-            async with open_websocket_stream(listener.url, close_timeout=0.1) as conn:
-                assert await first_line(conn) == "ready"
-                assert not is_over()
-                if how == "closes":
-                    await conn.aclose()
-                    await until(is_over)
-                tasks.cancel_scope.cancel()
-        await until(is_over)
-    finally:
-        os.close(reading)
+@pytest.mark.parametrize("how", ["nobody leaves", "the client leaves", "is cancelled"])
+@pytest.mark.parametrize("trap", ["", "trap '' TERM; "])
+async def test_what_a_process_leaves_behind_ends_with_the_connection(how: str, trap: str, ends: Ends) -> None:
+    writes = "while echo more; do sleep 0.01; done" if how != "nobody leaves" else "exec sleep 1000"
+    left = f"({trap}exec 9>{ends.fifo}; echo ready; {writes}) & exit 0"
+    async with anyio.create_task_group() as tasks:
+        serve = partial(serve_websocket_streams, handler(sh(left), grace=0.05), "127.0.0.1", 0, origins=None)
+        listener = await tasks.start(serve)
+        async with open_websocket_stream(listener.url, close_timeout=0.1) as conn:
+            assert (await first_line(conn)).startswith("ready")
+            if how == "nobody leaves":
+                assert await end_of(conn) == (1000, "")
+                await until(ends.nobody)
+            elif how == "the client leaves":
+                await conn.aclose()
+                await until(ends.nobody)
+            tasks.cancel_scope.cancel()
+    await until(ends.nobody)
+
+
+async def test_a_group_that_is_gone_gets_no_signal_as_its_number_may_be_anothers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process, stdin = await start(sh("exit 0"), {})
+    async with until_all_have_ended(process, stdin, 0.05) as group:
+        await group.watch()
+        monkeypatch.setattr(os, "killpg", lambda pid, number: pytest.fail(f"signal {number} for {pid}"))
+
+
+async def test_a_group_that_nobody_has_looked_at_for_a_while_gets_no_signal(
+    monkeypatch: pytest.MonkeyPatch, ends: Ends
+) -> None:
+    process, stdin = await start(sh(f"(exec 9>{ends.fifo}; exec sleep 1000) & exit 0"), {})
+    async with until_all_have_ended(process, stdin, 0.05):
+        await process.wait()
+        await until(lambda: not ends.nobody())
+        monkeypatch.setattr(serve_process, "UNSEEN_SECONDS", -1.0)
+        monkeypatch.setattr(os, "killpg", lambda pid, number: pytest.fail(f"signal {number} for {pid}"))
+    monkeypatch.undo()
+    os.killpg(process.pid, signal.SIGKILL)  # it is theirs
 
 
 async def test_a_process_that_starts_while_its_client_vanishes_is_not_left() -> None:

@@ -14,7 +14,7 @@ from .._server.request import WebSocketRequest
 from .._server.visit import Handler
 from .serve_framing import Framing
 from .serve_pipes import Pipes
-from .serve_process import end, start, until_it_has_ended
+from .serve_process import start, until_all_have_ended
 
 logger = logging.getLogger("websocketstream.server")
 
@@ -53,11 +53,12 @@ def make_handler(options: ExecOptions) -> Handler:
             logger.error("%s cannot run %a: %s", request.id, options.name, exc)  # noqa: TRY400  (what fails is not our code)
             await request.reject(500, body="The program cannot be started.\n")
             return
-        async with until_it_has_ended(process, stdin), request.accept() as conn:
+        async with until_all_have_ended(process, stdin, options.grace) as group, request.accept() as conn:
             logger.info("%s runs process %d", request.id, process.pid)
             pipes = Pipes(
                 conn,
                 process,
+                group,
                 stdin,
                 options.make_framing(),
                 one_message=options.one_message,
@@ -65,7 +66,8 @@ def make_handler(options: ExecOptions) -> Handler:
                 patience=options.grace,
             )
             complaint = await pipes.run()
-            await end(process, stdin, options.grace)
+            if process.returncode is None:  # else the client need not wait for those that it has left behind
+                await group.end(options.grace)
             code, reason = farewell(process.returncode, complaint)
             logger.info("%s process %d ended: %s", request.id, process.pid, reason or "exit status 0")
             conn.close(code, reason)

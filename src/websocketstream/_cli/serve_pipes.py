@@ -25,6 +25,7 @@ from .._streams.incoming import ChunkedMessages
 from .._streams.outgoing import OutgoingMessage
 from .._streams.stream import WebSocketStream
 from .serve_framing import Framing, LineTooLong
+from .serve_process import Group
 
 LOOK_SECONDS = 1.0  # between two looks at a socket that is not read
 DRAIN_SECONDS = (
@@ -46,6 +47,7 @@ class Pipes:
         self,
         conn: WebSocketStream,
         process: Process,
+        group: Group,
         stdin: ByteSendStream,
         framing: Framing,
         *,
@@ -55,6 +57,7 @@ class Pipes:
     ) -> None:
         self._conn = conn
         self._process = process
+        self._group = group
         self._stdin = stdin
         self._framing = framing
         self._one_message = one_message
@@ -73,6 +76,7 @@ class Pipes:
         async with create_task_group() as tasks:
             tasks.start_soon(self._feed)
             tasks.start_soon(self._watch_process)
+            tasks.start_soon(self._group.watch)
             tasks.start_soon(self._watch_client, tasks.cancel_scope)
             await self._carry_output()
             tasks.cancel_scope.cancel()

@@ -9,14 +9,12 @@ from contextlib import asynccontextmanager
 
 from anyio import (
     BrokenResourceError,
-    CancelScope,
     ClosedResourceError,
     create_task_group,
     current_time,
     move_on_after,
     open_process,
     sleep,
-    sleep_until,
     wait_writable,
 )
 from anyio.abc import ByteSendStream, Process
@@ -26,6 +24,7 @@ CANCELLED_SECONDS = (
     1.0  # for a process when nobody has time any more: to end after SIGTERM, and again after SIGKILL
 )
 LOOK_SECONDS = 0.02  # between two looks at what a process has left behind
+UNSEEN_SECONDS = 1.0  # no system comes round to the same number as fast as that
 
 
 class InputPipe(ByteSendStream):
@@ -84,71 +83,74 @@ async def start(command: str | Sequence[str], environ: Mapping[str, str]) -> tup
     return process, InputPipe(into)
 
 
-async def end(process: Process, stdin: ByteSendStream, grace: float) -> None:
-    """Close the pipes of a process and wait for its end; if it has not ended yet: by SIGTERM, ``grace`` seconds later by SIGKILL.
+class Group:
+    """A process, and those that it has started as long as they stay in its group: they get the same signals, and end together.
 
-    What gets a signal are all processes of its group, and those that outlive it have as much time as it has.
+    Once nobody is in a group, its number is another's some day. While the process is there that cannot be; behind its end somebody
+    has to look now and then, and a group that was not seen for a while gets no signal any more.
     """
-    if process.returncode is not None:
-        await stdin.aclose()
-        await process.aclose()
-        return
-    _tell(process, "SIGTERM")
-    deadline = current_time() + grace
 
-    async def insist() -> None:
-        await sleep_until(deadline)
-        _tell(process, "SIGKILL")
+    def __init__(self, process: Process, stdin: ByteSendStream) -> None:
+        self._process = process
+        self._stdin = stdin
+        self._seen_at = current_time()
+        self._is_gone = False
 
-    try:
-        await stdin.aclose()
+    async def watch(self) -> None:
+        """Wait for the end of the process, and of the others: somebody has to do so from the beginning."""
+        if self._process.returncode is None:
+            await self._process.wait()
+            self._seen_at = current_time()
+        while self._tell(None):  # noqa: ASYNC110  (nobody tells us)
+            await sleep(LOOK_SECONDS)
+
+    async def end(self, grace: float) -> None:
+        """Close the pipes of the process and wait for its end; who is there gets SIGTERM, and ``grace`` seconds later SIGKILL."""
+        self._tell("SIGTERM")
+
+        async def insist() -> None:
+            with move_on_after(grace):
+                await self.watch()
+            self._tell("SIGKILL")
+            self._is_gone = True  # but perhaps for numbers that nobody has waited for
+
+        await self._stdin.aclose()
         async with create_task_group() as tasks:
             tasks.start_soon(insist)
-            await process.aclose()
-            tasks.cancel_scope.cancel()
-        with CancelScope(deadline=deadline):
-            await _until_its_group_has_ended(process)
-    finally:
-        _tell(process, "SIGKILL")
+            await self._process.aclose()
+
+    def _tell(self, name: str | None) -> bool:
+        """Send a signal, None for none; return whether anybody is there."""
+        is_over, now = self._process.returncode is not None, current_time()
+        if self._is_gone or (is_over and now - self._seen_at > UNSEEN_SECONDS):
+            self._is_gone = True
+            return False
+        self._seen_at = now
+        try:
+            if os.name == "posix":
+                os.killpg(self._process.pid, signal.Signals[name] if name else 0)
+                return True
+            if name and not is_over:
+                self._process.kill()
+        except (
+            ProcessLookupError,
+            PermissionError,
+        ):  # the latter is macOS's word for those that nobody has waited for
+            pass
+        self._is_gone = is_over
+        return False
 
 
 @asynccontextmanager
-async def until_it_has_ended(process: Process, stdin: ByteSendStream) -> AsyncIterator[None]:
-    """Leave no process behind, nor its pipes, whatever happens in the block."""
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            _tell(process, "SIGTERM")
-            with move_on_after(CANCELLED_SECONDS, shield=True):
-                await process.wait()
-                await _until_its_group_has_ended(process)
-            _tell(process, "SIGKILL")
-        with move_on_after(CANCELLED_SECONDS, shield=True):
-            await stdin.aclose()
-            await process.aclose()
+async def until_all_have_ended(process: Process, stdin: ByteSendStream, grace: float) -> AsyncIterator[Group]:
+    """Leave no process of a group behind, nor the pipes to it, whatever happens in the block.
 
-
-async def _until_its_group_has_ended(process: Process) -> None:
-    while _tell(process, None):  # noqa: ASYNC110  (nobody tells us)
-        await sleep(LOOK_SECONDS)
-
-
-def _tell(process: Process, name: str | None) -> bool:
-    """Send a signal to a process and its children, None for none; return whether any are there.
-
-    Of one that has ended on its own this may not be asked: once no process has its number, that may be another's. Here somebody
-    looks from its end on.
+    :param grace: seconds between SIGTERM and SIGKILL, where there is time
     """
+    group = Group(process, stdin)
     try:
-        if os.name == "posix":
-            os.killpg(process.pid, signal.Signals[name] if name else 0)
-            return True
-        if name and process.returncode is None:
-            process.kill()
-    except (
-        ProcessLookupError,
-        PermissionError,
-    ):  # the latter is macOS's word for those that nobody has waited for
-        pass
-    return False
+        yield group
+        await group.end(grace)
+    finally:
+        with move_on_after(2 * CANCELLED_SECONDS, shield=True):
+            await group.end(CANCELLED_SECONDS)
