@@ -8,11 +8,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from cli.cli_kit import LIMIT, command, environment, run, serving
+from websocketstream import WebSocketRequest
+
+if sys.platform != "win32":
+    import termios
 
 both_backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="descriptors and signals of POSIX")
@@ -192,6 +197,81 @@ def test_a_pipe_that_somebody_has_made_non_blocking_works(url: str) -> None:
                 received += len(data)
             assert process.wait(LIMIT) == 0
     assert received == 3000 * 1001
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[int]:
+    """The writing end of a pipe that has no room, and that nobody reads."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(2**16))
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x")
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
+@on_posix
+@both_backends
+def test_a_meter_that_nobody_reads_holds_nothing_up(url: str, full_pipe: int, backend: str) -> None:
+    done = subprocess.run(
+        command("--backend", backend, "--meter", "-n", "3000", "-N", f"{url}/firehose"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=full_pipe,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.returncode, len(done.stdout)) == (0, 3000 * 1001)
+
+
+@on_posix
+def test_notices_that_nobody_reads_hold_nothing_up(full_pipe: int) -> None:
+    visits = 0
+
+    async def unreliable(request: WebSocketRequest) -> None:
+        nonlocal visits
+        visits += 1
+        async with request.accept() as conn:
+            await conn.send(f"visit {visits}")
+            conn.close(1012 if visits < 2 else 1008)
+
+    with serving(peer=unreliable) as served:
+        done = subprocess.run(
+            command("--reconnect", "-N", served),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=full_pipe,
+            timeout=LIMIT,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (1, b"visit 1\nvisit 2\n")  # nor does what is said in the end
+
+
+@on_posix
+def test_a_meter_on_a_terminal_that_is_stopped_holds_nothing_up(url: str) -> None:
+    pytest.importorskip("rich")
+    master, slave = os.openpty()
+    try:
+        termios.tcflow(slave, termios.TCOOFF)  # as Ctrl-S does
+        done = subprocess.run(
+            command("--meter", "-n", "3000", "-N", f"{url}/firehose"),
+            env=environment(TERM="xterm"),
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            timeout=LIMIT,
+            check=False,
+        )
+        assert (done.returncode, len(done.stdout)) == (0, 3000 * 1001)
+        termios.tcflow(slave, termios.TCOON)
+    finally:
+        os.close(slave)
+        os.close(master)
 
 
 def test_the_meter_says_how_much_has_passed_and_how_much_is_left(url: str, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import argparse
 import math
 import os
 import stat
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -20,15 +19,14 @@ from .._protocol.close import OK_CODES, CloseCode
 from .._reconnect import Connections, reconnecting
 from .._streams.stream import WebSocketStream
 from .connect_options import add_connection_options, open_arguments
-from .escape import escape
 from .exit_codes import ExitCode
 from .failures import CommandFailed, explain
 from .framing import compact_json, make_framer, make_whole_framer
-from .meter import AboveMeter, live_console, show_meter
+from .meter import choose_display, show_meter
 from .parsing import COMMANDS, Parser, backend_option, version_option
 from .pipe import PONG_SECONDS, Input, Output, Pipe, PipeOptions
 from .rendering import Rendering
-from .standard import InputStream, OutputStream
+from .standard import InputStream
 from .traffic import Traffic
 from .units import positive_int, seconds_or_forever
 
@@ -116,14 +114,11 @@ async def run(arguments: argparse.Namespace) -> int:
 
         async with Talk(arguments.url, traffic, meter=arguments.meter) as talk:
             return await connected(arguments, options, talk.run, talk.tell)
-    console = live_console() if arguments.meter else None
-    sink: Output = OutputStream() if console is None or not os.isatty(1) else AboveMeter(console)
-    pipe = make_pipe(arguments, sink, traffic)
-    if not arguments.meter:
-        return await connected(arguments, options, pipe.run, tell)
-    async with create_task_group() as tasks:
-        tasks.start_soon(show_meter, traffic, size_of_input(arguments), console)
-        code = await connected(arguments, options, pipe.run, tell)
+    async with choose_display(meter=arguments.meter) as display, create_task_group() as tasks:
+        if arguments.meter:
+            tasks.start_soon(show_meter, traffic, size_of_input(arguments), display)
+        pipe = make_pipe(arguments, display.payload(), traffic)
+        code = await connected(arguments, options, pipe.run, display.tell)
         tasks.cancel_scope.cancel()
     return code
 
@@ -240,8 +235,3 @@ def _tell_of_attempt(tell: Callable[[str], None], attempt: Attempt) -> None:
     if attempt.error is not None:
         failure = explain(attempt.error)
         tell(f"{failure.sentence if failure else attempt.error}; trying again in {attempt.delay:.1f} s")
-
-
-def tell(sentence: str) -> None:
-    """Say something that is not payload."""
-    print(escape(sentence, keep=""), file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from . import connect
 from .exit_codes import ExitCode
 from .failures import CommandFailed, explain
 from .parsing import COMMANDS, NAMES, Parser, command_module, version_option
+from .standard import takes_more
 
 _SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
@@ -108,8 +109,8 @@ async def _cancel_on_signal(scope: anyio.CancelScope, received: list[signal.Sign
 
 
 def say(failure: CommandFailed) -> int:
-    """Print why a command failed, and return its exit code."""
-    if failure.sentence:
+    """Print why a command failed, unless nobody takes it, and return its exit code."""
+    if failure.sentence and takes_more(2):
         with suppress(OSError):  # nobody listens
             print(f"{program_name()}: {failure.sentence}", file=sys.stderr, flush=True)
     return failure.code

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
+import io
+import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self, cast
 
 from anyio import (
     BrokenResourceError,
@@ -18,14 +19,16 @@ from anyio import (
     current_time,
     sleep,
 )
-from anyio.lowlevel import checkpoint
 
 from .._streams.statistics import DirectionStatistics
+from .escape import escape
+from .pipe import Output
+from .standard import OutputStream, Writer, write_all
 from .traffic import Counter, Traffic
 from .units import byte_rate, duration, rate, size
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from _typeshed import ReadableBuffer
 
 LIVE_SECONDS = 0.25  # between two pictures
 PLAIN_SECONDS = 1.0  # between two lines
@@ -150,48 +153,168 @@ def _direction(name: str, counter: Counter, rates: list[float], state: Direction
     )
 
 
-Show = Callable[[Reading], None]
+class Display(Protocol):
+    """What is shown on standard error. Nobody waits for it: what finds no room there is dropped."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    @property
+    def seconds(self) -> float:
+        """How much time there is between two readings."""
+
+    def tell(self, sentence: str) -> None:
+        """Say something that is not payload."""
+
+    def show(self, reading: Reading) -> None:
+        """Show how things stand."""
+
+    def payload(self) -> Output:
+        """Return the way of the payload to standard output."""
 
 
-def live_console() -> Console | None:
-    """Return what a live table is drawn on; None where standard error is no terminal, or rich is not installed."""
-    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
-        return None
-    from rich.console import Console
+class LinesDisplay:
+    """A line for each reading."""
 
-    return Console(stderr=True)
+    seconds = PLAIN_SECONDS
+
+    def __init__(self) -> None:
+        self._stream = OutputStream(2)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stream.flush()
+
+    def tell(self, sentence: str) -> None:
+        """Say something that is not payload."""
+        self._stream.offer(f"{escape(sentence, keep='')}\n".encode())
+
+    def show(self, reading: Reading) -> None:
+        """Show how things stand."""
+        self.tell(reading.plain())
+
+    def payload(self) -> Output:
+        """Return the way of the payload to standard output."""
+        return OutputStream()
 
 
-class AboveMeter:
-    """The way to a terminal on which a live table is drawn: what is written appears above that."""
+class LiveDisplay(Writer):
+    """A table that is redrawn in place, below what else is shown on the terminal."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    seconds = LIVE_SECONDS
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        super().__init__(2)
+        self._console = Console(
+            file=io.TextIOWrapper(cast("BinaryIO", Unbuffered(2)), "utf-8", "replace", write_through=True)
+        )
+        # What others print would have to wait for what is drawn.
+        self._live = Live(
+            console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        )
+
+    async def __aenter__(self) -> Self:
+        self._offer(self._live.start)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._offer(self._live.stop)
+        await self.flush()
+
+    def tell(self, sentence: str) -> None:
+        """Say something that is not payload."""
+        self._offer(partial(self._print, f"{escape(sentence, keep='')}\n"))
+
+    def show(self, reading: Reading) -> None:
+        """Show how things stand."""
+        self._offer(partial(self._draw, reading))
+
+    def payload(self) -> Output:
+        """Return the way of the payload to standard output: above the table where that is the terminal."""
+        return self if os.isatty(1) else OutputStream()
 
     async def send(self, data: bytes) -> None:
         """Write all of it; it is text."""
+        await self._finish(partial(self._print, data.decode(errors="replace")))
+
+    def _print(self, text: str) -> None:
         from rich.text import Text
 
-        await checkpoint()
-        self._console.print(Text(data.decode(errors="replace")), end="", soft_wrap=True)
+        self._console.print(Text(text), end="", soft_wrap=True)
+
+    def _draw(self, reading: Reading) -> None:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        width = self._console.width
+        parts: list[Text | ProgressBar] = [
+            Text(line, no_wrap=True, overflow="crop") for line in reading.lines(width)
+        ]
+        if reading.share is not None:
+            parts.append(ProgressBar(total=1.0, completed=reading.share, width=min(width, NARROW)))
+            parts.append(Text(reading.progress(), no_wrap=True, overflow="crop"))
+        self._live.update(Group(*parts), refresh=True)
 
 
-async def show_meter(traffic: Traffic, total: int | None, console: Console | None) -> None:
+class Unbuffered(io.RawIOBase):
+    """A descriptor as a file. There is no buffer whose lock could be held in a call that never returns, up to the exit."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Tell whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        """Say so."""
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write all of it."""
+        view = memoryview(data)
+        write_all(self._descriptor, view)
+        return view.nbytes
+
+
+def choose_display(*, meter: bool) -> Display:
+    """Return the live display if there is a meter to show, where standard error is a terminal and rich is installed."""
+    if meter and os.isatty(2) and importlib.util.find_spec("rich") is not None:
+        return LiveDisplay()
+    return LinesDisplay()
+
+
+async def show_meter(traffic: Traffic, total: int | None, display: Display) -> None:
     """Show the meter until cancelled; a last reading shows the end.
 
     :param total: the bytes that will be sent, if that is known
-    :param console: where to draw a live table; None prints lines
     """
     meter = Meter(traffic, total)
-    with plain_display() if console is None else live_display(console) as show:
-        try:
-            async with create_task_group() as tasks:
-                tasks.start_soon(_ping, traffic)
-                while True:
-                    await sleep(PLAIN_SECONDS if console is None else LIVE_SECONDS)
-                    show(meter.read(current_time()))
-        finally:
-            show(meter.read(current_time()))
+    try:
+        async with create_task_group() as tasks:
+            tasks.start_soon(_ping, traffic)
+            while True:
+                await sleep(display.seconds)
+                display.show(meter.read(current_time()))
+    finally:
+        display.show(meter.read(current_time()))
 
 
 async def _ping(traffic: Traffic) -> None:
@@ -203,29 +326,3 @@ async def _ping(traffic: Traffic) -> None:
         except (EndOfStream, BrokenResourceError, ClosedResourceError):
             traffic.conn = None  # until there is another one
         await sleep(PING_SECONDS)
-
-
-@contextmanager
-def plain_display() -> Iterator[Show]:
-    """Print a line for each reading."""
-    yield lambda reading: print(reading.plain(), file=sys.stderr, flush=True)
-
-
-@contextmanager
-def live_display(console: Console) -> Iterator[Show]:
-    """Show a table that is redrawn in place."""
-    from rich.console import Group
-    from rich.live import Live
-    from rich.progress_bar import ProgressBar
-    from rich.text import Text
-
-    def picture(reading: Reading) -> Group:
-        width = console.width
-        lines = [Text(line, no_wrap=True, overflow="crop") for line in reading.lines(width)]
-        if reading.share is None:
-            return Group(*lines)
-        bar = ProgressBar(total=1.0, completed=reading.share, width=min(width, NARROW))
-        return Group(*lines, bar, Text(reading.progress(), no_wrap=True, overflow="crop"))
-
-    with Live(console=console, auto_refresh=False) as live:
-        yield lambda reading: live.update(picture(reading), refresh=True)

@@ -11,61 +11,77 @@ import os
 import select
 import stat
 import threading
+from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 
-from anyio import Event, from_thread
+from anyio import Event, from_thread, move_on_after
 from anyio.lowlevel import EventLoopToken, current_token
 
 from .exit_codes import ExitCode
 from .failures import CommandFailed
 
 READ_SIZE = 2**18  # bytes asked for at once; a pipe has 64 KiB at the most
+MOST_OFFERED = 16  # calls that nobody waits for
+FLUSH_SECONDS = 1.0  # for them in the end
+
+Call = Callable[[], bytes | None]
 
 
-class _Worker:
+class Worker:
     """Does one blocking call at a time for the event loop: in a daemon thread, or on the spot if it is one on a file."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._calls: SimpleQueue[tuple[bytes, Event, EventLoopToken]] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Call, Event, EventLoopToken]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self._result = b""
+        self._result: bytes | None = None
         self._error: OSError | None = None
+        self._offered: list[Event] = []
 
-    def _begin(self, data: bytes) -> Event:
+    async def flush(self) -> None:
+        """Wait until what was offered is done, for a moment at the most."""
+        with move_on_after(FLUSH_SECONDS, shield=True):
+            for done in self._offered:
+                await done.wait()
+
+    def _offer(self, call: Call) -> None:
+        """Have a call done some time soon, or drop it if others wait already: nobody waits for it."""
+        self._offered = [done for done in self._offered if not done.is_set()]
+        if len(self._offered) < MOST_OFFERED:
+            self._offered.append(self._begin(call))
+
+    def _begin(self, call: Call) -> Event:
         """Have the next call done; return the event of its end."""
         done = Event()
         if self._is_file:
-            self._attempt(data)
+            self._attempt(call)
             done.set()
             return done
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
-        self._calls.put((data, done, current_token()))
+        self._calls.put((call, done, current_token()))
         return done
 
     def _work(self) -> None:
         while True:
-            data, done, token = self._calls.get()
-            self._attempt(data)
+            call, done, token = self._calls.get()
+            self._attempt(call)
             try:
                 from_thread.run_sync(done.set, token=token)
             except RuntimeError:
                 return  # the event loop has ended meanwhile
 
-    def _attempt(self, data: bytes) -> None:
+    def _attempt(self, call: Call) -> None:
         try:
-            self._result = self._call(data)
+            self._result = call()
         except OSError as exc:
             self._error = exc
 
-    def _call(self, data: bytes) -> bytes:
-        raise NotImplementedError
 
-
-class InputStream(_Worker):
+class InputStream(Worker):
     """The bytes of a descriptor. The next ones are read when they are asked for, so whoever writes them is held back."""
 
     def __init__(self, descriptor: int = 0) -> None:
@@ -80,14 +96,14 @@ class InputStream(_Worker):
         :raises CommandFailed: they cannot be read
         """
         if self._reading is None:
-            self._reading = self._begin(b"")
+            self._reading = self._begin(self._read)
         await self._reading.wait()
         self._reading = None
         if self._error is not None:
             raise CommandFailed(f"standard input cannot be read: {self._error.strerror}", ExitCode.USAGE)
-        return self._result
+        return self._result or b""
 
-    def _call(self, _data: bytes) -> bytes:
+    def _read(self) -> bytes:
         while True:
             try:
                 return os.read(self._descriptor, READ_SIZE)
@@ -95,7 +111,23 @@ class InputStream(_Worker):
                 select.select([self._descriptor], [], [])
 
 
-class OutputStream(_Worker):
+class Writer(Worker):
+    """Something that is written to, by whatever call does so."""
+
+    async def _finish(self, call: Call) -> None:
+        """Wait for the end of a call.
+
+        :raises BrokenPipeError: nobody reads what is written
+        :raises CommandFailed: it cannot be written for another reason
+        """
+        await self._begin(call).wait()
+        if isinstance(self._error, BrokenPipeError):
+            raise self._error
+        if self._error is not None:
+            raise CommandFailed(f"standard output cannot be written: {self._error.strerror}")
+
+
+class OutputStream(Writer):
     """The way to a descriptor."""
 
     def __init__(self, descriptor: int = 1) -> None:
@@ -107,17 +139,27 @@ class OutputStream(_Worker):
         :raises BrokenPipeError: nobody reads them
         :raises CommandFailed: they cannot be written for another reason
         """
-        await self._begin(data).wait()
-        if isinstance(self._error, BrokenPipeError):
-            raise self._error
-        if self._error is not None:
-            raise CommandFailed(f"standard output cannot be written: {self._error.strerror}")
+        await self._finish(partial(write_all, self._descriptor, data))
 
-    def _call(self, data: bytes) -> bytes:
-        rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:
-                select.select([], [self._descriptor], [])
-        return b""
+    def offer(self, data: bytes) -> None:
+        """Write all bytes some time soon, or none of them where much waits already. That they cannot be written is no error."""
+        self._offer(partial(write_all, self._descriptor, data))
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all bytes; this blocks, also where whoever shares the descriptor has made it non-blocking."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+
+
+def takes_more(descriptor: int) -> bool:
+    """Wait a moment until something can be written without waiting, and tell whether it can; True where the system does not say."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(FLUSH_SECONDS * 1000))

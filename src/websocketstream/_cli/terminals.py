@@ -80,8 +80,8 @@ class PlainTerminal:
         await self._output.send(f"{text}\n".encode())
 
     def tell(self, text: str) -> None:
-        """Show a line."""
-        print(text, flush=True)
+        """Show a line some time soon, if the terminal takes it."""
+        self._output.offer(f"{text}\n".encode())
 
 
 class PromptTerminal:
