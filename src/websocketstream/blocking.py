@@ -23,7 +23,7 @@ from ._protocol.codec import Message
 from ._protocol.http import Response
 from ._session import Session
 from ._streams.errors import ConnectionClosed
-from ._streams.hints import public_names
+from ._streams.hints import NAMES_OF_OTHERS_WITHOUT_ASYNC, explain_names, public_names
 from ._streams.send_buffer import Sendable
 from ._streams.statistics import ConnectionStatistics
 
@@ -246,6 +246,9 @@ class BlockingWebSocketStream:
                 return await function()
 
         return self._session.call(within_the_time)
+
+
+explain_names(BlockingWebSocketStream, NAMES_OF_OTHERS_WITHOUT_ASYNC)
 
 
 class _Messages(Iterator[Message]):

@@ -26,7 +26,7 @@ from websocketstream import (
     testing,
     uvicorn,
 )
-from websocketstream._streams.hints import NAMES_OF_OTHERS
+from websocketstream._streams.hints import NAMES_OF_OTHERS, NAMES_OF_OTHERS_WITHOUT_ASYNC
 from websocketstream.testing import serve_in_memory, websocket_stream_pair
 
 ROOT = Path(__file__).parent.parent.parent
@@ -85,6 +85,43 @@ async def test_the_blocks_of_a_server_name_their_own_line() -> None:
     assert lines == ["this needs an async block: write `async with request.accept() as conn:`"]
 
 
+@pytest.mark.parametrize(("make", "line"), BLOCKS)
+def test_a_block_that_is_used_without_being_entered_names_async_with(make: Any, line: str) -> None:
+    for name in ("send", "receive", "recv", "readable"):
+        with pytest.raises(AttributeError, match=f"{name!r} .*{re.escape(line)}"):
+            getattr(make(), name)
+    assert not hasattr(make(), "__len__")
+    assert not hasattr(type(make()).__new__(type(make())), "_nothing")  # also before it knows its line
+
+
+async def test_a_request_that_is_taken_for_a_connection_names_the_block_to_enter() -> None:
+    answers: list[str] = []
+
+    async def handler(request: Any) -> None:
+        for name in ("send", "recv", "readable", "close"):
+            with pytest.raises(AttributeError) as missing:
+                getattr(request, name)
+            answers.append(str(missing.value))
+        with pytest.raises(TypeError, match="in the block of `async with request"):
+            async for _ in request:
+                pytest.fail("iterated")
+        async with request.accept() as conn:
+            await conn.send("hello")
+
+    async with serve_in_memory(handler) as connect, connect() as conn:
+        assert await conn.receive() == "hello"
+    assert answers == [
+        f"'WebSocketRequest' object has no attribute '{name}': "
+        f"here it is `{here}` in the block of `async with request.accept() as conn:`"
+        for name, here in [
+            ("send", "conn.send"),
+            ("recv", "await conn.receive()"),
+            ("readable", "conn.readable"),
+            ("close", "conn.close"),
+        ]
+    ]
+
+
 def test_a_stream_is_not_made_by_its_class_as_in_the_browser() -> None:
     for arguments in ({"url": "wss://h"}, {}):
         with pytest.raises(TypeError, match=r"write `async with open_websocket_stream\(url\) as conn:`"):
@@ -115,6 +152,17 @@ async def test_a_plain_for_names_async_for() -> None:
             with pytest.raises(TypeError, match=r"write `async for message in conn\.messages\(\):`"):
                 for _ in stream:  # type: ignore[attr-defined]
                     pytest.fail("iterated")
+
+
+async def test_messages_that_are_awaited_or_iterated_over_without_async_name_the_line() -> None:
+    async with websocket_stream_pair() as (conn, _):
+        with pytest.raises(
+            TypeError, match=r"`async for message in conn\.messages\(\):`, or `await conn\.receive\(\)`"
+        ):
+            await conn.messages()  # type: ignore[misc]
+        with pytest.raises(TypeError, match=r"write `async for message in conn\.messages\(\):`"):
+            for _ in conn.messages():  # type: ignore[attr-defined]
+                pytest.fail("iterated")
 
 
 async def test_iterating_over_the_connection_itself_is_no_mistake() -> None:
@@ -222,12 +270,23 @@ async def test_the_line_that_a_name_leads_to_is_right() -> None:
                 assert hasattr(conn, attribute), here
 
 
+@pytest.mark.parametrize(("name", "here"), NAMES_OF_OTHERS_WITHOUT_ASYNC.items())
+def test_a_name_of_another_library_leads_to_ours_without_async_too(name: str, here: str) -> None:
+    assert not {"await", "async"} & set(re.findall(r"\w+", here))
+    for attribute in re.findall(r"conn\.(\w+)", here):
+        assert hasattr(blocking.BlockingWebSocketStream, attribute), here
+    with pytest.raises(AttributeError, match=re.escape(f"attribute '{name}': here it is `{here}`")):
+        getattr(blocking.BlockingWebSocketStream, name)
+
+
 async def test_asking_closed_without_await_is_an_error_and_not_always_true() -> None:
     async with websocket_stream_pair() as (conn, _):
         with pytest.raises(TypeError, match=r"`await conn\.closed`, or `conn\.close_info is not None`"):
             bool(conn.closed)
         with pytest.raises(AttributeError, match=r"'code' .*`await conn\.closed`"):
             conn.closed.code  # type: ignore[attr-defined]  # noqa: B018
+        with pytest.raises(TypeError, match=r"`await conn\.closed`"):
+            await conn.closed()  # type: ignore[operator]
         await conn.aclose()
         assert (await conn.closed).clean
 

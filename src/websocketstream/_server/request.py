@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from anyio import EndOfStream, TypedAttributeProvider
 from anyio.abc import AnyByteStream
@@ -21,6 +21,7 @@ from .._protocol.trace import tracer_of
 from .._streams.block import StreamBlock
 from .._streams.connection import Connection
 from .._streams.errors import ConnectionBroken
+from .._streams.hints import explain_names, names_inside
 from .._streams.stream import WebSocketStream
 from .answer import HOW_TO_ACCEPT, HOW_TO_REJECT, AcceptBlock, Answer
 from .options import ServerOptions
@@ -57,6 +58,11 @@ class WebSocketRequest(TypedAttributeProvider):
 
     def __repr__(self) -> str:
         return f"<WebSocketRequest {self._request.path!a}>"
+
+    if not TYPE_CHECKING:  # mistakes that type checkers see without us
+
+        def __aiter__(self) -> NoReturn:
+            raise TypeError(f"messages come in the block of {HOW_TO_ACCEPT}")
 
     @property
     def id(self) -> str:
@@ -225,3 +231,6 @@ class WebSocketRequest(TypedAttributeProvider):
 
     def _url(self) -> str:
         return f"{'wss' if self._options.ssl_context else 'ws'}://{self.headers['host']}{self.target}"
+
+
+explain_names(WebSocketRequest, names_inside(HOW_TO_ACCEPT))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 from inspect import isawaitable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 ONE_RECEIVER = (
     "One task at a time receives from a connection, and none beside chunked(). Let that task hand the messages on, for example "
@@ -15,6 +15,10 @@ NOT_A_BLOCK = (
     "a WebSocketStream is not made by its class: write `async with open_websocket_stream(url) as conn:`"
 )
 ASYNC_FOR = "messages arrive asynchronously: write `async for message in conn.messages():`"
+ASYNC_FOR_OR_RECEIVE = (
+    "`conn.messages()` is to be iterated over: write `async for message in conn.messages():`, "
+    "or `await conn.receive()` for one message"
+)
 CLOSED_IS_AWAITED = (
     "`conn.closed` is the end to wait for: write `await conn.closed`, "
     "or `conn.close_info is not None` to ask whether the connection has ended"
@@ -48,6 +52,25 @@ NAMES_OF_OTHERS = {
     "subprotocol": "conn.protocol",
 }
 
+NAMES_OF_OTHERS_WITHOUT_ASYNC = {
+    name: here.replace("await ", "").replace("async ", "").partition(", or (")[0]
+    for name, here in NAMES_OF_OTHERS.items()
+    if name != "wait_closed"  # of which there is nothing here
+}
+
+
+_OF_A_CONNECTION = (
+    "readable",
+    "writable",
+    "receive",
+    "send",
+    "messages",
+    "ping",
+    "close",
+    "aclose",
+    "closed",
+)
+
 
 class NameOfOthers:
     """An attribute that is none: whoever asks for it learns what it is called here.
@@ -71,6 +94,12 @@ def explain_names(cls: type, names: dict[str, str] = NAMES_OF_OTHERS) -> None:
     """Let a class answer to the names that others have for what it does."""
     for name, here in names.items():
         setattr(cls, name, NameOfOthers(name, here))
+
+
+def names_inside(block: str) -> dict[str, str]:
+    """Return where a connection's names are to be had, for what stands outside of its block."""
+    names = {name: f"conn.{name}" for name in _OF_A_CONNECTION} | NAMES_OF_OTHERS
+    return {name: f"{here}` in the block of `{block.strip('`')}" for name, here in names.items()}
 
 
 def public_names(thing: object) -> list[str]:
@@ -120,6 +149,15 @@ class OnlyAsyncWith:
 
     def __iter__(self) -> NoReturn:
         self.__aiter__()
+
+    if not TYPE_CHECKING:  # mistakes that type checkers see without us
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):  # Python itself asks for those, also before `how` can be told
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise AttributeError(
+                f"no attribute {name!r} here: this is a block to enter first, write {self.how}"
+            )
 
 
 def unsendable(error: TypeError, message: object) -> TypeError:

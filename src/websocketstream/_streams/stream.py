@@ -14,7 +14,7 @@ from .._protocol.http import Request, Response
 from .._protocol.url import for_display
 from .connection import Connection
 from .errors import ConnectionClosed
-from .hints import ASYNC_FOR, CLOSED_IS_AWAITED, NOT_A_BLOCK, explain_names
+from .hints import ASYNC_FOR, ASYNC_FOR_OR_RECEIVE, CLOSED_IS_AWAITED, NOT_A_BLOCK, explain_names
 from .readable import ReadableStream
 from .send_buffer import Sendable
 from .statistics import ConnectionStatistics
@@ -41,6 +41,9 @@ class Closed:
     if not TYPE_CHECKING:  # mistakes that type checkers see without us
 
         def __bool__(self) -> NoReturn:
+            raise TypeError(CLOSED_IS_AWAITED)
+
+        def __call__(self) -> NoReturn:
             raise TypeError(CLOSED_IS_AWAITED)
 
         def __getattr__(self, name: str) -> NoReturn:
@@ -255,3 +258,11 @@ class _Messages(AsyncIterator[Message]):
             if closed.close_code in self._ok:
                 raise StopAsyncIteration from None
             raise
+
+    if not TYPE_CHECKING:  # mistakes that type checkers see without us
+
+        def __await__(self) -> NoReturn:
+            raise TypeError(ASYNC_FOR_OR_RECEIVE)
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(ASYNC_FOR)
