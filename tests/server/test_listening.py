@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio.abc import SocketAttribute
+from anyio.lowlevel import checkpoint
 from anyio.streams.stapled import MultiListener
 
 from edges.serving import echo, serving
@@ -89,8 +91,25 @@ async def test_a_listener_tells_where_it_is() -> None:
 
 async def test_an_address_in_use_is_an_os_error_and_comes_out_plain() -> None:
     async with serving() as listener:
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(OSError, match="in use") as caught:
             await serve_websocket_streams(echo, "127.0.0.1", listener.port, origins=None)
+    assert caught.value.errno == errno.EADDRINUSE
+    assert f"cannot listen on 127.0.0.1 port {listener.port}: " in str(caught.value)
+
+
+async def test_a_name_that_does_not_exist_is_said_where_it_was_to_be_listened_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def unknown(*_: object, **_options: object) -> None:
+        await checkpoint()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr("websocketstream._server.listener.create_tcp_listener", unknown)
+    with pytest.raises(socket.gaierror, match="cannot listen on nowhere port 80: Name or service") as caught:
+        await serve_websocket_streams(echo, "nowhere", 80, origins=None)
+    assert caught.value.errno == socket.EAI_NONAME
+    with pytest.raises(OSError, match="cannot listen on all addresses port 80: "):
+        await serve_websocket_streams(echo, None, 80, origins=None)
 
 
 async def test_the_attributes_are_those_of_the_listening_socket(tmp_path: Path) -> None:

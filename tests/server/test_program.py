@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from edges.serving import serving
 from websocketstream import (
@@ -164,6 +165,13 @@ def test_what_is_wrong_comes_out_plainly(backend: str) -> None:
     with pytest.raises(ValueError, match="max_connections"):
         run_server(nothing, origins=None, max_connections=0, backend=backend)
 
+    async def inside() -> None:
+        await checkpoint()
+        run_server(nothing, "127.0.0.1", origins=None)
+
+    with pytest.raises(RuntimeError, match=rf"{backend} runs .* already: .*`await serve_websocket_streams\("):
+        anyio.run(inside, backend=backend)
+
     def failing(_listener: WebSocketListener) -> None:
         raise KeyError("mine")
 
@@ -235,7 +243,7 @@ def test_a_signal_ends_a_start_that_takes_long(backend: str, monkeypatch: pytest
         os.kill(os.getpid(), signal.SIGTERM)
         await anyio.sleep_forever()
 
-    monkeypatch.setattr("websocketstream._server.server.create_tcp_listener", never)
+    monkeypatch.setattr("websocketstream._server.listener.create_tcp_listener", never)
     run_server(nothing, "127.0.0.1", origins=None, backend=backend)
 
 

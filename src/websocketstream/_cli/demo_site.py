@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from anyio import TASK_STATUS_IGNORED, EndOfStream, create_tcp_listener, fail_after
+from anyio import TASK_STATUS_IGNORED, EndOfStream, fail_after
 from anyio.abc import AnyByteStream, SocketAttribute, TaskStatus
 
 from .._network.any_stream import TRANSPORT_ERRORS, receive_some, say_and_drain
@@ -15,6 +15,7 @@ from .._protocol.head import HeadReader, HeadTooLarge, MalformedHead
 from .._protocol.http import DEFAULT_LIMITS, Headers
 from .._protocol.parameters import QueryParams
 from .._protocol.server_handshake import BadRequest, ServerHandshake
+from .._server.listener import listen
 from .._server.upgraded import accept_upgraded
 from .._streams.stream import WebSocketStream
 
@@ -91,7 +92,7 @@ class Site:
         :param port: the TCP port, 0 for a free one
         :raises OSError: the port cannot be listened on
         """
-        async with await create_tcp_listener(local_host=ADDRESS, local_port=port) as listener:
+        async with await listen(ADDRESS, port) as listener:
             port = listener.extra(SocketAttribute.local_port)
             self._hosts = hosts_of(port)
             task_status.started(f"http://{ADDRESS}:{port}/")

@@ -14,7 +14,7 @@ from typing import Any
 
 from anyio import create_unix_listener, move_on_after
 
-from .._server.listener import WebSocketListener
+from .._server.listener import WebSocketListener, listening_on
 from .._server.program import serve_until_told
 from .._server.server import serve_websocket_streams
 from .._server.visit import Handler
@@ -58,10 +58,7 @@ async def run(arguments: argparse.Namespace) -> int:
         try:
             told = await _serve(arguments, handler, options)
         except OSError as exc:
-            where = arguments.unix or f"{arguments.host or 'all addresses'} port {arguments.port}"
-            raise CommandFailed(
-                f"cannot listen on {where}: {exc.strerror or exc}", ExitCode.NOT_CONNECTED
-            ) from exc
+            raise CommandFailed(exc.strerror or str(exc), ExitCode.NOT_CONNECTED) from exc
         except ValueError as exc:  # an origin or a subprotocol that cannot be one
             raise CommandFailed(str(exc), ExitCode.USAGE) from exc
     return ExitCode.INTERRUPTED if told is signal.SIGINT else ExitCode.OK
@@ -75,7 +72,8 @@ async def _serve(
         return await serve_until_told(
             partial(serve_websocket_streams, handler, host, port, **options), announce
         )
-    listener = await create_unix_listener(arguments.unix)
+    with listening_on(arguments.unix):
+        listener = await create_unix_listener(arguments.unix)
     try:
         return await serve_until_told(
             partial(serve_websocket_streams, handler, listener=listener, **options), announce

@@ -33,7 +33,7 @@ def check_seconds(name: str, value: object, *, zero: bool = True) -> None:
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise ValueError(
-            f"{name} must be a {'' if zero else 'positive '}finite number of seconds, not {value}"
+            f"{name} must be a finite number of seconds, {'not negative' if zero else 'above zero'}, not {value}"
         )
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
 
-from anyio import Event, TypedAttributeProvider, move_on_after
-from anyio.abc import Listener, SocketAttribute, SocketListener
+from anyio import Event, TypedAttributeProvider, create_tcp_listener, move_on_after
+from anyio.abc import Listener, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.stapled import MultiListener
 
 from .._streams.statistics import ServerStatistics
@@ -94,6 +94,25 @@ class WebSocketListener(TypedAttributeProvider):
         """
         self.shut_down()
         await self.wait_stopped()
+
+
+async def listen(host: str | None, port: int, *, reuse_port: bool = False) -> MultiListener[SocketStream]:
+    """Listen on TCP.
+
+    :raises OSError: it cannot be; it says where
+    """
+    with listening_on(f"{'all addresses' if host is None else host} port {port}"):
+        return await create_tcp_listener(local_host=host, local_port=port, reuse_port=reuse_port)
+
+
+@contextmanager
+def listening_on(where: str) -> Iterator[None]:
+    """Let what the system says when it cannot be listened on say where, too: the system does not."""
+    try:
+        yield
+    except OSError as exc:
+        exc.strerror = f"cannot listen on {where}: {exc.strerror or exc}"
+        raise
 
 
 def parts_of(listener: Listener[Any]) -> Sequence[Listener[Any]]:

@@ -8,12 +8,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
 import anyio
 from anyio import CancelScope, create_task_group, open_signal_receiver
+from sniffio import AsyncLibraryNotFoundError, current_async_library
 
 from .listener import WebSocketListener
 from .server import serve_websocket_streams
@@ -51,9 +52,11 @@ def run_server(
     :raises TypeError: an argument is missing, unknown, or has the wrong type
     :raises OSError: the address cannot be listened on
     :raises LookupError: there is no such backend
+    :raises RuntimeError: an event loop runs in this thread already
     """
     if inspect.iscoroutinefunction(on_start):
         raise TypeError("on_start must be a plain function, not an async one: nothing would run it")
+    _refuse_inside_a_loop()
     serve = partial(serve_websocket_streams, handler, host, port, **options)
     with _signal_handlers_restored():
         try:
@@ -69,6 +72,14 @@ def run_server(
             if only is None:
                 raise
             raise only from only.__cause__
+
+
+def _refuse_inside_a_loop() -> None:
+    with suppress(AsyncLibraryNotFoundError):
+        raise RuntimeError(
+            f"run_server() runs an event loop of its own, and {current_async_library()} runs in this thread already: there it is "
+            "`await serve_websocket_streams(...)`, with the same arguments"
+        )
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from anyio import (
     ClosedResourceError,
     Event,
     create_task_group,
-    create_tcp_listener,
     move_on_after,
 )
 from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, TaskGroup, TaskStatus
@@ -28,7 +27,7 @@ from .._protocol.trace import TraceEvent
 from .._streams.options import StreamOptions, check_compression
 from .._streams.statistics import ServerStatistics
 from .accepting import Acceptor, Slots
-from .listener import WebSocketListener, calling_when_closed, close_listener, parts_of
+from .listener import WebSocketListener, calling_when_closed, close_listener, listen, parts_of
 from .options import ServerOptions, check_capacity, check_handler, check_place
 from .origins import check_origins
 from .outcome import Owner
@@ -134,7 +133,7 @@ async def serve_websocket_streams(
         max_connections=max_connections,
     )
     if listener is None:
-        listener = await create_tcp_listener(local_host=host, local_port=port, reuse_port=reuse_port)
+        listener = await listen(host, port, reuse_port=reuse_port)
     try:
         await server.run(listener, task_status)
     finally:
