@@ -203,7 +203,35 @@ def test_a_server_of_something_else_is_explained(capfd: pytest.CaptureFixture[st
 def test_a_url_that_makes_no_sense_is_explained(capfd: pytest.CaptureFixture[str]) -> None:
     assert "no scheme" in complaint(capfd, "localhost:8765", code=2)
     assert "use ws, wss" in complaint(capfd, "ftp://localhost", code=2)
-    assert "use wss:// instead of ws://" in complaint(capfd, "-k", "ws://localhost", code=2)
+
+
+def test_options_of_tls_without_tls_are_called_what_they_are_called_here(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for words in (["-k", "ws://localhost"], ["bench", "-k", "ws://localhost"]):
+        said = complaint(capfd, *words, code=2)
+        assert "--insecure, --cacert and --cert are for TLS" in said
+        assert "use wss:// instead of ws://" in said
+    assert ": --proxy must be a URL" in complaint(capfd, "--proxy", "ftp://h", "ws://localhost", code=2)
+
+
+@pytest.mark.parametrize(("word", "meant"), [("serv", "serve"), ("Serve", "serve"), ("doc", "docs")])
+def test_a_command_that_is_mistyped_is_not_taken_for_a_url(
+    word: str, meant: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([word, "--echo"])
+    assert caught.value.code == 2
+    assert f"there is no command {word!r}; did you mean {meant!r}?" in capfd.readouterr().err
+
+
+def test_a_host_without_a_scheme_is_not_taken_for_a_command(capfd: pytest.CaptureFixture[str]) -> None:
+    assert ", such as ws://localhost/" in complaint(capfd, "localhost", code=2)
+
+
+def test_help_is_what_is_asked_for_with_or_without_dashes(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["help"]) == 0
+    assert "\ncommands:\n" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

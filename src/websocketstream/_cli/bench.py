@@ -16,7 +16,7 @@ from .bench_run import Bench
 from .bench_values import Load, NoEcho
 from .connect_options import add_connection_options, open_arguments
 from .exit_codes import ExitCode
-from .failures import CommandFailed
+from .failures import CommandFailed, wrong_argument
 from .parsing import backend_option
 from .units import parse_size, positive_int, positive_seconds
 
@@ -115,7 +115,7 @@ async def run(arguments: argparse.Namespace) -> int:
     try:
         connect()  # which checks the arguments
     except (ValueError, TypeError, ImportError) as exc:
-        raise CommandFailed(str(exc), ExitCode.USAGE) from None
+        raise wrong_argument(exc) from None
     try:
         result = await Bench(connect, load).run()
     except NoEcho as exc:

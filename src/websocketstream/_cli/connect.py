@@ -20,7 +20,7 @@ from .._reconnect import Connections, reconnecting
 from .._streams.stream import WebSocketStream
 from .connect_options import add_connection_options, open_arguments
 from .exit_codes import ExitCode
-from .failures import CommandFailed, explain
+from .failures import CommandFailed, explain, wrong_argument
 from .framing import compact_json, make_framer, make_whole_framer
 from .meter import choose_display, show_meter
 from .parsing import COMMANDS, Parser, backend_option, version_option
@@ -214,7 +214,7 @@ async def connected(
             reconnecting(connect, on_attempt=partial(_tell_of_attempt, tell)) if arguments.reconnect else None
         )
     except (ValueError, TypeError, ImportError) as exc:
-        raise CommandFailed(str(exc), ExitCode.USAGE) from None
+        raise wrong_argument(exc) from None
     if series is not None:
         return await _again_and_again(series, use)
     async with block as conn:

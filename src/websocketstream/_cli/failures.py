@@ -27,6 +27,8 @@ _OPTIONS = (
     (re.compile(r"ping_timeout=([\d.]+ s)"), r"\1"),  # which no option sets here
     (re.compile(r"max_redirects=(\d+)"), r"--max-redirects \1"),
     (re.compile(r"\bmax_message_size\b|\bmax_size of chunked\(\)"), "--max-size"),
+    (re.compile(r"^ssl_context is for TLS"), "--insecure, --cacert and --cert are for TLS"),
+    (re.compile(r"^proxy must be"), "--proxy must be"),
     (re.compile(r"load one into ssl_context .*? by load_cert_chain\(\)"), "give it with --cert and --key"),
 )
 
@@ -110,6 +112,11 @@ def _explained(error: BaseException) -> tuple[str, ExitCode] | None:
         case OSError():
             return _os_error(error), ExitCode.NOT_CONNECTED
     return None
+
+
+def wrong_argument(error: Exception) -> CommandFailed:
+    """Say what is wrong with an argument that the library refuses, under the names that it has on a command line."""
+    return CommandFailed(_in_our_words(str(error)), ExitCode.USAGE)
 
 
 def close_in_words(code: int | None, reason: str) -> str:

@@ -18,7 +18,7 @@ import anyio
 from . import connect
 from .exit_codes import ExitCode
 from .failures import CommandFailed, explain
-from .parsing import COMMANDS, NAMES, Parser, command_module, version_option
+from .parsing import COMMANDS, NAMES, Parser, command_module, nearly_a_command, version_option
 from .standard import takes_more
 
 _SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
@@ -39,9 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     parser = make_parser(program_name(), words[0] if words else None)
-    if not words:
+    if not words or words == ["help"]:
         parser.print_help()
         return ExitCode.OK
+    if command := nearly_a_command(words[0]):
+        parser.error(f"there is no command {words[0]!r}; did you mean {command!r}?")
     arguments = parser.parse_args(words)
     if importlib.util.find_spec(backend := getattr(arguments, "backend", "asyncio")) is None:
         parser.error(f"--backend {backend} needs the package: pip install {backend}")

@@ -33,6 +33,15 @@ def command_module(name: str) -> Command:
     return module  # type: ignore[no-any-return]
 
 
+def nearly_a_command(word: str) -> str | None:
+    """Return the command that a word is probably meant to be, None for a command and for what is none."""
+    if word in COMMANDS or not word.isalpha():  # a URL has a colon
+        return None
+    from difflib import get_close_matches  # which takes longer to import than argparse
+
+    return next(iter(get_close_matches(word.lower(), COMMANDS, n=1, cutoff=0.75)), None)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose help keeps the lines of its examples."""
 
