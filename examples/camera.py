@@ -8,7 +8,6 @@ can be dropped any more. In a browser the viewer is a `WebSocketStream`, whose r
 """
 
 import sys
-from contextlib import suppress
 from functools import partial
 from itertools import count
 
@@ -51,8 +50,10 @@ async def watch(url: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    try:
         if sys.argv[1:] and "://" in sys.argv[1]:
             anyio.run(watch, sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 0)
         else:
             anyio.run(film, int(sys.argv[1]) if len(sys.argv) > 1 else 8765)
+    except (ws.HandshakeError, KeyboardInterrupt) as exc:
+        sys.exit(f"no connection: {exc}" if str(exc) else 0)

@@ -52,6 +52,8 @@ async def handle(request: WebSocketRequest, directory: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     logging.basicConfig(level=logging.INFO)
     port = int(sys.argv[2]) if len(sys.argv) > 2 else 8765
     run_server(partial(handle, directory=Path(sys.argv[1])), "127.0.0.1", port, origins=[None])

@@ -10,23 +10,20 @@ numbers come, and a terminal that is too slow holds the feed back instead of let
 import math
 import sys
 from collections import deque
-from contextlib import suppress
 from itertools import count
 
 import anyio
 from rich.console import Console
 from rich.live import Live
 
-from websocketstream import WebSocketRequest, WebSocketStream, open_websocket_stream
+from websocketstream import HandshakeError, WebSocketRequest, WebSocketStream, open_websocket_stream
 from websocketstream.testing import serve_in_memory
 
-HEIGHT = 10
 
-
-def plot(values: deque[float]) -> str:
+def plot(values: deque[float], height: int = 10) -> str:
     low, high = min(values), max(values)
-    eighths = [1 + round((value - low) / (high - low or 1) * (HEIGHT * 8 - 1)) for value in values]
-    rows = ("".join(" ▁▂▃▄▅▆▇█"[max(0, min(8, each - 8 * row))] for each in eighths) for row in range(HEIGHT))
+    eighths = [1 + round((value - low) / (high - low or 1) * (height * 8 - 1)) for value in values]
+    rows = ("".join(" ▁▂▃▄▅▆▇█"[max(0, min(8, each - 8 * row))] for each in eighths) for row in range(height))
     return "\n".join([f"{high:.2f}", *reversed([*rows]), f"{low:.2f}"])
 
 
@@ -55,5 +52,7 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    try:
         anyio.run(main, "".join(sys.argv[1:2]))
+    except (HandshakeError, KeyboardInterrupt) as exc:
+        sys.exit(f"no connection: {exc}" if str(exc) else 0)

@@ -26,6 +26,8 @@ async def tunnel(request: WebSocketRequest, host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     logging.basicConfig(level=logging.INFO)
     handler = partial(tunnel, host=sys.argv[1], port=int(sys.argv[2]))
     run_server(handler, "127.0.0.1", int(sys.argv[3]) if len(sys.argv) > 3 else 8765, origins=[None])

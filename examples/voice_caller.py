@@ -8,15 +8,13 @@ The microphone and the loudspeaker are in place of real ones, and as slow as the
 import math
 import sys
 from array import array
-from contextlib import suppress
 
 import anyio
 
-from websocketstream import WebSocketStream, open_websocket_stream
+from websocketstream import HandshakeError, WebSocketStream, open_websocket_stream
 
 SPEECH = array("h", (int(9999 * math.sin(n / 20)) for n in range(320))).tobytes()
-SILENCE = bytes(640)
-SCENE = [(SPEECH, 10), (SILENCE, 20)] * 2 + [(SPEECH, 10)]  # the agent is interrupted twice
+SCENE = [(SPEECH, 10), (bytes(640), 20)] * 2 + [(SPEECH, 10)]  # the agent is interrupted twice
 
 
 class Call:
@@ -55,5 +53,7 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    try:
         anyio.run(main, sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8765")
+    except (HandshakeError, KeyboardInterrupt) as exc:
+        sys.exit(f"no connection: {exc}" if str(exc) else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -10,7 +11,17 @@ import anyio
 import pytest
 
 from edges.serving import serving
-from examples.example_kit import ENVIRONMENT, both_backends, copied, ended, example, part, stopped, url_of
+from examples.example_kit import (
+    ENVIRONMENT,
+    EXAMPLES,
+    both_backends,
+    copied,
+    ended,
+    example,
+    part,
+    stopped,
+    url_of,
+)
 from interop.programs import running
 from ports import free_port
 from waiting import PATIENCE
@@ -34,6 +45,25 @@ def test_the_echo_programs_talk_to_each_other_and_ctrl_c_ends_the_server(
 def test_the_echo_client_explains_a_failure(tmp_path: Path) -> None:
     with example(tmp_path, "echo_client", f"ws://127.0.0.1:{free_port()}") as client:
         assert ended(client, code=1).startswith("no connection: cannot connect to 127.0.0.1 port")
+
+
+@pytest.mark.parametrize(
+    ("name", "others"), [("camera", []), ("voice_caller", []), ("live_plot", []), ("echo_client", ["hello"])]
+)
+def test_a_client_whose_server_does_not_run_says_so(tmp_path: Path, name: str, others: list[str]) -> None:
+    if name == "live_plot":
+        pytest.importorskip("rich")
+    url = f"ws://127.0.0.1:{free_port()}"
+    with example(tmp_path, name, url, *others) as client:
+        assert re.fullmatch(r"no connection: cannot connect to 127\.0\.0\.1 port .*\n", ended(client, code=1))
+
+
+@pytest.mark.parametrize("name", ["file_server", "tcp_bridge_server", "tcp_bridge_client"])
+def test_who_gives_no_arguments_where_some_are_needed_reads_how_it_is_run(tmp_path: Path, name: str) -> None:
+    with example(tmp_path, name) as program:
+        said = ended(program, code=1)
+    assert f"\n    python {name}.py " in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.anyio
@@ -117,6 +147,15 @@ async def test_the_lines_of_a_client_that_leaves_are_saved_too(capsys: pytest.Ca
 
 
 # --- the tests of one's own application
+
+
+def test_the_tests_of_ones_own_application_run_in_a_clone_with_what_they_need_and_no_more(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:timeout", "-p", "no:cacheprovider"]
+    environment = {**ENVIRONMENT, "PYTEST_ADDOPTS": ""}
+    with running([*command, EXAMPLES / "test_my_app.py"], tmp_path, environment) as tests:
+        assert "6 passed" in ended(tests)
 
 
 def test_the_tests_of_ones_own_application_pass_and_notice_a_mistake(tmp_path: Path) -> None:
