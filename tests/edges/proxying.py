@@ -23,11 +23,12 @@ async def pass_on(source: SocketStream, sink: SocketStream) -> None:
     try:
         async for data in source:
             await sink.send(data)
-        await sink.send_eof()
+        if isinstance(sink, TLSStream):  # which has no half-close
+            await sink.aclose()
+        else:
+            await sink.send_eof()
     except (anyio.BrokenResourceError, anyio.ClosedResourceError, ssl.SSLError):
         pass
-    except NotImplementedError:  # anyio's TLS
-        await sink.aclose()
 
 
 async def tunnel(client: SocketStream, host: str, port: int) -> None:
