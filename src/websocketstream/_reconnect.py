@@ -14,7 +14,7 @@ from anyio import current_time
 from ._client import open_websocket_stream
 from ._protocol.backoff import Attempt, Backoff, Row, check_limits_of_row
 from ._series import Block, Series
-from ._streams.hints import OnlyAsyncWith
+from ._streams.hints import OnlyAsyncWith, explain_names, names_inside
 from ._streams.stream import WebSocketStream
 from ._transient import is_transient
 
@@ -115,6 +115,9 @@ class Connections(AsyncIterator[WebSocketStream]):
         return _RetryingBlock(self._series)
 
 
+explain_names(Connections, names_inside("`async for conn in connections:`"))
+
+
 class _ReconnectingBlock(OnlyAsyncWith, AbstractAsyncContextManager[Connections]):
     """The block around the loop."""
 
@@ -141,11 +144,16 @@ class _ReconnectingBlock(OnlyAsyncWith, AbstractAsyncContextManager[Connections]
         return await self._series.finish(exc_type, exc, traceback)
 
 
-class _RetryingBlock(AbstractAsyncContextManager[None]):
+class _RetryingBlock(OnlyAsyncWith, AbstractAsyncContextManager[None]):
     """The block around the body of the loop."""
 
     def __init__(self, series: Series) -> None:
         self._series = series
+
+    @property
+    def how(self) -> str:
+        """The line that enters it."""
+        return "`async with connections.retrying():`"
 
     async def __aenter__(self) -> None:
         if self._series.current is None:

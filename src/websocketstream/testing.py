@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -37,7 +37,7 @@ from ._server.server import serve_websocket_streams
 from ._server.visit import Handler
 from ._streams.block import StreamBlock
 from ._streams.connection import Connection
-from ._streams.hints import public_names
+from ._streams.hints import OnlyAsyncWith, async_block, public_names
 from ._streams.options import StreamOptions, check_compression
 from ._streams.stream import WebSocketStream
 
@@ -164,7 +164,7 @@ def memory_byte_stream_pair(capacity: int = 65536) -> tuple[MemoryByteStream, Me
     return MemoryByteStream(one, other), MemoryByteStream(other, one)
 
 
-@asynccontextmanager
+@async_block("`async with websocket_stream_pair() as (client, server):`")
 async def websocket_stream_pair(
     *,
     capacity: int = 65536,
@@ -188,7 +188,7 @@ async def websocket_stream_pair(
         yield client, server
 
 
-@asynccontextmanager
+@async_block("`async with serve_in_memory(handler) as connect:`")
 async def serve_in_memory(
     handler: Handler,
     *,
@@ -254,7 +254,7 @@ async def serve_in_memory(
             del failure  # which holds this frame
 
 
-class _ConnectBlock(AbstractAsyncContextManager[WebSocketStream]):
+class _ConnectBlock(OnlyAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
     """A client's block, whose server learns of it when it is entered."""
 
     def __init__(
@@ -262,6 +262,11 @@ class _ConnectBlock(AbstractAsyncContextManager[WebSocketStream]):
     ) -> None:
         self._block = block
         self._connect = connect
+
+    @property
+    def how(self) -> str:
+        """The line that enters it."""
+        return "`async with connect(...) as conn:`"
 
     async def __aenter__(self) -> WebSocketStream:
         self._connect()

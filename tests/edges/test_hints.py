@@ -31,6 +31,8 @@ from websocketstream.testing import serve_in_memory, websocket_stream_pair
 
 ROOT = Path(__file__).parent.parent.parent
 OPEN = "write `async with open_websocket_stream(...) as conn:`"
+PAIR = "write `async with websocket_stream_pair() as (client, server):`"
+SERVE = "write `async with serve_in_memory(handler) as connect:`"
 CONNECT_AGAIN = "write `async with reconnecting(...) as connections:`"
 
 pytestmark = pytest.mark.anyio
@@ -38,9 +40,16 @@ pytestmark = pytest.mark.anyio
 
 # --- blocks
 
+
+async def never(_request: Any) -> None:
+    pytest.fail("called")
+
+
 BLOCKS = [
     pytest.param(lambda: open_websocket_stream("ws://h"), OPEN, id="open_websocket_stream"),
     pytest.param(lambda: reconnecting("ws://h"), CONNECT_AGAIN, id="reconnecting"),
+    pytest.param(websocket_stream_pair, PAIR, id="websocket_stream_pair"),
+    pytest.param(lambda: serve_in_memory(never), SERVE, id="serve_in_memory"),
 ]
 
 
@@ -92,6 +101,26 @@ def test_a_block_that_is_used_without_being_entered_names_async_with(make: Any, 
             getattr(make(), name)
     assert not hasattr(make(), "__len__")
     assert not hasattr(type(make()).__new__(type(make())), "_nothing")  # also before it knows its line
+
+
+async def test_the_blocks_inside_of_blocks_name_their_lines_too() -> None:
+    async def handler(request: Any) -> None:
+        async with request.accept() as conn:
+            await conn.send("hello")
+
+    async with serve_in_memory(handler) as connect, reconnecting(connect) as connections:
+        with pytest.raises(TypeError, match=re.escape("write `async with connect(...) as conn:`")):
+            await connect()  # type: ignore[misc]
+        with pytest.raises(
+            AttributeError, match=r"`conn\.send` in the block of `async for conn in connections:`"
+        ):
+            connections.send  # type: ignore[attr-defined]  # noqa: B018
+        async for conn in connections:
+            with pytest.raises(TypeError, match=re.escape("write `async with connections.retrying():`")):
+                with connections.retrying():  # type: ignore[attr-defined]
+                    pytest.fail("entered")
+            assert await conn.receive() == "hello"
+            break
 
 
 async def test_a_request_that_is_taken_for_a_connection_names_the_block_to_enter() -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import Enum
+from functools import wraps
 from inspect import isawaitable
-from typing import TYPE_CHECKING, NoReturn
+from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
+
+Options = ParamSpec("Options")
+Entered = TypeVar("Entered")
 
 ONE_RECEIVER = (
     "One task at a time receives from a connection, and none beside chunked(). Let that task hand the messages on, for example "
@@ -158,6 +164,53 @@ class OnlyAsyncWith:
             raise AttributeError(
                 f"no attribute {name!r} here: this is a block to enter first, write {self.how}"
             )
+
+
+def async_block(
+    how: str,
+) -> Callable[
+    [Callable[Options, AsyncIterator[Entered]]], Callable[Options, AbstractAsyncContextManager[Entered]]
+]:
+    """Return what :func:`contextlib.asynccontextmanager` is, for blocks that say what to write.
+
+    :param how: the line that enters it
+    """
+
+    def decorate(
+        function: Callable[Options, AsyncIterator[Entered]],
+    ) -> Callable[Options, AbstractAsyncContextManager[Entered]]:
+        make = asynccontextmanager(function)
+
+        @wraps(function)
+        def call(*args: Options.args, **options: Options.kwargs) -> AbstractAsyncContextManager[Entered]:
+            return _GeneratorBlock(make(*args, **options), how)
+
+        return call
+
+    return decorate
+
+
+class _GeneratorBlock(OnlyAsyncWith, AbstractAsyncContextManager[Entered]):
+    """A block that is written as a generator."""
+
+    __slots__ = ("_block", "_how")
+
+    def __init__(self, block: AbstractAsyncContextManager[Entered], how: str) -> None:
+        self._block = block
+        self._how = how
+
+    @property
+    def how(self) -> str:
+        """The line that enters it."""
+        return self._how
+
+    async def __aenter__(self) -> Entered:
+        return await self._block.__aenter__()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._block.__aexit__(exc_type, exc, traceback)
 
 
 def unsendable(error: TypeError, message: object) -> TypeError:
