@@ -33,7 +33,7 @@ def check_seconds(name: str, value: object, *, zero: bool = True) -> None:
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise ValueError(
-            f"{name} must be a finite number of seconds, {'not negative' if zero else 'above zero'}, not {value}"
+            f"{name} must be a finite number of seconds, {'0 or more' if zero else 'above 0'}, not {value}"
         )
 
 
