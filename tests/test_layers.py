@@ -201,6 +201,7 @@ ORDER: dict[str, list[str]] = {
         "serve_process",
         "serve_pipes",
         "serve_exec",
+        "serve_talk",
         "serve_options",
         "serve",
         "latencies",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +15,15 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from cli.cli_kit import LIMIT, command, environment, serving
+from cli.cli_kit import LIMIT, serving
+from cli.screens import Screen
 from websocketstream import WebSocketRequest, WebSocketStream
 from websocketstream._cli.interactive import Talk
-from websocketstream._cli.talk_commands import Close, Ping, Say, Tell, read_line
+from websocketstream._cli.talk_commands import Close, Ping, Quit, Say, Tell, read_line
 from websocketstream._cli.traffic import Traffic
 from websocketstream.testing import websocket_stream_pair
 
 if sys.platform != "win32":
-    import pty
     import termios
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
@@ -48,7 +46,7 @@ on_posix = pytest.mark.skipif(sys.platform == "win32", reason="there are no pseu
         ("/close", Close(None, "")),
         ("/close 4000", Close(4000, "")),
         ("/close 4000 bye bye", Close(4000, "bye bye")),
-        ("/quit", Close(1000)),
+        ("/quit", Quit()),
     ],
 )
 def test_what_is_typed_is_understood(line: str, meant: object) -> None:
@@ -75,77 +73,6 @@ def test_what_is_typed_wrong_is_explained(line: str, says: str) -> None:
 
 
 # --- in a pseudo-terminal
-
-
-class Screen:
-    """The program in a terminal."""
-
-    def __init__(self, *arguments: str, home: Path, missing: str = "", **changes: str) -> None:
-        self.master, slave = pty.openpty()
-        self.modes = termios.tcgetattr(slave)
-        run = command(*arguments)
-        if missing:
-            run = [sys.executable, "-W", "error", "-c", NOT_THERE.format(missing=missing), *arguments]
-        self.process = subprocess.Popen(
-            run,
-            env=environment(XDG_STATE_HOME=str(home), TERM="xterm", **changes),
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
-        os.close(slave)
-        self.shown = b""
-
-    def until(self, text: str) -> None:
-        """Read until something is shown behind what was waited for before."""
-        while text.encode() not in self.shown:
-            ready, _, _ = select.select([self.master], [], [], LIMIT)
-            assert ready, self.shown
-            try:
-                data = os.read(self.master, 65536)
-            except OSError:  # Linux: the program has closed its end
-                data = b""
-            assert data, self.shown
-            self.shown += data
-        self.shown = self.shown.partition(text.encode())[2]
-
-    def until_prompt(self) -> None:
-        """Wait until the prompt is drawn below what was shown: before that, keys such as Ctrl-C are the terminal's."""
-        self.until("\x1b[?25h")  # show the cursor
-
-    def type(self, text: str) -> None:
-        os.write(self.master, text.encode())
-
-    def code(self) -> int:
-        """Read to the end, and return the exit code."""
-        while True:
-            try:
-                data = os.read(self.master, 65536)
-            except OSError:
-                break
-            if not data:
-                break
-            self.shown += data
-        return self.process.wait(LIMIT)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self.master)
-
-
-NOT_THERE = """
-import importlib.util, sys
-find = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *more: None if name == {missing!r} else find(name, *more)
-from websocketstream.__main__ import main
-sys.exit(main())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -379,7 +306,7 @@ class Typist:
 
 
 def talk_of(typist: Typist) -> Talk:
-    talk = Talk("ws://example.com", Traffic(), meter=False)
+    talk = Talk(Traffic(), meter=False)
     talk._terminal = typist
     return talk
 

@@ -185,6 +185,7 @@ def test_every_line_is_in_the_table() -> None:
 ANSWERS = {
     "wstream serve --echo": b"hello\n",
     "wstream serve --broadcast": b"",  # to all others, and there is nobody
+    "wstream serve --talk": b"typed\n",
     "wstream serve --exec cat": b"hello",
     "wstream serve --tcp localhost:5432": b"HELLO",
 }
@@ -199,9 +200,17 @@ def test_each_line_that_serves_does_what_it_is_there_for(line: str, substituted:
     words = line.split()[1:]
     words.insert(1, "--port=0")
     with subprocess.Popen(
-        command(*words), env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(*words),
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
+        assert process.stdin
         assert process.stderr
+        process.stdin.write("typed\n")
+        process.stdin.flush()
         hang_guard = threading.Timer(LIMIT, process.kill)
         hang_guard.start()
         try:

@@ -212,6 +212,7 @@ def test_a_file_comes_back_intact(backend: str, tmp_path: Path) -> None:
         (["--exec", "--"], "--exec needs a command"),
         (["--exec", "no-such-program-anywhere"], "there is no program 'no-such-program-anywhere'"),
         (["--echo", "hello"], "'hello' has no place here"),
+        (["--talk", "hello"], "'hello' has no place here"),
         (["--lines", "--one-message", "--exec", sys.executable], "contradict each other"),
         (["--echo", "--key", "key.pem"], "--key is for the certificate of --cert"),
         (["--echo", "--cert", "/no/such/cert.pem"], "there is no file /no/such/cert.pem"),
@@ -234,6 +235,7 @@ def test_a_command_line_that_makes_no_sense_is_explained(words: list[str], sente
         [],
         ["--echo", "--broadcast"],
         ["--echo", "--exec", "cat"],
+        ["--talk", "--wait", "soon"],
         ["cat"],
         ["--tcp", "nowhere"],
         ["--echo", "--port", "65536"],
@@ -286,6 +288,7 @@ def test_limits_depend_on_what_is_served() -> None:
     assert limits("--tcp", "h:1") == (2**24, 10_000)
     assert limits("--exec", "cat") == (None, 100)
     assert limits("--max-connections", "5", "--exec", "cat") == (None, 5)
+    assert limits("--talk") == (2**24, 1)
 
 
 # --- the pages
@@ -305,7 +308,17 @@ def lines_of_pages(command: str) -> list[str]:
 def test_a_line_of_a_page_is_a_command_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_options.shutil, "which", lambda name: f"/usr/bin/{name}")  # installed or not
     parsed = arguments(*shlex.split(line, comments=True)[2:])
-    serve.make_handler(parsed)
+
+    async def make() -> None:
+        if parsed.talk:
+            party = serve.make_party(parsed)
+            assert party
+            async with party.hosted():
+                pass
+        else:
+            serve.make_handler(parsed)
+
+    anyio.run(make)
     serve_options.server_options(parsed)
 
 

@@ -112,7 +112,7 @@ async def run(arguments: argparse.Namespace) -> int:
     if is_interactive(arguments):
         from .interactive import Talk
 
-        async with Talk(arguments.url, traffic, meter=arguments.meter) as talk:
+        async with Talk(traffic, meter=arguments.meter) as talk:
             return await connected(arguments, options, talk.run, talk.tell)
     async with choose_display(meter=arguments.meter) as display, create_task_group() as tasks:
         if arguments.meter:

@@ -76,20 +76,23 @@ class CommandFailed(Exception):
         self.code = code
 
 
-def explain(error: BaseException) -> CommandFailed | None:
-    """Say an error in one sentence, safe to print; None for one that is no failure but a bug."""
+def explain(error: BaseException, peer: str = "server") -> CommandFailed | None:
+    """Say an error in one sentence, safe to print; None for one that is no failure but a bug.
+
+    :param peer: what the other end is called
+    """
     if isinstance(error, BaseExceptionGroup):
         # What we have found out ourselves is why the rest has failed.
         causes = sorted(error.exceptions, key=lambda each: not isinstance(each, CommandFailed))
-        explained = [explain(each) for each in causes]
+        explained = [explain(each, peer) for each in causes]
         return None if None in explained else explained[0]
     if isinstance(error, CommandFailed):
         return CommandFailed(escape(error.sentence, keep=""), error.code)
-    found = _explained(error)
+    found = _explained(error, peer)
     return found and CommandFailed(escape(_in_our_words(found[0]), keep=""), found[1])
 
 
-def _explained(error: BaseException) -> tuple[str, ExitCode] | None:
+def _explained(error: BaseException, peer: str) -> tuple[str, ExitCode] | None:
     match error:
         case HandshakeRejected():
             return _with_hint(error, _status_hint(error.status)), ExitCode.REFUSED
@@ -100,7 +103,7 @@ def _explained(error: BaseException) -> tuple[str, ExitCode] | None:
         case ConnectFailed():
             return _with_hint(error, _connect_hint(error)), ExitCode.NOT_CONNECTED
         case ConnectionClosed():
-            return f"the server closed the connection: {close_in_words(error.close_code, error.reason)}", (
+            return f"the {peer} closed the connection: {close_in_words(error.close_code, error.reason)}", (
                 ExitCode.ENDED_BADLY
             )
         case ConnectionBroken():

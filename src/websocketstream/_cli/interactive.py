@@ -1,4 +1,4 @@
-"""Talking to a server in a terminal."""
+"""Talking to a server, or to a client, in a terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .exit_codes import ExitCode
 from .failures import close_in_words
 from .meter import Meter
 from .rendering import for_terminal
-from .talk_commands import Close, Ping, Say, Tell, read_line
+from .talk_commands import Close, Ping, Quit, Say, Tell, Typed, read_line
 from .terminals import TOOLBAR_SECONDS, PlainTerminal, PromptTerminal, Terminal
 from .traffic import Traffic, bytes_of
 from .units import duration
@@ -43,15 +43,17 @@ class Talk:
     """Somebody in a terminal, for the length of a block; they talk over one connection, or over several in a row.
 
     :param meter: whether a line below the prompt shows what passes
+    :param peer: what the other end is called
     """
 
-    def __init__(self, url: str, traffic: Traffic, *, meter: bool) -> None:
-        self._url = url
+    def __init__(self, traffic: Traffic, *, meter: bool, peer: str = "server") -> None:
         self._traffic = traffic
+        self._peer = peer
         self._meter = Meter(traffic, None) if meter else None
+        self.has_left = False  # who types
         self._reading = ""
         self._is_open = False  # the terminal, from the first connection on
-        self._held_back = 0  # messages that wait for the server to read
+        self._held_back = 0  # messages that wait for the peer to read
         self._has_prompt = importlib.util.find_spec("prompt_toolkit") is not None
         self._terminal: Terminal = PlainTerminal()
         if self._has_prompt:
@@ -74,20 +76,30 @@ class Talk:
         else:
             print(text, flush=True)
 
-    async def run(self, conn: WebSocketStream) -> int:
+    async def wait(self) -> None:
+        """Answer what is typed while nobody is connected; return when they leave who type."""
+        await self._open()
+        while not self.has_left:
+            line = await self._terminal.receive()
+            match Quit() if line is None else read_line(line):
+                case Quit():
+                    self.has_left = True
+                case Tell(text):
+                    await self._terminal.show(escape(text))
+                case _:
+                    await self._terminal.show("nobody is connected, so this goes nowhere")
+
+    async def run(self, conn: WebSocketStream, greeting: str | None = None) -> int:
         """Talk until one of the two closes.
 
+        :param greeting: what is shown first; by default where it is connected to
         :raises ConnectionClosed: the peer closed with a code that is an error
         :raises ConnectionBroken: the connection was lost
         """
         self._traffic.conn = conn
         self._held_back = 0
-        if not self._is_open:
-            await self._terminal.__aenter__()
-            self._is_open = True
-            if not self._has_prompt:
-                await self._terminal.show(MISSING)
-        await self._terminal.show(self._greeting(conn))
+        await self._open()
+        await self._terminal.show(escape(greeting or self._greeting(conn), keep=""))
         async with create_task_group() as tasks:
             tasks.start_soon(self._read_lines, conn, tasks)
             tasks.start_soon(self._update_meter)
@@ -95,32 +107,42 @@ class Talk:
             tasks.cancel_scope.cancel()
         return ExitCode.OK
 
+    async def _open(self) -> None:
+        if not self._is_open:
+            await self._terminal.__aenter__()
+            self._is_open = True
+            if not self._has_prompt:
+                await self._terminal.show(MISSING)
+
     def _greeting(self, conn: WebSocketStream) -> str:
         protocol = f", protocol {conn.protocol}" if conn.protocol else ""
         where = for_display(conn.url)
-        return escape(f"connected to {where}{protocol}; /help lists the commands, Ctrl-D leaves", keep="")
+        return f"connected to {where}{protocol}; /help lists the commands, Ctrl-D leaves"
 
     # --- what is typed
 
     async def _read_lines(self, conn: WebSocketStream, tasks: TaskGroup) -> None:
-        # A server that does not read holds back what is sent, and not who types: /quit is obeyed all the same.
+        # A peer that does not read holds back what is sent, and not who types: /quit is obeyed all the same.
         send, receive = create_memory_object_stream[Message](math.inf)
         with send, receive:
             tasks.start_soon(self._send_messages, conn, receive)
-            while (line := await self._terminal.receive()) is not None:
-                await self._obey(line, conn, send, tasks)
-            conn.close(1000)
+            while not self.has_left:
+                line = await self._terminal.receive()
+                await self._obey(Quit() if line is None else read_line(line), conn, send, tasks)
 
     async def _obey(
-        self, line: str, conn: WebSocketStream, send: ObjectSendStream[Message], tasks: TaskGroup
+        self, typed: Typed, conn: WebSocketStream, send: ObjectSendStream[Message], tasks: TaskGroup
     ) -> None:
-        match read_line(line):
+        match typed:
             case Say(message):
                 await self._say(message, conn, send)
             case Ping():
                 tasks.start_soon(self._ping, conn)
             case Close(code, reason):
                 conn.close(code, reason)
+            case Quit():
+                self.has_left = True
+                conn.close(1000)
             case Tell(text):
                 await self._terminal.show(escape(text))
 
@@ -130,7 +152,7 @@ class Talk:
                 conn.writable.send_nowait(message)
             except WouldBlock:
                 await self._terminal.show(
-                    "the server does not read: what you send waits; /quit leaves all the same"
+                    f"the {self._peer} does not read: what you send waits; /quit leaves all the same"
                 )
             except (ConnectionClosed, ConnectionBroken, ClosedResourceError):
                 return  # the receiver meets the same end
@@ -168,18 +190,20 @@ class Talk:
             if closed.close_code not in OK_CODES:
                 raise
             words = close_in_words(closed.close_code, closed.reason)
-            await self._show_end(f"the server closed the connection: {words}")
+            await self._show_end(f"the {self._peer} closed the connection: {words}")
         except ClosedResourceError:
             await self._show_answer(conn)
 
     async def _show_answer(self, conn: WebSocketStream) -> None:
-        """Show what the server says to our Close frame."""
+        """Show what the peer says to our Close frame."""
         try:
             info = await conn.closed
         except ConnectionBroken as broken:
             await self._show_end(f"closed; {broken}")
         else:
-            await self._show_end(f"closed; the server answered: {close_in_words(info.code, info.reason)}")
+            await self._show_end(
+                f"closed; the {self._peer} answered: {close_in_words(info.code, info.reason)}"
+            )
 
     async def _show_end(self, text: str) -> None:
         unsent = f"; {self._held_back} messages were not sent" if self._held_back else ""

@@ -11,7 +11,7 @@ NAMES = ("websocketstream", "wstream")
 """What the program is installed as; the second is for those who type."""
 
 COMMANDS = {
-    "serve": "run a server: echo, broadcast, a command per connection, a bridge to TCP",
+    "serve": "run a server: echo, broadcast, a command per connection, a bridge to TCP, or you in person",
     "bench": "measure a server: connections, messages, latencies",
     "demo": "watch a fast sender being held back by a slow reader",
     "docs": "read the reference",

@@ -55,7 +55,7 @@ class PipeOptions:
     ``wait`` is for how long nothing may arrive behind the end of the input before we close, ``timeout`` how long the peer may
     take to answer that. ``pong`` is how long it may take for the answer to a ping, besides the reading that a slow one has to do
     before; None sends no ping. ``count`` is the number of messages after which we have enough,
-    ``ok`` are the close codes that are no error.
+    ``ok`` are the close codes that are no error, ``peer`` is what the other end is called.
     """
 
     kind: str = "auto"
@@ -65,6 +65,7 @@ class PipeOptions:
     pong: float | None = PONG_SECONDS
     count: int | None = None
     ok: tuple[int, ...] = OK_CODES
+    peer: str = "server"
 
 
 class Phase(enum.Enum):
@@ -96,6 +97,7 @@ class Pipe:
         self._traffic = traffic
         self._phase = Phase.SENDING
         self._scope = CancelScope()
+        self.has_sent_all = False  # of the input, whether or not the peer has read it
         self._missing = math.inf if options.count is None else options.count
 
     async def run(self, conn: WebSocketStream) -> int:
@@ -131,6 +133,7 @@ class Pipe:
                 await self._send_one(conn, self._source)
             else:
                 await self._send_all(conn, self._source)
+            self.has_sent_all = True
             await self._until_all_is_read(conn)
         except (ConnectionClosed, ConnectionBroken, ClosedResourceError):
             return  # the receiver meets the same end
@@ -216,8 +219,9 @@ class Pipe:
             with CancelScope(deadline=current_time() + self._patience()) as self._scope:
                 return await receive()
             if self._phase is Phase.CLOSING:
+                hint = "; --timeout gives it more" if self._options.peer == "server" else ""
                 raise CommandFailed(
-                    f"the server did not answer the Close frame within {self._options.timeout:g} s; --timeout gives it more"
+                    f"the {self._options.peer} did not answer the Close frame within {self._options.timeout:g} s{hint}"
                 )
             await conn.send_eof()
             self._phase = Phase.CLOSING

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,16 @@ from .._server.visit import Handler
 from . import serve_broadcast, serve_echo, serve_exec, serve_tcp
 from .exit_codes import ExitCode
 from .failures import CommandFailed
-from .serve_options import add_options, exec_options, server_options
+from .pipe import PipeOptions
+from .serve_options import add_options, exec_options, longest_line, server_options
+from .serve_talk import Party, PipingHost, TalkingHost
 
 EXAMPLES = """\
 examples:
   %(prog)s --echo                                 answer every message with itself
   %(prog)s --broadcast --port 9000                a chat: every message to all others
+  %(prog)s --talk                                 read what a client sends, and type the answers
+  %(prog)s --talk < answer.json                   send a file to a client, print what it sends
   %(prog)s --lines --exec python3 -u answer.py    a process per client, a message per line
   %(prog)s --one-message --exec sha256sum         a file in, as one message; what becomes of it out, as another
   %(prog)s --tcp localhost:5432                   WebSockets outside, TCP inside
@@ -41,10 +46,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command's parser."""
     parser = commands.add_parser(
         "serve",
-        help="run a server: echo, broadcast, a command per connection, a bridge to TCP",
-        description="Serve WebSockets, for one of four purposes.",
+        help="run a server: echo, broadcast, a command per connection, a bridge to TCP, or you in person",
+        description="Serve WebSockets, for one of five purposes.",
         epilog=EXAMPLES,
-        usage="%(prog)s [options] (--echo | --broadcast | --tcp HOST:PORT | --exec COMMAND [ARGUMENT ...])",
+        usage="%(prog)s [options] (--echo | --broadcast | --talk | --tcp HOST:PORT | --exec COMMAND [ARGUMENT ...])",
     )
     add_options(parser)
     parser.set_defaults(run=run, handles_signals=True)
@@ -52,31 +57,39 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 async def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal comes."""
-    handler = make_handler(arguments)
+    check_program(arguments)
+    party = make_party(arguments)
+    handler = make_handler(arguments) if party is None else party.handle
     options = server_options(arguments)
     with logging_to_stderr(arguments.log), stopping_with_the_terminal():
-        try:
-            told = await _serve(arguments, handler, options)
-        except OSError as exc:
-            raise CommandFailed(exc.strerror or str(exc), ExitCode.NOT_CONNECTED) from exc
-        except ValueError as exc:  # an origin or a subprotocol that cannot be one
-            raise CommandFailed(str(exc), ExitCode.USAGE) from exc
+        async with nullcontext() if party is None else party.hosted():
+            try:
+                told = await _serve(arguments, handler, options, announce if party is None else party.begin)
+            except OSError as exc:
+                raise CommandFailed(exc.strerror or str(exc), ExitCode.NOT_CONNECTED) from exc
+            except ValueError as exc:  # an origin or a subprotocol that cannot be one
+                raise CommandFailed(str(exc), ExitCode.USAGE) from exc
+    if party is not None and party.failure is not None:
+        raise party.failure
     return ExitCode.INTERRUPTED if told is signal.SIGINT else ExitCode.OK
 
 
 async def _serve(
-    arguments: argparse.Namespace, handler: Handler, options: dict[str, Any]
+    arguments: argparse.Namespace,
+    handler: Handler,
+    options: dict[str, Any],
+    on_start: Callable[[WebSocketListener], object],
 ) -> signal.Signals | None:
     if arguments.unix is None:
         host, port = arguments.host or None, arguments.port
         return await serve_until_told(
-            partial(serve_websocket_streams, handler, host, port, **options), announce
+            partial(serve_websocket_streams, handler, host, port, **options), on_start
         )
     with listening_on(arguments.unix):
         listener = await create_unix_listener(arguments.unix)
     try:
         return await serve_until_told(
-            partial(serve_websocket_streams, handler, listener=listener, **options), announce
+            partial(serve_websocket_streams, handler, listener=listener, **options), on_start
         )
     finally:
         with suppress(OSError):
@@ -91,15 +104,34 @@ def announce(listener: WebSocketListener) -> None:
     print(f"serving {listener.url if isinstance(where, tuple) else where}", file=sys.stderr, flush=True)
 
 
-def make_handler(arguments: argparse.Namespace) -> Handler:
-    """Return the handler for the purpose.
+def check_program(arguments: argparse.Namespace) -> None:
+    """Complain about a command that nobody has asked for.
 
-    :raises CommandFailed: the command line makes no sense
+    :raises CommandFailed: there is one
     """
     if arguments.program and not arguments.exec:
         raise CommandFailed(
             f"{arguments.program[0]!r} has no place here; a command stands behind --exec", ExitCode.USAGE
         )
+
+
+def make_party(arguments: argparse.Namespace) -> Party | None:
+    """Return who talks to the clients, None where no person does."""
+    if not arguments.talk:
+        return None
+    if arguments.framing is None and not arguments.one_message and os.isatty(0) and os.isatty(1):
+        return Party(TalkingHost(), announce)
+    options = PipeOptions(
+        arguments.framing or "auto", one_message=arguments.one_message, wait=arguments.wait, peer="client"
+    )
+    return Party(PipingHost(options, longest_line(arguments), terminal=os.isatty(1)), announce)
+
+
+def make_handler(arguments: argparse.Namespace) -> Handler:
+    """Return the handler for a purpose without a person.
+
+    :raises CommandFailed: the command line makes no sense
+    """
     max_size = getattr(arguments, "max_size", None)
     if arguments.echo:
         return serve_echo.make_handler(max_size)

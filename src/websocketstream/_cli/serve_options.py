@@ -17,11 +17,12 @@ from .serve_broadcast import POLICIES
 from .serve_exec import ExecOptions
 from .serve_framing import Binary, Framing, Lines, Text
 from .serve_tcp import host_and_port
-from .units import parse_limit, positive_int, positive_seconds
+from .units import parse_limit, positive_int, positive_seconds, seconds_or_forever
 
 DEFAULT_PORT = 8765
 DEFAULT_SIZE = 2**20  # of a message that has to be held as a whole
 TUNNELLED_SIZE = 2**24  # of one whose sender does not think in messages
+TALK_SIZE = 2**24  # as where we are the client
 DEFAULT_CONNECTIONS = 10_000
 DEFAULT_PROCESSES = 100
 _MAX_PORT = 65535
@@ -33,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _place_options(parser)
     _limit_options(parser)
     _exec_options(parser)
+    _talk_options(parser)
 
 
 def _purpose_options(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +43,11 @@ def _purpose_options(parser: argparse.ArgumentParser) -> None:
         "--echo", action="store_true", help="answer every message with itself, whatever its size"
     )
     group.add_argument("--broadcast", action="store_true", help="send every message to all other clients")
+    group.add_argument(
+        "--talk",
+        action="store_true",
+        help="talk to a client yourself, in a terminal or as a pipe, and then to the next",
+    )
     group.add_argument(
         "--tcp",
         type=host_and_port,
@@ -108,13 +115,14 @@ def _limit_options(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         metavar="SIZE",
         help="largest message to take, such as 16MiB; none for any (default: any where they pass in chunks, with --echo and "
-        "--exec; 1 MiB with --broadcast and for a line of --lines, 16 MiB with --tcp)",
+        "--exec; 1 MiB with --broadcast and for a line of --exec --lines, 16 MiB with --talk and --tcp)",
     )
     group.add_argument(
         "--max-connections",
         type=positive_int,
         metavar="N",
-        help=f"clients at the same time; more have to wait (default: {DEFAULT_CONNECTIONS}, with --exec {DEFAULT_PROCESSES})",
+        help=f"clients at the same time; more have to wait (default: {DEFAULT_CONNECTIONS}, with --exec {DEFAULT_PROCESSES}, "
+        "with --talk always 1)",
     )
     group.add_argument(
         "--policy",
@@ -140,26 +148,25 @@ def _limit_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _exec_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("with --exec")
+    group = parser.add_argument_group("with --exec, and with --talk where that is a pipe")
     framing = group.add_mutually_exclusive_group()
     for name, flags, text in (
         (
             "binary",
             ("-b", "--binary"),
-            "what the command writes goes out as it comes, in binary messages (default)",
+            "what the command writes goes out as it comes, in binary messages (the default of --exec)",
         ),
         ("text", ("-t", "--text"), "likewise in text messages"),
         ("lines", ("--lines",), "a text message for each line, and a line for each message"),
     ):
-        framing.add_argument(
-            *flags, dest="framing", action="store_const", const=name, default="binary", help=text
-        )
+        framing.add_argument(*flags, dest="framing", action="store_const", const=name, help=text)
     group.add_argument(
         "-1",
         "--one-message",
         action="store_true",
         help="one message is all its input, and all its output is one message: for files",
     )
+    group = parser.add_argument_group("with --exec")
     group.add_argument("--shell", action="store_true", help="run it by the shell, which it else never meets")
     group.add_argument(
         "--grace",
@@ -167,6 +174,17 @@ def _exec_options(parser: argparse.ArgumentParser) -> None:
         default=5.0,
         metavar="S",
         help="seconds for it to end when its client has left; then SIGTERM, and as long again until SIGKILL (default: 5)",
+    )
+
+
+def _talk_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument_group("with --talk").add_argument(
+        "-w",
+        "--wait",
+        type=seconds_or_forever,
+        default=1.0,
+        metavar="S",
+        help="behind the end of the input, close when nothing has arrived for so long (default: 1; forever: never)",
     )
 
 
@@ -206,7 +224,7 @@ def exec_options(arguments: argparse.Namespace) -> ExecOptions:
     }
     return ExecOptions(
         " ".join(words) if arguments.shell else tuple(words),
-        framings[arguments.framing],
+        framings[arguments.framing or "binary"],
         one_message=arguments.one_message,
         max_size=max_size,
         grace=arguments.grace,
@@ -220,7 +238,7 @@ def server_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     runs_processes = arguments.exec
     # Those that pass in chunks are counted there. One that comes with the handshake is whole, but no larger than one read.
-    whole = {"broadcast": DEFAULT_SIZE, "tcp": TUNNELLED_SIZE}
+    whole = {"broadcast": DEFAULT_SIZE, "tcp": TUNNELLED_SIZE, "talk": TALK_SIZE}
     purpose = next((name for name in whole if getattr(arguments, name)), None)
     return {
         "origins": None if arguments.any_origin else [None, *arguments.origin],
@@ -228,11 +246,18 @@ def server_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "ssl_context": tls_context(arguments.cert, arguments.key),
         "compression": arguments.compress,
         "max_message_size": getattr(arguments, "max_size", whole[purpose]) if purpose else None,
-        "max_connections": arguments.max_connections
-        or (DEFAULT_PROCESSES if runs_processes else DEFAULT_CONNECTIONS),
+        "max_connections": 1
+        if arguments.talk
+        else arguments.max_connections or (DEFAULT_PROCESSES if runs_processes else DEFAULT_CONNECTIONS),
         # A process may take all its steps to the end.
         "shutdown_timeout": max(10.0, 2 * arguments.grace + 1) if runs_processes else 10.0,
     }
+
+
+def longest_line(arguments: argparse.Namespace) -> int | None:
+    """Return the most bytes of a line that ``--talk`` sends as a message; None for any number."""
+    size: int | None = getattr(arguments, "max_size", TALK_SIZE)
+    return size
 
 
 def tls_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:

@@ -40,13 +40,18 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Quit:
+    """Close the connection and leave."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Say something to who typed it."""
 
     text: str
 
 
-Typed = Say | Ping | Close | Tell
+Typed = Say | Ping | Close | Quit | Tell
 
 
 def read_line(line: str) -> Typed:
@@ -66,7 +71,7 @@ def read_line(line: str) -> Typed:
         case "/close":
             return _close(rest)
         case "/quit":
-            return Close(1000)
+            return Quit()
         case "/help":
             return Tell(HELP)
     return Tell(f"there is no command {name}; /help lists them, /{line} sends this as it is")
