@@ -42,6 +42,11 @@ def test_json_is_not_indented_where_that_would_fill_the_memory() -> None:
     assert len(for_terminal("[" * 20 + "1," * 100 + "1" + "]" * 20).splitlines()) == 141
 
 
+def test_json_is_not_indented_where_that_would_take_long() -> None:
+    long = f"[{'1,' * 2**20}1]"
+    assert for_terminal(long) == long
+
+
 @pytest.mark.parametrize("kind", ["auto", "lines", "text", "binary", "json"])
 def test_a_terminal_gets_no_control_character_whatever_the_option(kind: str) -> None:
     rendering = Rendering(kind, terminal=True)

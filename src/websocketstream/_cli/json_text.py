@@ -11,6 +11,7 @@ _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]+')
 # A few brackets and many commas, indented, are a thousand times as long: a peer's small message must not fill our memory.
 _MOST_GROWTH = 16
 _ALWAYS_ALLOWED = 2**16  # characters
+_MOST_INDENTED = 2**20  # likewise: a second of work, in which nothing else is done
 
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[][{},:]|[^][{},:" \t\r\n]++')
 _BEGINNINGS, _ENDS = frozenset("[{"), frozenset("]}")
@@ -33,6 +34,8 @@ def indented(text: str) -> str | None:
 
     None for what is no JSON, or would be too long.
     """
+    if len(text) > _MOST_INDENTED:
+        return None
     try:
         json.loads(text, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
