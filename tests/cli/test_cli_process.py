@@ -106,6 +106,40 @@ def test_ctrl_c_ends_it_also_while_its_output_is_full_and_its_input_open(url: st
         assert process.wait(LIMIT) == 130
 
 
+SIGNALLED_TWICE = """
+import argparse, signal, sys
+import anyio, anyio.lowlevel
+from websocketstream._cli.main import run_until_interrupted
+
+async def run(arguments):
+    try:
+        signal.raise_signal(signal.SIGINT)
+        await anyio.sleep_forever()
+    finally:
+        signal.raise_signal(signal.SIGINT)
+        with anyio.CancelScope(shield=True):
+            for _ in range(50):
+                await anyio.lowlevel.checkpoint()
+        print("cleaned up", flush=True)
+
+sys.exit(run_until_interrupted(argparse.Namespace(run=run), sys.argv[1]))
+"""
+
+
+@on_posix
+@both_backends
+def test_a_second_ctrl_c_does_not_disturb_the_end(backend: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SIGNALLED_TWICE, backend],
+        env=environment(),
+        capture_output=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, b"cleaned up\n")
+    assert done.stderr == b"websocketstream: interrupted\n"
+
+
 @on_posix
 def test_sigterm_ends_it(url: str) -> None:
     with subprocess.Popen(

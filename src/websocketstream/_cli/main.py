@@ -8,8 +8,8 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -82,32 +82,36 @@ def run_until_interrupted(arguments: argparse.Namespace, backend: str) -> int:
 
 
 async def until_signal(command: Callable[[], Awaitable[int]]) -> int:
-    """Run a command; Ctrl-C and SIGTERM cancel it.
+    """Run a command; Ctrl-C and SIGTERM cancel it, and do nothing more while it ends: that takes a few seconds at the most.
 
     :raises CommandFailed: it was cancelled
     """
     received: list[signal.Signals] = []
     code: int | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_cancel_on_signal, tasks.cancel_scope, received)
-        code = await command()
-        tasks.cancel_scope.cancel()
+    with ExitStack() as until_the_end:
+        signals = None
+        with suppress(
+            NotImplementedError
+        ):  # asyncio on Windows: it is a KeyboardInterrupt after all, which may be raised anywhere
+            signals = until_the_end.enter_context(anyio.open_signal_receiver(*_SIGNALS))
+        async with anyio.create_task_group() as watching:
+            with anyio.CancelScope() as scope:
+                if signals is not None:
+                    watching.start_soon(_cancel_on_signals, signals, scope, received)
+                code = await command()
+            watching.cancel_scope.cancel()
     if code is None:
         by = _SIGNALS[received[0]]
         raise CommandFailed("interrupted" if by == ExitCode.INTERRUPTED else "terminated", by)
     return code
 
 
-async def _cancel_on_signal(scope: anyio.CancelScope, received: list[signal.Signals]) -> None:
-    """Wait for a signal, as a KeyboardInterrupt could be raised anywhere."""
-    try:
-        with anyio.open_signal_receiver(*_SIGNALS) as signals:
-            async for number in signals:
-                received.append(number)
-                scope.cancel()
-                return
-    except NotImplementedError:
-        return  # asyncio on Windows: it is a KeyboardInterrupt after all
+async def _cancel_on_signals(
+    signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope, received: list[signal.Signals]
+) -> None:
+    async for number in signals:  # trio raises those again that nobody has taken
+        received.append(number)
+        scope.cancel()
 
 
 def say(failure: CommandFailed) -> int:
