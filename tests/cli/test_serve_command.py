@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
 import anyio
@@ -104,6 +104,38 @@ async def test_a_signal_closes_all_connections_and_the_exit_code_tells_which(
             rest += data.decode()
     assert re.search(r"127\.0\.0\.1 '/': closed with 1001 after .* 1 messages in, 1 out", rest)
     assert "Traceback" not in rest
+
+
+@posix
+@both_backends
+@pytest.mark.anyio
+async def test_a_log_that_nobody_reads_holds_no_client_up(backend: str) -> None:
+    reading, writing = os.pipe()
+    command = [*CLI, "serve", "--echo", "--port", "0", "-vv", "--backend", backend]
+    async with await anyio.open_process(
+        command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stderr=writing
+    ) as process:
+        said = ""
+        while not (found := re.search(r"serving (\S+)\n", said)):
+            said += os.read(reading, 1000).decode()
+        os.set_blocking(writing, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x")
+        os.set_blocking(writing, True)
+        try:
+            with anyio.fail_after(20):
+                for _ in range(3):
+                    async with open_websocket_stream(found[1]) as conn:
+                        await conn.send("hello")
+                        assert await conn.receive() == "hello"
+                process.terminate()
+                assert await process.wait() == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+    os.close(reading)
+    os.close(writing)
 
 
 @posix

@@ -7,8 +7,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from .failures import CommandFailed
 from .pipe import PipeOptions
 from .serve_options import add_options, exec_options, longest_line, server_options
 from .serve_talk import Party, PipingHost, TalkingHost
+from .standard import OutputStream
+
+MOST_LOGGED = 10_000  # lines that wait
 
 EXAMPLES = """\
 examples:
@@ -61,8 +64,8 @@ async def run(arguments: argparse.Namespace) -> int:
     party = make_party(arguments)
     handler = make_handler(arguments) if party is None else party.handle
     options = server_options(arguments)
-    with logging_to_stderr(arguments.log), stopping_with_the_terminal():
-        async with nullcontext() if party is None else party.hosted():
+    with stopping_with_the_terminal():
+        async with logging_to_stderr(arguments.log), nullcontext() if party is None else party.hosted():
             try:
                 told = await _serve(arguments, handler, options, announce if party is None else party.begin)
             except OSError as exc:
@@ -101,7 +104,9 @@ async def _serve(
 def announce(listener: WebSocketListener) -> None:
     """Say on stderr where it serves; with port 0 nobody knows before."""
     where = listener.addresses[0]
-    print(f"serving {listener.url if isinstance(where, tuple) else where}", file=sys.stderr, flush=True)
+    # In one piece: the log is written meanwhile.
+    sys.stderr.write(f"serving {listener.url if isinstance(where, tuple) else where}\n")
+    sys.stderr.flush()
 
 
 def check_program(arguments: argparse.Namespace) -> None:
@@ -156,11 +161,24 @@ def stopping_with_the_terminal() -> Iterator[None]:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@contextmanager
-def logging_to_stderr(verbosity: int) -> Iterator[None]:
+class LogHandler(logging.Handler):
+    """The way of the log to a stream. Nobody waits for it, so who does not read it holds up no client; what finds no room is dropped."""
+
+    def __init__(self, stream: OutputStream) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it some time soon."""
+        self._stream.offer(f"{self.format(record)}\n".encode(errors="backslashreplace"))
+
+
+@asynccontextmanager
+async def logging_to_stderr(verbosity: int) -> AsyncIterator[None]:
     """Let the library's loggers write to stderr: what goes wrong, with 1 each connection, with 2 each frame."""
     logger = logging.getLogger("websocketstream")
-    handler = logging.StreamHandler()
+    stream = OutputStream(2, most_offered=MOST_LOGGED)
+    handler = LogHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s" if verbosity else "%(message)s"))
     before = logger.level
     logger.addHandler(handler)
@@ -170,3 +188,4 @@ def logging_to_stderr(verbosity: int) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+        await stream.flush()

@@ -11,6 +11,7 @@ import os
 import select
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -38,7 +39,8 @@ class Worker:
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         self._result: bytes | None = None
         self._error: OSError | None = None
-        self._offered: list[Event] = []
+        self._most_offered = MOST_OFFERED
+        self._offered: deque[Event] = deque()
 
     async def flush(self) -> None:
         """Wait until what was offered is done, for a moment at the most."""
@@ -48,8 +50,9 @@ class Worker:
 
     def _offer(self, call: Call) -> None:
         """Have a call done some time soon, or drop it if others wait already: nobody waits for it."""
-        self._offered = [done for done in self._offered if not done.is_set()]
-        if len(self._offered) < MOST_OFFERED:
+        while self._offered and self._offered[0].is_set():
+            self._offered.popleft()
+        if len(self._offered) < self._most_offered:
             self._offered.append(self._begin(call))
 
     def _begin(self, call: Call) -> Event:
@@ -130,8 +133,9 @@ class Writer(Worker):
 class OutputStream(Writer):
     """The way to a descriptor."""
 
-    def __init__(self, descriptor: int = 1) -> None:
+    def __init__(self, descriptor: int = 1, *, most_offered: int = MOST_OFFERED) -> None:
         super().__init__(descriptor)
+        self._most_offered = most_offered
 
     async def send(self, data: bytes) -> None:
         """Write all bytes and wait until the system has taken them. When this is cancelled, some may be missing.
