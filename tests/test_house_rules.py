@@ -21,7 +21,6 @@ TESTS = Path(__file__).parent
 SLEEPERS = {
     "asgi_servers/test_real_servers.py": "looks again until a program listens",
     "autobahn/run.py": "looks again until a program is there",
-    "cli/test_cli_pipe.py": "paces a server in virtual time, for tests that have it",
     "conftest.py": "looks again until descriptors are closed",
     "interop/programs.py": "looks again until a program has said or done something",
     "interop/test_proxies.py": "is idle for longer than a proxy has patience",
