@@ -476,6 +476,76 @@ def test_who_sends_very_much_in_one_pass_gives_it_out_himself(loop: LockstepLoop
     assert subscription.statistics().waiting_messages == 4
 
 
+def test_who_sends_very_much_takes_the_time_for_two_messages_with_each_and_for_no_more(
+    loop: LockstepLoop,
+) -> None:
+    hub = Broadcast()
+    peers = [Peer() for _ in range(5)]
+    for peer in peers:
+        hub.subscribe(peer.conn)
+
+    def received() -> int:
+        return sum(peer.conn.statistics().writable.messages for peer in peers)
+
+    most, ahead = 0, 0
+    with (
+        patch.object(hub_module, "AHEAD_BYTES", 100 * (1 + PLACE_BYTES)),
+        patch.object(hub_module, "SWEEP_MESSAGES", 4),
+        one_step_at_a_time(),
+    ):
+        for number in range(1000):
+            before = received()
+            hub.send(b"%d" % (number % 10))
+            most = max(most, received() - before)
+            ahead = max(ahead, number + 1 - received() // 5)
+        assert most <= (2 + 4) * 5, "it has taken the time for too many"
+        assert ahead < 120, "too much is kept"
+        hub.flush()
+    assert [peer.received() for peer in peers] == [[b"%d" % (n % 10) for n in range(1000)]] * 5
+
+
+def test_who_subscribes_or_leaves_between_parts_of_the_news_gets_what_was_sent_meanwhile(
+    loop: LockstepLoop,
+) -> None:
+    hub = Broadcast()
+    old, leaves, comes = Peer(), Peer(), Peer()
+    hub.subscribe(old.conn)
+    subscription = hub.subscribe(leaves.conn)
+    with patch.object(hub_module, "SWEEP_MESSAGES", 3), one_step_at_a_time():
+        for number in range(10):
+            hub.send(b"%d" % number)
+        hub.subscribe(comes.conn)
+        for number in range(10, 20):
+            hub.send(b"%d" % number)
+        loop.run_pass()
+        loop.run_pass()
+        subscription.unsubscribe()
+        hub.send(b"20")
+        loop.run()
+    sent = [b"%d" % number for number in range(21)]
+    assert [each.received() for each in (old, leaves, comes)] == [sent, sent[:20], sent[10:]]
+
+
+def test_who_leaves_takes_of_the_news_only_what_it_has_room_for(loop: LockstepLoop) -> None:
+    hub = Broadcast(policy=DropOldest())
+    slow, peer, broken = Peer(0, write_buffer=ROOM), Peer(), Peer()
+    subscriptions = [hub.subscribe(each.conn) for each in (slow, peer, broken)]
+    with one_step_at_a_time():
+        hub.send(b"first")
+        for _ in range(50):
+            hub.send(bytes(ROOM // 2 + 1))
+        hub.send(b"not for the slow one", exclude=slow.conn)
+        broken.conn.close()
+        with patch.object(hub_module, "Backlog", side_effect=AssertionError("nothing will wait")):
+            for subscription in subscriptions:
+                subscription.unsubscribe()
+    assert len(peer.received()) == 52
+    assert isinstance(broken.received()[-1], Close)
+    statistics = subscriptions[0].statistics()
+    assert 1 <= statistics.sent < 5
+    assert statistics.sent + statistics.dropped == 51
+
+
 def test_when_the_pass_has_taken_long_enough_the_message_leaves_in_the_next(loop: LockstepLoop) -> None:
     hub = Broadcast()
     peer = Peer()

@@ -20,14 +20,15 @@ from .statistics import SubscriptionStatistics
 from .stream import Inside, WebSocketStream
 
 PORTION_SECONDS = 0.004  # what a hub takes of one pass of the event loop
-# Messages that are still to be given to everybody. Who sends more in one pass gives them himself, and takes the time for it.
+# Messages that are still to be given to everybody. Who sends more gives some himself with each, and takes the time for it.
 AHEAD_BYTES = 2**22
+SWEEP_MESSAGES = 2**10  # that everybody is given at once: about a millisecond for each connection
 
 
 class Hub:
     """What was sent and is still to be given, and to whom.
 
-    A *sweep* gives the news of its beginning to all outlets of that moment, in steps. The first one begins when something is
+    A *sweep* gives the news of its beginning, or the first of very many, to all outlets of that moment, in steps. The first one begins when something is
     sent; the next in the event loop's next pass, with all that was sent meanwhile, so that a burst leaves in few writes.
     """
 
@@ -38,6 +39,7 @@ class Hub:
         self._news: list[SharedMessage] = []  # not yet given to everybody
         self._first = 0  # the number of the first of them, of all messages ever
         self._ahead = 0  # bytes of them
+        self._given = 0  # messages ever, times outlets
         self._sweep: Iterator[None] | None = None  # is giving them
         self._until = 0.0  # the time at which it takes a break
         self._turn: Handle | None = None  # the next one, when this pass of the event loop has had one
@@ -63,12 +65,11 @@ class Hub:
         return outlet
 
     def leave(self, outlet: Outlet) -> None:
-        """Give an outlet the news, and then nothing more."""
+        """Give an outlet the news that it has room for, and then nothing more."""
         if outlet not in self.outlets:
             return
         del self.outlets[outlet]
-        outlet.take(self._news, self._first)
-        outlet.close()
+        outlet.close(self._news, self._first)
         if outlet.encoder is not None:
             outlet.encoder.users -= 1
             self._encoders = {form: each for form, each in self._encoders.items() if each.users}
@@ -85,7 +86,7 @@ class Hub:
         if self._turn is None:
             self._take_turn(self._loop)
         elif self._ahead > AHEAD_BYTES:
-            self.flush()
+            self._give_some()
 
     def flush(self) -> None:
         """Give everybody the news now, however long that takes."""
@@ -93,6 +94,12 @@ class Hub:
             self._go_on(math.inf)
 
     # --- bit by bit
+
+    def _give_some(self) -> None:
+        """Go on for the time of a portion, but for twice the work of one message at the least: so what is ahead gets less."""
+        enough, target = perf_counter() + PORTION_SECONDS, self._given + 2 * len(self.outlets)
+        while self._ahead > AHEAD_BYTES and (perf_counter() < enough or self._given < target):
+            self._go_on(0)
 
     def _take_turn(self, loop: EventLoop) -> None:
         """Go on for the time of a portion; what is sent until the next pass waits for that."""
@@ -117,7 +124,7 @@ class Hub:
         """Go on with the sweep until it is through, or until the time of ``perf_counter()`` has come."""
         self._until = until
         # If it raises what it should not, the next sweep goes on behind that.
-        sweep, self._sweep = self._sweep or self._give(list(self._news)), None
+        sweep, self._sweep = self._sweep or self._give(self._news[:SWEEP_MESSAGES]), None
         for _ in sweep:
             if self._news:  # somebody is still there
                 self._sweep = sweep
@@ -132,6 +139,7 @@ class Hub:
                     yield
         for outlet in outlets:
             outlet.take(news, self._first)
+            self._given += len(news)
             if perf_counter() > self._until:
                 yield
         if self.outlets:
@@ -206,6 +214,10 @@ class Outlet:
         self._take_all(news)
 
     def _take_all(self, news: Sequence[SharedMessage]) -> None:
+        if self._buffer.end is not None:
+            self._drop(news)
+            self._look_after()
+            return
         for message in news:
             if message.excluded is self.stream:
                 continue
@@ -222,12 +234,24 @@ class Outlet:
             self._backlog = Backlog(self._policy)
         self._backlog.add(message)
 
-    def close(self) -> None:
-        """Drop what waits, and take nothing more."""
+    def close(self, news: Sequence[SharedMessage], first: int) -> None:
+        """Take the news as far as there is room, drop what waits, and take nothing more."""
+        news = news[max(self._next - first, 0) :]
         self._next = sys.maxsize
+        rest = 0
+        while rest < len(news) and self._backlog is None and self._buffer.end is None and self._has_room():
+            if news[rest].excluded is not self.stream:
+                self._queue(news[rest])
+            rest += 1
+        self._flush()
+        self._drop(news[rest:])
         self._drop_backlog()
         if self._timer is not None:
             self._timer.cancel()
+
+    def _drop(self, news: Sequence[SharedMessage]) -> None:
+        """Take note of messages that are dropped before they have waited."""
+        self._dropped += len(news) - [message.excluded for message in news].count(self.stream)
 
     def _drop_backlog(self) -> None:
         if self._backlog is not None:
