@@ -504,6 +504,21 @@ def test_who_sends_very_much_takes_the_time_for_two_messages_with_each_and_for_n
     assert [peer.received() for peer in peers] == [[b"%d" % (n % 10) for n in range(1000)]] * 5
 
 
+def test_large_messages_behind_many_small_ones_are_not_kept_in_any_number(loop: LockstepLoop) -> None:
+    hub = Broadcast()
+    peers = [Peer(write_buffer=2**30) for _ in range(40)]
+    for peer in peers:
+        hub.subscribe(peer.conn)
+    small, large = [b"!"] * 100, [bytes(5000)] * 60
+    with patch.object(hub_module, "AHEAD_BYTES", 100 * (1 + PLACE_BYTES)), one_step_at_a_time():
+        for number, message in enumerate(small + large):
+            hub.send(message)
+            kept = number + 1 - peers[-1].conn.statistics().writable.messages
+            assert kept <= 100 + 2 * 100 * (1 + PLACE_BYTES) / 5000
+        loop.run()
+    assert [peer.received() for peer in peers] == [small + large] * 40
+
+
 def test_who_subscribes_or_leaves_between_parts_of_the_news_gets_what_was_sent_meanwhile(
     loop: LockstepLoop,
 ) -> None:

@@ -96,9 +96,14 @@ class Hub:
     # --- bit by bit
 
     def _give_some(self) -> None:
-        """Go on for the time of a portion, but for twice the work of one message at the least: so what is ahead gets less."""
+        """Go on for the time of a portion, but for twice the work of one message at the least: so what is ahead gets less.
+
+        Until then more than that may be ahead, but not more than twice as much.
+        """
         enough, target = perf_counter() + PORTION_SECONDS, self._given + 2 * len(self.outlets)
-        while self._ahead > AHEAD_BYTES and (perf_counter() < enough or self._given < target):
+        while self._ahead > AHEAD_BYTES and (
+            perf_counter() < enough or self._given < target or self._ahead > 2 * AHEAD_BYTES
+        ):
             self._go_on(0)
 
     def _take_turn(self, loop: EventLoop) -> None:
