@@ -7,6 +7,7 @@ peer sends in each pass of the event loop, or reads in each.
 from __future__ import annotations
 
 from contextlib import suppress
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import anyio
@@ -197,3 +198,23 @@ async def test_a_cancellation_is_noticed_although_a_given_stream_takes_everythin
         TakesEverything(), server=False, write_buffer=size, ping_interval=None, close_timeout=0
     ) as conn:
         assert await count_after_cancellation(task, conn, passes) < 100
+
+
+@pytest.mark.parametrize("passes", [20, 25, 30])
+async def test_a_task_that_works_long_on_each_message_notices_a_cancellation_with_the_next(
+    passes: int,
+) -> None:
+    async def work(conn: WebSocketStream, step: Step) -> None:
+        while not step.too_many:
+            await conn.receive()
+            done = perf_counter() + 0.003
+            while perf_counter() < done:
+                pass
+            step()
+
+    async with connections_with_sockets(1, ping_interval=None) as [(conn, theirs)]:
+        theirs.setblocking(False)
+        peers = Step()
+        in_every_pass(sends(theirs), peers)
+        assert await count_after_cancellation(work, conn, passes) <= 4
+        peers.too_many = True

@@ -6,6 +6,7 @@ cdef Py_ssize_t CHECKPOINT_NOT_BEFORE
 cdef Py_ssize_t LOOKS
 cdef Py_ssize_t LOOK_EVERY
 cdef Py_ssize_t YIELD_EVERY
+cdef double LONG_SECONDS
 
 cdef class Budget:
     cdef object _turns
@@ -21,5 +22,6 @@ cdef class Budget:
     cpdef bint allows(self) except -1
     cpdef bint allows_much(self) except -1
     cdef bint _look(self) except -1
+    cpdef bint must_yield(self) except -1
     cpdef waited(self)
     cpdef yielded(self)

@@ -13,6 +13,7 @@ LOOK_EVERY = 12  # operations until the next look at the clock: a program that t
 LOOKS = 80  # at the clock until the next checkpoint, at the most, whatever it says
 CHECKPOINT_EVERY = LOOK_EVERY * LOOKS + CHECKPOINT_NOT_BEFORE  # operations, at the most
 YIELD_EVERY = 32  # waits
+LONG_SECONDS = 0.002  # between two waits: the next one begins with a checkpoint
 
 
 class Budget:
@@ -23,7 +24,8 @@ class Budget:
     checkpoint, too; every checkpoint starts a new ``turn``.
 
     But waiting notices no cancellation where what is waited for is always there by the next pass: anyio cancels no asyncio
-    task that is about to go on. So every now and then a wait begins with a checkpoint that waits for nothing.
+    task that is about to go on. So every now and then, and after work that took long, a wait begins with a checkpoint that
+    waits for nothing.
     """
 
     __slots__ = ("_began", "_calls", "_seen", "_turns", "left", "rest", "turn", "until", "waits")
@@ -61,6 +63,10 @@ class Budget:
         self.rest -= 1
         self.left = LOOK_EVERY
         return True
+
+    def must_yield(self) -> bool:
+        """Tell whether a wait has to begin with a checkpoint."""
+        return self.waits <= 0 or perf_counter() - self._began > LONG_SECONDS
 
     def waited(self) -> None:
         """Start a new turn: the task has waited, and what it has waited with is the first operation of it."""

@@ -203,7 +203,9 @@ class ReceiveBuffer:
             raise BusyResourceError("receiving from")
         self._batch += self.ready  # for which waiting is not meant
         self.ready.clear()
-        must_yield = self._batch or self.budget.waits <= 0 or not (self._end is None or self.budget.allows())
+        must_yield = (
+            self._batch or self.budget.must_yield() or not (self._end is None or self.budget.allows())
+        )
         arrival = None if must_yield else self.arrival()
         self._receiving = True
         return arrival

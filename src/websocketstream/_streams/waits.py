@@ -23,7 +23,7 @@ async def wait_for_turn(budget: Budget) -> None:
 
 async def wait_for(waiter: Waiter, budget: Budget) -> None:
     """Wait for what a connection does for one of its tasks; cancelling is safe."""
-    if budget.waits <= 0:
+    if budget.must_yield():
         await wait_for_turn(budget)
     await waiter
     budget.waited()
@@ -65,7 +65,7 @@ async def wait_for_chunk(buffer: ReceiveBuffer) -> Chunk:
 
     It stays in the buffer until then, so a cancellation loses nothing.
     """
-    if not buffer.budget.allows() or buffer.budget.waits <= 0:
+    if not buffer.budget.allows() or buffer.budget.must_yield():
         await wait_for_turn(buffer.budget)
     arrival = buffer.arrival()
     try:
@@ -79,7 +79,7 @@ async def wait_for_chunk(buffer: ReceiveBuffer) -> Chunk:
 
 async def _another_arrival(buffer: ReceiveBuffer) -> Waiter | None:
     """Return what to wait for when what had arrived was dropped before it could be taken."""
-    if buffer.budget.waits <= 0:
+    if buffer.budget.must_yield():
         await wait_for_turn(buffer.budget)
     return buffer.arrival()
 
