@@ -1,6 +1,7 @@
 """One message of many GiB each way, in both roles: how fast beside messages of 1 MiB, and how much memory.
 
-``python -m benchmarks.large --gib 10`` takes an hour or so; ``--gib 1`` says the same with less time for leaks.
+``python -m benchmarks.large --gib 10`` takes an hour or so; ``--gib 1 --rounds 5`` says more about the rate, for each row is the
+median of rounds in which the two ways alternate, and less about leaks.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import os
 import resource
 import ssl
+import statistics
 import subprocess
 import sys
 import time
@@ -122,6 +124,7 @@ def main() -> None:
     """Run what was asked for, every run against a fresh server."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gib", type=float, default=1)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--backends", default=",".join(BACKENDS))
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -146,14 +149,22 @@ def main() -> None:
             for tls in (False, True):
                 for compression in (False, True):
                     for sends in (True, False):
-                        _row(name, certificate if tls else None, authority, compression, sends, options.gib)
+                        way = name, certificate if tls else None, authority, compression, sends
+                        _row(*way, options.gib, options.rounds)
 
 
 def _row(
-    name: str, certificate: Path | None, authority: trustme.CA, compression: bool, sends: bool, gib: float
+    name: str,
+    certificate: Path | None,
+    authority: trustme.CA,
+    compression: bool,
+    sends: bool,
+    gib: float,
+    rounds: int,
 ) -> None:
-    results = {}
-    for chunked, mib in ((True, int(gib * 1024)), (False, min(1024, int(gib * 1024)))):
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    grown = 0
+    for chunked, mib in ((True, int(gib * 1024)), (False, min(1024, int(gib * 1024)))) * rounds:
         command = [sys.executable, "-m", "benchmarks.large", "--serve"]
         with subprocess.Popen(
             [*command, f"{name},{certificate or ''},{int(compression)}"],
@@ -162,15 +173,18 @@ def _row(
         ) as server:
             assert server.stdout is not None
             port = int(server.stdout.readline())
-            results[chunked] = _in_a_fresh_process(
+            rate, *growths = _in_a_fresh_process(
                 name, port, authority if certificate else None, compression, sends, chunked, mib
             )
             server.communicate()
-    (rate, ours, theirs), (whole, _, _) = results[True], results[False]
+        rates[chunked].append(rate)
+        if chunked:
+            grown = max(grown, *growths)
+    rate, whole = statistics.median(rates[True]), statistics.median(rates[False])
     print(
         f"{name:<8} {'yes' if certificate else 'no':<4} {'yes' if compression else 'no':<8} "
         f"{'sends' if sends else 'receives':<9} {rate:>10.0f} {whole:>22.0f} {rate / whole:>7.2f} "
-        f"{max(ours, theirs) / MIB:>11.1f}",
+        f"{grown / MIB:>11.1f}",
         flush=True,
     )
 
