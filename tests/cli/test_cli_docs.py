@@ -72,6 +72,11 @@ def test_a_function_has_its_signature_and_its_defaults_as_people_say_them() -> N
     assert "\nRaises\n  ValueError\n      an argument is not allowed" in text
 
 
+def test_a_block_that_is_written_as_a_generator_is_shown_as_a_block() -> None:
+    shown = "-> AbstractAsyncContextManager[tuple[WebSocketStream, WebSocketStream]]"
+    assert shown in reference.page("testing.websocket_stream_pair", 80)
+
+
 def test_a_short_signature_stands_on_one_line() -> None:
     page = reference.page("WebSocketStream.close", 100)
     assert page.startswith(

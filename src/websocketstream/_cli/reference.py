@@ -238,7 +238,13 @@ def _signature(entry: Entry) -> inspect.Signature | None:
         return inspect.signature(entry.value) if entry.name in CALLED else None
     if isinstance(entry.value, classmethod):
         return inspect.signature(entry.value.__func__)
-    return inspect.signature(entry.value) if inspect.isroutine(entry.value) else None
+    if not inspect.isroutine(entry.value):
+        return None
+    signature = inspect.signature(entry.value)
+    if inspect.isasyncgenfunction(inspect.unwrap(entry.value)):  # a block that is written as a generator
+        result = str(signature.return_annotation).replace("AsyncIterator", "AbstractAsyncContextManager", 1)
+        signature = signature.replace(return_annotation=result)
+    return signature
 
 
 def _written(signature: inspect.Signature) -> tuple[list[str], str]:
