@@ -11,7 +11,7 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -83,6 +83,14 @@ async def served(*words: str) -> AsyncIterator[tuple[Served, str]]:
                 process.kill()
 
 
+@pytest.fixture
+def sighup() -> Iterator[Callable[[signal.Handlers], None]]:
+    """Say what becomes of SIGHUP in programs that are started: they inherit that from the tests, which may be behind nohup."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield lambda handler: signal.signal(signal.SIGHUP, handler)
+    signal.signal(signal.SIGHUP, before)
+
+
 @posix
 @pytest.mark.parametrize(
     ("backend", "number", "code"),
@@ -90,8 +98,9 @@ async def served(*words: str) -> AsyncIterator[tuple[Served, str]]:
 )
 @pytest.mark.anyio
 async def test_a_signal_closes_all_connections_and_the_exit_code_tells_which(
-    backend: str, number: str, code: int
+    backend: str, number: str, code: int, sighup: Callable[[signal.Handlers], None]
 ) -> None:
+    sighup(signal.SIG_DFL)
     async with served("--echo", "--port", "0", "-v", "--backend", backend) as (server, url):
         async with open_websocket_stream(url) as conn:
             await conn.send("hello")
@@ -140,17 +149,16 @@ async def test_a_log_that_nobody_reads_holds_no_client_up(backend: str) -> None:
 
 @posix
 @pytest.mark.anyio
-async def test_behind_nohup_the_end_of_the_terminal_is_no_matter() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which programs inherit
-    try:
-        async with served("--echo", "--port", "0") as (server, url):
-            server.process.send_signal(signal.SIGHUP)
-            async with open_websocket_stream(url) as conn:
-                await conn.send("hello")
-                assert await conn.receive() == "hello"
-            assert await server.stop() == 0
-    finally:
-        signal.signal(signal.SIGHUP, before)
+async def test_behind_nohup_the_end_of_the_terminal_is_no_matter(
+    sighup: Callable[[signal.Handlers], None],
+) -> None:
+    sighup(signal.SIG_IGN)
+    async with served("--echo", "--port", "0") as (server, url):
+        server.process.send_signal(signal.SIGHUP)
+        async with open_websocket_stream(url) as conn:
+            await conn.send("hello")
+            assert await conn.receive() == "hello"
+        assert await server.stop() == 0
 
 
 @posix

@@ -80,6 +80,18 @@ async def test_an_upload_piles_up_in_the_classic_half_and_waits_in_the_other(tmp
         assert "bufferedAmount" in await page.evaluate("document.querySelector('.words').innerText")
 
 
+async def test_an_upload_that_piles_up_unseen_is_noticed_by_what_the_server_has_got(tmp_path: Path) -> None:
+    """Chromium's bufferedAmount stays at nearly nothing in one run of fifty, and all of it waits in another process."""
+    async with demo(tmp_path) as page:
+        await page.evaluate(
+            "Object.defineProperty(WebSocket.prototype, 'bufferedAmount', { get: () => 0 }); 0"
+        )
+        await page.evaluate("document.querySelector('[value=upload]').click()")
+        await page.becomes(f"{NEWS}.startsWith('Stopped at {LIMIT} MiB')")
+        assert number(await page.evaluate(WAITING.format("classic"))) >= LIMIT
+        assert number(await page.evaluate(WAITING.format("stream"))) < 1
+
+
 async def test_a_browser_without_the_api_is_told_so_and_shows_the_classic_half(tmp_path: Path) -> None:
     async with demo(tmp_path, "--disable-blink-features=WebSocketStream") as page:
         assert "has no WebSocketStream" in await page.evaluate("document.querySelector('#stream').innerText")

@@ -8,7 +8,7 @@ import pytest
 
 from streams.connection_kit import Cancelled, LockstepLoop, Task
 from websocketstream._protocol.codec import Outgoing
-from websocketstream._streams import hot
+from websocketstream._streams import hot, waits
 from websocketstream._streams.budget import CHECKPOINT_NOT_BEFORE, LOOK_EVERY, LOOKS
 from websocketstream._streams.errors import EndError
 from websocketstream._streams.hot import Budget, SendBuffer
@@ -25,8 +25,12 @@ def ended(words: str) -> EndError:
 
 
 @pytest.fixture
-def loop() -> LockstepLoop:
-    return LockstepLoop()
+def loop(monkeypatch: pytest.MonkeyPatch) -> LockstepLoop:
+    loop = LockstepLoop()
+    for module in (hot.budget, hot.send_buffer):
+        monkeypatch.setattr(module, "perf_counter", loop.clock)
+    monkeypatch.setattr(waits, "checkpoint", loop.checkpoint)
+    return loop
 
 
 @pytest.fixture
@@ -135,11 +139,9 @@ def test_taking_a_batch_ends_the_credit(buffer: SendBuffer) -> None:
 
 
 def test_credit_is_given_only_while_the_writer_comes_for_the_next_messages_too(
-    buffer: SendBuffer, budget: Budget, loop: LockstepLoop, monkeypatch: pytest.MonkeyPatch
+    buffer: SendBuffer, budget: Budget, loop: LockstepLoop
 ) -> None:
     """Without that a message would lie in the queue, and nobody would come for it."""
-    monkeypatch.setattr(hot.budget, "perf_counter", loop.clock)
-    monkeypatch.setattr(hot.send_buffer, "perf_counter", loop.clock)
     for _ in range(CHECKPOINT_NOT_BEFORE + 1):
         assert budget.allows()  # so the clock has been looked at
     assert not buffer.renew_credit()
@@ -156,10 +158,8 @@ def test_credit_is_given_only_while_the_writer_comes_for_the_next_messages_too(
 
 
 def test_credit_is_given_while_the_budget_lasts(
-    buffer: SendBuffer, budget: Budget, loop: LockstepLoop, monkeypatch: pytest.MonkeyPatch
+    buffer: SendBuffer, budget: Budget, loop: LockstepLoop
 ) -> None:
-    monkeypatch.setattr(hot.budget, "perf_counter", loop.clock)
-    monkeypatch.setattr(hot.send_buffer, "perf_counter", loop.clock)
     buffer.is_fetched = True
     assert not buffer.renew_credit()  # nobody has looked at the clock in this turn
     for _ in range(CHECKPOINT_NOT_BEFORE + 1):

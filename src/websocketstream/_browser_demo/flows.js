@@ -3,6 +3,10 @@
 /** As https://developer.chrome.com/docs/capabilities/web-apis/websocketstream detects it. */
 export const hasStreams = 'WebSocketStream' in window
 
+// What the buffers of two systems hold. Whatever else is under way waits in the browser, also when `bufferedAmount` stays at
+// nearly nothing, as Chromium's sometimes does.
+const SYSTEM = 16 * 2 ** 20
+
 const AHEAD_SECONDS = 0.1 // of what a pace allows, that may pass at once after a pause: timers are no more exact than that
 
 /** Lets so many bytes pass in a second; the rate may change while somebody waits, and zero lets nothing pass. */
@@ -73,6 +77,7 @@ class Stopwatch {
 export class Flow {
   sent = 0
   read = 0
+  underWay = 0 // of what an upload has sent, as far as the server has said what it has received
   heldBack = new Stopwatch()
   inPage = () => 0 // how much waits in the page, as far as its API lets one know
 
@@ -151,7 +156,7 @@ async function classicUpload (flow) {
   const socket = new WebSocket(flow.url)
   const chunk = new Uint8Array(flow.size)
   const pace = new Pace(flow.offered, flow.signal)
-  flow.inPage = () => socket.bufferedAmount
+  flow.inPage = () => Math.max(socket.bufferedAmount, flow.underWay - SYSTEM)
   try {
     await next(socket, 'open', flow.signal)
     for (;;) {
@@ -159,7 +164,7 @@ async function classicUpload (flow) {
       if (socket.readyState !== WebSocket.OPEN) throw new Error('the connection has ended')
       socket.send(chunk)
       flow.sent += flow.size
-      if (socket.bufferedAmount >= flow.limit) throw new Overflow()
+      if (flow.inPage() >= flow.limit) throw new Overflow()
     }
   } finally {
     socket.close()

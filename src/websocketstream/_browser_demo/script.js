@@ -52,6 +52,7 @@ class Half {
     this.server = server
     const flow = this.flow
     const isDownload = this.direction === 'download'
+    if (!isDownload) flow.underWay = flow.sent - Math.min(server.read, flow.sent) - server.toReader
     const inPage = flow.inPage()
     // What the server says is a little older than what the page knows.
     const sent = isDownload ? Math.max(server.sent, flow.read + inPage) : flow.sent
