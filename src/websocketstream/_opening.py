@@ -66,7 +66,11 @@ class Opening:
         with move_on_after(math.inf if self.open_timeout is None else self.open_timeout):
             return await self._open()
         if self.handshake.reading_rejection:
-            self.handshake.receive_eof(timed_out=True)
+            try:
+                self.handshake.receive_eof(timed_out=True)
+            except HandshakeRejected as exc:
+                if not self._may_follow(exc.response):
+                    raise
         raise HandshakeTimeout(
             f"{self.url} was not open within open_timeout={self.open_timeout} s: timed out while {self.stage}"
         )
@@ -78,12 +82,15 @@ class Opening:
                 return await self._try()
             except HandshakeRejected as exc:
                 response = exc.response
-                if not self.max_redirects or not is_redirect(response):
+                if not self._may_follow(response):
                     raise
             if followed == self.max_redirects:
                 raise HandshakeRejected(response, f"no more than max_redirects={followed} are followed")
             followed += 1
             self._go_to(redirect_target(self.url, response))
+
+    def _may_follow(self, response: Response) -> bool:
+        return self.max_redirects > 0 and is_redirect(response)
 
     def _go_to(self, target: WebSocketURL) -> None:
         if not is_same_origin(self.url, target):

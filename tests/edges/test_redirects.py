@@ -206,26 +206,40 @@ async def test_the_deadline_is_for_all_places_together() -> None:
                 pytest.fail("the body must not run")
 
 
-async def test_a_redirect_whose_body_has_no_end_is_followed_all_the_same(monkeypatch: Any) -> None:
-    monkeypatch.setattr("websocketstream._opening.REJECTION_BODY_SECONDS", 0.05)
+@asynccontextmanager
+async def pointing_without_end(target: str) -> AsyncIterator[str]:
+    """Give the URL of a server that points to another, and never comes to the end of that."""
 
-    async def endless(client: Any) -> None:
+    async def point(client: Any) -> None:
         async with client:
             await client.receive()
-            await client.send(f"HTTP/1.1 302 Found\r\nLocation: {listener.url}/b\r\n\r\nand".encode())
+            await client.send(f"HTTP/1.1 302 Found\r\nLocation: {target}\r\n\r\nand".encode())
             with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
                 await client.receive()
 
     async with (
-        site() as (_, listener),
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as pointing,
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(pointing.serve, endless)
-        url = f"ws://127.0.0.1:{pointing.extra(SocketAttribute.local_port)}"
+        tasks.start_soon(listener.serve, point)
+        yield f"ws://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_redirect_whose_body_has_no_end_is_followed_all_the_same(monkeypatch: Any) -> None:
+    monkeypatch.setattr("websocketstream._opening.REJECTION_BODY_SECONDS", 0.05)
+    async with site() as (_, listener), pointing_without_end(f"{listener.url}/b") as url:
         async with open_websocket_stream(url, max_redirects=1) as conn:
             assert await conn.receive() == "/b"
-        tasks.cancel_scope.cancel()
+
+
+async def test_a_redirect_that_would_be_followed_is_no_refusal_when_the_deadline_comes_in_its_body() -> None:
+    async with pointing_without_end("ws://localhost:1") as url:
+        with pytest.raises(HandshakeTimeout, match=r"was not open within open_timeout=0\.2 s"):
+            async with open_websocket_stream(url, max_redirects=1, open_timeout=0.2):
+                pytest.fail("the body must not run")
+        error = await rejection(url, open_timeout=0.2)
+    assert (error.status, error.body, error.truncated) == (302, b"and", True)
 
 
 async def test_what_is_no_redirect_is_a_refusal_as_ever() -> None:
