@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn, TypeAlias
 
-from anyio import ResourceGuard, current_time, get_cancelled_exc_class, sleep_until
+from anyio import current_time, get_cancelled_exc_class, sleep_until
 from anyio.lowlevel import checkpoint
 
 from ._network.loop import uninterrupted
@@ -16,6 +16,7 @@ from ._protocol.backoff import Attempt, Row
 from ._protocol.close import CloseCode
 from ._streams.errors import ConnectionBroken, ConnectionClosed
 from ._streams.stream import WebSocketStream
+from ._streams.waits import OneAtATime
 from ._transient import retry_after
 
 Block: TypeAlias = AbstractAsyncContextManager[WebSocketStream]
@@ -60,12 +61,12 @@ class Series:
         self._due: float | None = None  # when the next attempt is made, None before the first was announced
         self._ended: _Ended | None = None  # what the next attempt has to be decided by
         self._over = False
-        self._stepping = ResourceGuard("iterating over")
+        self._stepping = OneAtATime("iterating over")
         self.current: _Current | None = None
 
     async def next(self) -> WebSocketStream:
         """Close the last connection, wait, and return the next one; where this is cancelled, the next call goes on."""
-        with self._stepping:
+        async with self._stepping:
             await self.leave(None)
             if self._over:
                 await checkpoint()  # for those who go on asking

@@ -172,3 +172,78 @@ async def test_a_receiver_whose_messages_are_dropped_by_another_task_can_be_canc
             await conn.receive()
         assert passes < 400
         passes = 1000
+
+
+async def iterate_chunked(conn: WebSocketStream) -> Callable[[], Awaitable[Any]]:
+    messages = conn.readable.chunked()
+    return lambda: anext(messages)
+
+
+async def receive_as_bytes(conn: WebSocketStream) -> Callable[[], Awaitable[Any]]:
+    return as_byte_stream(conn).receive
+
+
+async def receive_batches(conn: WebSocketStream) -> Callable[[], Awaitable[Any]]:
+    return conn.readable.receive_batch
+
+
+async def receive_messages(conn: WebSocketStream) -> Callable[[], Awaitable[Any]]:
+    return conn.receive
+
+
+@pytest.mark.parametrize("receiver", [receive_messages, receive_batches, receive_as_bytes, iterate_chunked])
+async def test_a_second_receiver_who_tries_again_and_again_lets_the_first_have_its_message(
+    receiver: Callable[[WebSocketStream], Awaitable[Callable[[], Awaitable[Any]]]],
+) -> None:
+    async with websocket_stream_pair() as (conn, peer), anyio.create_task_group() as tasks:
+        receive = await receiver(conn)
+
+        async def receive_first() -> None:
+            await receive()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(receive_first)
+        await anyio.wait_all_tasks_blocked()
+        await peer.send(b"!")
+        refused = 0
+        while refused < MANY:
+            with suppress(anyio.BusyResourceError):
+                await receive()
+                break
+            refused += 1
+        assert 0 < refused < MANY
+
+
+async def test_who_tries_again_and_again_to_send_what_another_task_sends_lets_others_have_their_turn() -> (
+    None
+):
+    message = bytes(2**22)  # more than anybody takes at once
+    async with connections_with_sockets(1, write_buffer=1, ping_interval=None) as [(conn, _)]:
+        with suppress(anyio.BrokenResourceError):
+            async with anyio.create_task_group() as tasks, conn.writable.message() as part:
+                tasks.start_soon(part.send, message)
+                await anyio.wait_all_tasks_blocked()
+                assert await count_attempts(lambda: part.send(b"!")) < MANY
+                tasks.cancel_scope.cancel()
+
+
+async def test_who_asks_for_a_connection_while_another_task_does_lets_others_have_their_turn() -> None:
+    @asynccontextmanager
+    async def never_opens() -> AsyncIterator[WebSocketStream]:
+        await anyio.sleep_forever()
+        yield
+
+    async with reconnecting(never_opens) as connections, anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: anext(aiter(connections)))
+        await anyio.wait_all_tasks_blocked()
+        assert await count_attempts(lambda: anext(aiter(connections))) < MANY
+        tasks.cancel_scope.cancel()
+
+
+async def test_who_reads_a_message_in_chunks_again_and_again_lets_others_have_their_turn() -> None:
+    async with websocket_stream_pair() as (conn, peer):
+        messages = conn.readable.chunked()
+        await peer.send(b"!")
+        message = await anext(messages)
+        assert await message.read() == b"!"
+        assert await count_attempts(message.read) < MANY

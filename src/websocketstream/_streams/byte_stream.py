@@ -11,7 +11,6 @@ from anyio import (
     BrokenResourceError,
     ClosedResourceError,
     EndOfStream,
-    ResourceGuard,
     create_task_group,
     current_time,
     get_cancelled_exc_class,
@@ -23,6 +22,7 @@ from anyio.lowlevel import checkpoint
 from .._protocol.close import OK_CODES, CloseCode
 from .errors import ConnectionBroken, ConnectionClosed
 from .stream import Inside, WebSocketStream
+from .waits import OneAtATime
 
 # What one message carries, at the most: far less than any peer's limit, and enough not to be felt.
 MESSAGE_BYTES = 2**16
@@ -46,8 +46,8 @@ class WebSocketByteStream(ByteStream):
         self._ended = False  # by the peer
         self.is_over: bool = False  # the connection is, not only the peer's direction
         self._sending_ended = False
-        self._receiving = ResourceGuard("receiving from")
-        self._sending = ResourceGuard("sending to")
+        self._receiving = OneAtATime("receiving from")
+        self._sending = OneAtATime("sending to")
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes and return them. Cancelling is safe: nothing is lost.
@@ -59,7 +59,7 @@ class WebSocketByteStream(ByteStream):
         """
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
-        with self._receiving:
+        async with self._receiving:
             if self._rest:
                 await checkpoint()
             while not self._rest:
@@ -104,9 +104,10 @@ class WebSocketByteStream(ByteStream):
         :raises anyio.ClosedResourceError: this end was closed
         :raises anyio.BusyResourceError: another task is receiving
         """
-        with self._receiving, suppress(EndOfStream):
-            while True:
-                await self._next_message()
+        async with self._receiving:
+            with suppress(EndOfStream):
+                while True:
+                    await self._next_message()
 
     async def send(self, item: bytes) -> None:
         """Send bytes, and wait until what is unsent fits the write buffer.
@@ -117,7 +118,7 @@ class WebSocketByteStream(ByteStream):
         :raises anyio.ClosedResourceError: this end was closed, or its direction ended
         :raises anyio.BusyResourceError: another task is sending already: their bytes would be mixed
         """
-        with self._sending:
+        async with self._sending:
             if self._sending_ended:
                 await checkpoint()
                 raise ClosedResourceError
@@ -129,7 +130,7 @@ class WebSocketByteStream(ByteStream):
 
     async def send_eof(self) -> None:
         """End our direction; the other one goes on as far as the peer knows of half-closes. Idempotent."""
-        with self._sending:
+        async with self._sending:
             if self._sending_ended:
                 await checkpoint()
                 return

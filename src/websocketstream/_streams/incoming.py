@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator
 
-from anyio import ClosedResourceError, EndOfStream, ResourceGuard
+from anyio import ClosedResourceError, EndOfStream
 from anyio.lowlevel import checkpoint
 
 from .._network.loop import uninterrupted
@@ -13,7 +13,7 @@ from .._protocol.close import CloseCode, CloseInfo, describe
 from .._protocol.codec import Chunk, Message
 from .connection import Connection
 from .errors import ConnectionBroken, ConnectionClosed
-from .waits import wait_for_chunk
+from .waits import OneAtATime, wait_for_chunk
 
 
 class ChunkSource:
@@ -22,18 +22,18 @@ class ChunkSource:
     def __init__(self, connection: Connection, max_size: int | None) -> None:
         self._connection = connection
         self._max_size = max_size
-        self._receiving = ResourceGuard("receiving from")
+        self._receiving = OneAtATime("receiving from")
 
     @uninterrupted
     async def first(self) -> Chunk:
         """Wait for the first chunk of the next message."""
-        with self._receiving:
+        async with self._receiving:
             return await wait_for_chunk(self._connection.inbox)
 
     @uninterrupted
     async def next(self) -> Chunk:
         """Wait for the next chunk of the message in progress, whose end is not that of the connection."""
-        with self._receiving:
+        async with self._receiving:
             try:
                 return await wait_for_chunk(self._connection.inbox)
             except ConnectionClosed as closed:
@@ -156,6 +156,8 @@ class IncomingMessage(AsyncIterator[Message]):
         :raises anyio.ClosedResourceError: as :meth:`receive`
         :raises anyio.BusyResourceError: as :meth:`receive`
         """
+        if self._is_over and self._kept is None:
+            await checkpoint()  # nothing more comes, however often it is asked for
         if self._kept is None:
             self._kept = io.StringIO() if self._text else io.BytesIO()
         while not (self._is_over or self._is_skipped):

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
 
-from anyio import ClosedResourceError, ResourceGuard, get_current_task
+from anyio import ClosedResourceError, get_current_task
 from anyio.lowlevel import checkpoint
 
 from .._network.loop import Signal, uninterrupted
@@ -14,7 +14,7 @@ from .._protocol.codec import Outgoing
 from .connection import Connection
 from .hot import prepare
 from .send_buffer import Sendable, SendBuffer
-from .waits import wait_for_room, wait_for_turn
+from .waits import OneAtATime, wait_for_room, wait_for_turn
 
 # A longer chunk is sent in several frames, so that control frames pass, and senders learn what is left.
 PART_BYTES = 2**20
@@ -63,7 +63,7 @@ class OutgoingMessage(AbstractAsyncContextManager["OutgoingMessage"]):
         self._compress = compress
         self._begun = False  # something of it was accepted
         self._turn: Turn | None = None
-        self._sending = ResourceGuard("sending to")
+        self._sending = OneAtATime("sending to")
 
     @uninterrupted
     async def __aenter__(self) -> Self:
@@ -113,7 +113,7 @@ class OutgoingMessage(AbstractAsyncContextManager["OutgoingMessage"]):
         """
         payload = self._payload_of(chunk)
         step = min(PART_BYTES, self._connection.portion)
-        with self._sending:
+        async with self._sending:
             if not self._connection.budget.allows_much():
                 await wait_for_turn(self._connection.budget)
             self._check_open()

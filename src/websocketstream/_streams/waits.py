@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import TracebackType
+
 from anyio import BusyResourceError
 from anyio.lowlevel import checkpoint
 
@@ -11,6 +13,30 @@ from .budget import Budget
 from .hints import ONE_RECEIVER
 from .receive_buffer import ReceiveBuffer
 from .send_buffer import SendBuffer
+
+
+class OneAtATime:
+    """Lets one task in at a time, as :class:`anyio.ResourceGuard` does; who is refused has yielded to the event loop.
+
+    Otherwise a task that tries again and again would hold up the one that it waits for, and all others.
+    """
+
+    __slots__ = ("_action", "_is_taken")
+
+    def __init__(self, action: str) -> None:
+        self._action = action
+        self._is_taken = False
+
+    async def __aenter__(self) -> None:
+        if self._is_taken:
+            await checkpoint()
+            raise BusyResourceError(self._action)
+        self._is_taken = True
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._is_taken = False
 
 
 async def wait_for_turn(budget: Budget) -> None:
@@ -38,6 +64,7 @@ async def wait_for_message(buffer: ReceiveBuffer) -> Message:
         arrival = buffer.begin_waiting()
     except BusyResourceError as busy:
         busy.add_note(ONE_RECEIVER)
+        await checkpoint()  # see OneAtATime
         raise
     try:
         if arrival is None:
