@@ -19,12 +19,14 @@ import anyio
 import pytest
 import trustme
 from anyio.abc import Process
+from anyio.lowlevel import checkpoint
 
 from edges.serving import serving
-from websocketstream import HandshakeRejected, open_websocket_stream
+from websocketstream import ConnectionClosed, HandshakeRejected, open_websocket_stream
 from websocketstream._cli import serve, serve_options
 from websocketstream._cli.failures import CommandFailed
 from websocketstream._cli.parsing import Parser
+from websocketstream._cli.serve_broadcast import make_handler, make_hub
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONIOENCODING": "utf-8"}
@@ -373,3 +375,20 @@ def test_the_reference_lists_every_option() -> None:
     serve.add_parser(commands := parser.add_subparsers(parser_class=Parser))
     options = {flag for action in commands.choices["serve"]._actions for flag in action.option_strings}
     assert options - {"-h", "--help"} <= shown
+
+
+@pytest.mark.anyio
+async def test_a_client_that_the_hub_has_closed_is_no_failure_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hub = make_hub("close", behind=1)
+    async with serving(make_handler(hub)) as listener, open_websocket_stream(listener.url) as conn:
+        while not len(hub):
+            await checkpoint()
+        for _ in range(3):
+            hub.send(bytes(2**22))
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                await conn.receive()
+    assert closed.value.close_code == 1013
+    assert not caplog.records

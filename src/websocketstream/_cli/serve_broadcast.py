@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+
+from anyio import ClosedResourceError
 
 from .._server.request import WebSocketRequest
 from .._server.visit import Handler
@@ -31,7 +34,7 @@ def make_handler(hub: Broadcast) -> Handler:
 
     async def handle(request: WebSocketRequest) -> None:
         async with request.accept() as conn:
-            with hub.subscribe(conn):
+            with hub.subscribe(conn), suppress(ClosedResourceError):  # by the hub: it was too far behind
                 async for message in conn:
                     hub.send(message, exclude=conn)
 
