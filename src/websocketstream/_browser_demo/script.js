@@ -52,12 +52,12 @@ class Half {
     this.server = server
     const flow = this.flow
     const isDownload = this.direction === 'download'
-    if (!isDownload) flow.underWay = flow.sent - Math.min(server.read, flow.sent) - server.toReader
+    const read = isDownload ? flow.read : Math.min(server.read, flow.sent)
+    const inServer = isDownload ? server.toNetwork : server.toReader
+    if (!isDownload) flow.underWay = flow.sent - read - inServer
     const inPage = flow.inPage()
     // What the server says is a little older than what the page knows.
-    const sent = isDownload ? Math.max(server.sent, flow.read + inPage) : flow.sent
-    const read = isDownload ? flow.read : Math.min(server.read, sent)
-    const inServer = isDownload ? server.toNetwork : server.toReader
+    const sent = isDownload ? Math.max(server.sent, read + inPage) : flow.sent
     this.now = {
       sent,
       read,

@@ -28,8 +28,9 @@ SWEEP_MESSAGES = 2**10  # that everybody is given at once: about a millisecond f
 class Hub:
     """What was sent and is still to be given, and to whom.
 
-    A *sweep* gives the news of its beginning, or the first of very many, to all outlets of that moment, in steps. The first one begins when something is
-    sent; the next in the event loop's next pass, with all that was sent meanwhile, so that a burst leaves in few writes.
+    A *sweep* gives the news of its beginning, or the first of very many, to all outlets of that moment, in steps. The first
+    one begins when something is sent; the next in the event loop's next pass, with all that was sent meanwhile, so that a
+    burst leaves in few writes.
     """
 
     def __init__(self) -> None:
