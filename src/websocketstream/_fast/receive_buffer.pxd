@@ -33,6 +33,7 @@ cdef class ReceiveBuffer:
     cdef _next_batch(self)
     cpdef begin_waiting(self)
     cpdef arrival(self)
+    cpdef arrival_after_wait(self)
     cpdef end_waiting_and_pop(self)
     cpdef end_waiting(self)
     cpdef push(self, list messages, Py_ssize_t size)

@@ -203,7 +203,9 @@ class ReceiveBuffer:
             raise BusyResourceError("receiving from")
         self._batch += self.ready  # for which waiting is not meant
         self.ready.clear()
-        must_yield = self._batch or not (self._end is None or self.budget.allows())
+        must_yield = (
+            self._batch or self.budget.must_yield() or not (self._end is None or self.budget.allows())
+        )
         arrival = None if must_yield else self.arrival()
         self._receiving = True
         return arrival
@@ -216,6 +218,11 @@ class ReceiveBuffer:
             return None
         self._arrival = self._new_waiter()
         return self._arrival
+
+    def arrival_after_wait(self) -> Waiter | None:
+        """Return what :meth:`arrival` does, after a wait."""
+        self.budget.waited()
+        return None if self._batch else self.arrival()
 
     def end_waiting(self) -> None:
         """Let others receive again."""

@@ -71,8 +71,8 @@ async def wait_for_message(buffer: ReceiveBuffer) -> Message:
             await wait_for_turn(buffer.budget)
             arrival = buffer.arrival()
         while arrival is not None:
-            await wait_for(arrival, buffer.budget)
-            arrival = buffer.arrival()
+            await arrival
+            arrival = buffer.arrival_after_wait() and await _another_arrival(buffer)
     except BaseException:
         buffer.end_waiting()
         raise
@@ -92,16 +92,23 @@ async def wait_for_chunk(buffer: ReceiveBuffer) -> Chunk:
 
     It stays in the buffer until then, so a cancellation loses nothing.
     """
-    if not buffer.budget.allows():
+    if not buffer.budget.allows() or buffer.budget.must_yield():
         await wait_for_turn(buffer.budget)
     arrival = buffer.arrival()
     try:
         while arrival is not None:
-            await wait_for(arrival, buffer.budget)
-            arrival = buffer.arrival()
+            await arrival
+            arrival = buffer.arrival_after_wait() and await _another_arrival(buffer)
     finally:
         buffer.end_waiting_for_chunk()
     return buffer.pop_chunk()
+
+
+async def _another_arrival(buffer: ReceiveBuffer) -> Waiter | None:
+    """Return what to wait for when what had arrived was dropped before it could be taken."""
+    if buffer.budget.must_yield():
+        await wait_for_turn(buffer.budget)
+    return buffer.arrival()
 
 
 async def wait_for_room(buffer: SendBuffer, size: int, *, keep: bool = False) -> None:
