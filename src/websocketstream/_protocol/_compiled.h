@@ -34,8 +34,15 @@ static inline ws_key ws_advance_key(ws_key key, size_t n) {
     return ws_load_key(twice + (n & 3));
 }
 
-/* Mask or unmask; dst and src do not overlap. Returns whether all of dst is ASCII. */
-static int ws_mask(uint8_t *WS_RESTRICT dst, const uint8_t *WS_RESTRICT src, size_t n, ws_key key) {
+/* What is worth the call of a function that was compiled for several kinds of processors, where there is such a thing. */
+#define WS_MUCH 1024
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define WS_FOR_EACH_PROCESSOR __attribute__((target_clones("avx2", "default")))
+#else
+#define WS_FOR_EACH_PROCESSOR
+#endif
+
+static inline int ws_mask_words(uint8_t *WS_RESTRICT dst, const uint8_t *WS_RESTRICT src, size_t n, ws_key key) {
     const uint64_t wide = (uint64_t)key << 32 | key;
     const size_t words = n / 8;
     uint64_t seen = 0;
@@ -55,6 +62,16 @@ static int ws_mask(uint8_t *WS_RESTRICT dst, const uint8_t *WS_RESTRICT src, siz
         tail |= dst[i];
     }
     return !(seen & WS_HIGH_BITS) && !(tail & 0x80);
+}
+
+WS_FOR_EACH_PROCESSOR
+static int ws_mask_much(uint8_t *WS_RESTRICT dst, const uint8_t *WS_RESTRICT src, size_t n, ws_key key) {
+    return ws_mask_words(dst, src, n, key);
+}
+
+/* Mask or unmask; dst and src do not overlap. Returns whether all of dst is ASCII. */
+static inline int ws_mask(uint8_t *WS_RESTRICT dst, const uint8_t *WS_RESTRICT src, size_t n, ws_key key) {
+    return n < WS_MUCH ? ws_mask_words(dst, src, n, key) : ws_mask_much(dst, src, n, key);
 }
 
 /* Whether eight bytes are there and all of them ASCII. */

@@ -601,12 +601,18 @@ cdef class CompiledCodec:
         return size
 
     cdef bint _copy(self, uint8_t *target, const uint8_t *data, Py_ssize_t size) noexcept:
-        """Copy payload out of a read, without its mask, and tell whether it is ASCII."""
+        """Copy payload out of a read, without its mask, and tell whether it is ASCII, if it is text."""
         cdef ws_key key = self._key
         if self._client:
-            return ws_copy(target, data, size)
+            return self._copy_plain(target, data, size)
         self._key = ws_advance_key(key, size)
         return ws_mask(target, data, size, key)
+
+    cdef bint _copy_plain(self, uint8_t *target, const uint8_t *data, Py_ssize_t size) noexcept:
+        if self._opcode == TEXT:
+            return ws_copy(target, data, size)
+        memcpy(target, data, size)
+        return False
 
     # --- data frames ---
 
@@ -669,7 +675,7 @@ cdef class CompiledCodec:
         cdef uint8_t *target
         if size:
             target = self._reserve(size, last)
-            self._added(target, size, ws_copy(target, data, size), True)
+            self._added(target, size, self._copy_plain(target, data, size), True)
         return 0
 
     cdef int _added(self, const uint8_t *data, Py_ssize_t size, bint ascii, bint check) except -1:
