@@ -15,6 +15,7 @@ import trio
 
 from websocketstream import ConnectFailed, ConnectionBroken, open_websocket_stream, serve_websocket_streams
 from websocketstream._network import trio_loop
+from websocketstream._network.task_transport import AnyStreamTransport
 from websocketstream._streams.connection import Connection as OurConnection
 from websocketstream._streams.statistics import Stopwatch
 from websocketstream.testing import memory_byte_stream_pair, over_stream, websocket_stream_pair
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from promises.conftest import Serve
     from websocketstream import WebSocketRequest, WebSocketStream
+    from websocketstream._network.transport import Buffer
     from wpt.server import Connection
 
 has_epoll = pytest.mark.skipif(not hasattr(trio_loop.select, "epoll"), reason="there is no epoll")
@@ -44,6 +46,22 @@ def interrupted(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **options)
 
     return call
+
+
+@pytest.fixture
+def interrupt_the_next_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Give what lets Ctrl-C come in the middle of the next write to a stream in memory."""
+    write = AnyStreamTransport.write
+    asked_for: list[bool] = []
+
+    def interrupted_write(transport: AnyStreamTransport, data: Buffer) -> int:
+        if asked_for:
+            asked_for.pop()
+            signal.raise_signal(signal.SIGINT)
+        return write(transport, data)
+
+    monkeypatch.setattr(AnyStreamTransport, "write", interrupted_write)
+    return lambda: asked_for.append(True)
 
 
 @pytest.mark.parametrize("call", ["start_close", "_carry_out", "_release", "start"])
@@ -80,15 +98,15 @@ def test_ctrl_c_in_the_middle_of_a_block_leaves_no_connection_behind(
     assert opened[0].close_info is not None
 
 
-def test_ctrl_c_in_the_middle_of_sending_comes_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_in_the_middle_of_sending_comes_behind_it(
+    interrupt_the_next_write: Callable[[], None],
+) -> None:
     async def main() -> None:
         async with websocket_stream_pair() as (client, server):
-            transport = client._connection._transport
-            monkeypatch.setattr(transport, "write", interrupted(transport.write))
+            interrupt_the_next_write()
             await client.send("whole")
             with pytest.raises(KeyboardInterrupt):
                 await trio.lowlevel.checkpoint()
-            monkeypatch.undo()
             await client.send("next")
             assert [await server.receive(), await server.receive()] == ["whole", "next"]
 
@@ -139,13 +157,13 @@ def test_ctrl_c_interrupts_who_makes_the_messages_of_a_batch_and_nothing_is_sent
     trio.run(main)
 
 
-def test_ctrl_c_in_the_middle_of_sending_a_batch_comes_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_in_the_middle_of_sending_a_batch_comes_behind_it(
+    interrupt_the_next_write: Callable[[], None],
+) -> None:
     async def main() -> None:
         async with websocket_stream_pair() as (client, server):
-            with monkeypatch.context() as patch:
-                transport = client._connection._transport
-                patch.setattr(transport, "write", interrupted(transport.write))
-                await client.writable.send_batch(["one", "two"])
+            interrupt_the_next_write()
+            await client.writable.send_batch(["one", "two"])
             with pytest.raises(KeyboardInterrupt):
                 await trio.lowlevel.checkpoint()
             await client.send("next")

@@ -97,13 +97,12 @@ def test_a_message_goes_at_once_to_everybody(loop: LockstepLoop, message: Any, s
     assert [peer.received() for peer in peers] == [[]] * 3
 
 
-def test_a_frame_is_made_once_for_all_servers(loop: LockstepLoop) -> None:
+def test_a_frame_is_made_once_for_all_servers(loop: LockstepLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Broadcast()
     written: list[object] = []
+    monkeypatch.setattr(LockstepTransport, "write", lambda _, data: written.append(data) or len(data))  # type: ignore[func-returns-value]
     for _ in range(3):
-        peer = Peer()
-        peer.transport.write = lambda data: written.append(data) or len(data)  # type: ignore[method-assign, func-returns-value]
-        hub.subscribe(peer.conn)
+        hub.subscribe(Peer().conn)
     hub.send("hello")
     assert written[0] is written[1] is written[2]
 

@@ -14,6 +14,7 @@ cdef Py_ssize_t MANY
 cdef class Reader:
     cdef object _transport
     cdef object _codec
+    cdef object _receive_data
     cdef ReceiveBuffer _buffer
     cdef object _life
     cdef Writer _writer

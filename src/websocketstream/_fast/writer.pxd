@@ -10,7 +10,9 @@ cdef Py_ssize_t BUSY_BYTES
 
 cdef class Writer:
     cdef object _transport
+    cdef object _transport_write
     cdef object _codec
+    cdef object _send_messages
     cdef SendBuffer _buffer
     cdef object _life
     cdef Budget _budget
@@ -47,6 +49,7 @@ cdef class Writer:
     cpdef flushed(self)
     cpdef drop_portions(self)
     cdef _wake(self)
+    @cython.locals(frames=list)
     cdef _write_alone(self, item)
     cdef _write_frame(self, item, frame)
     @cython.locals(sent=Py_ssize_t)

@@ -55,6 +55,7 @@ class Reader:
         "_owner",
         "_pings",
         "_put_off",
+        "_receive_data",
         "_transport",
         "_writer",
         "keepalive",
@@ -75,6 +76,7 @@ class Reader:
     ) -> None:
         self._transport = transport
         self._codec = codec
+        self._receive_data = codec.receive_data  # found once, as it is called for each read
         self._buffer = buffer
         self._life = life
         self._writer = writer
@@ -161,7 +163,7 @@ class Reader:
     def _decode(self, data: Buffer) -> None:
         codec = self._codec
         try:
-            events = codec.receive_data(data)
+            events = self._receive_data(data)
         except Exception as exc:  # noqa: BLE001  (a bug of ours)
             if self._owner is not None:
                 self._owner.broke_down(exc)

@@ -66,7 +66,9 @@ class Writer:
         "_pings",
         "_pongs",
         "_portions",
+        "_send_messages",
         "_transport",
+        "_transport_write",
         "_turn",
         "_unsent",
         "_write_bytes",
@@ -86,7 +88,9 @@ class Writer:
         pace: PacedPings | None = None,
     ) -> None:
         self._transport = transport
+        self._transport_write = transport.write  # found once, as it is called for each message
         self._codec = codec
+        self._send_messages = codec.send_messages  # likewise
         self._buffer = buffer
         self._life = life
         self._budget = budget
@@ -307,19 +311,19 @@ class Writer:
 
     def _write_alone(self, item: Queued) -> None:
         try:
-            (frame,) = self._codec.send_messages((item,))  # type: ignore[arg-type]  # no Encoded comes here
-            self._write_frame(item, frame)
+            frames = self._send_messages((item,))  # type: ignore[arg-type]  # no Encoded comes here
+            self._write_frame(item, frames[0])
         except Exception as exc:  # noqa: BLE001  (as above)
             self.fail(exc)
             self._buffer.raise_if_ended()
 
     def _write_frame(self, item: Queued, frame: Buffer) -> None:
         self.written += len(frame)
-        self._unsent = self._in_transport = len(frame) - self._transport.write(frame)
+        self._unsent = self._in_transport = len(frame) - self._transport_write(frame)
         self._buffer.passed_by(item, self._unsent)
 
     def _write(self, chunk: Buffer) -> None:
-        sent = self._transport.write(chunk)
+        sent = self._transport_write(chunk)
         self._unsent -= sent
         self._in_transport = len(chunk) - sent
         self._took()
