@@ -7,6 +7,7 @@ import gc
 import socket
 import ssl
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -239,11 +240,14 @@ async def test_what_tls_does_not_encrypt_before_it_has_read_follows_what_it_read
 
     async with client_and_peer() as (tls, peer):
         tls.attach(receiver := Recorder())
+        records = tls._records
+        records.may_write = False
         with monkeypatch.context() as patch:
-            patch.setattr(tls, "_encrypt", not_yet)
+            patch.setattr(tls, "_records", stand_in := SimpleNamespace(encrypt=not_yet, is_waiting=False))
             assert tls.write(b"x" * size) == 0
             assert tls.congested
             await some_passes()
+        records.is_waiting, records.may_write = stand_in.is_waiting, True
         assert not receiver.calls
         peer.write(b"go on")
         await receiver.was_told("flushed")

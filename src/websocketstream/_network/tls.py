@@ -24,12 +24,11 @@ from .hot import TLSRecords
 from .loop import current_event_loop
 from .stream_transport import FedStream
 from .task_transport import transport_of
-from .tls_records import RECORD_BYTES
+from .tls_records import DECRYPT_BYTES, RECORD_BYTES
 from .transport import NOTHING, Buffer, Transport, discard, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
-# What is decrypted, and encrypted, in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
-DECRYPT_BYTES = 2**16
+# What is encrypted in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
 ENCRYPT_BYTES = 2**15
 WRITE_BYTES = 2**19  # of plain text, what is written in one go
 # A peer may make TLS answer without reading the answers (RFC 8446 section 4.6.3): with so many we read no more.
@@ -90,15 +89,20 @@ class TLSTransport(FedStream):  # and Receiver
         outgoing: ssl.MemoryBIO,
         loop: EventLoop,
     ) -> None:
+        self._records = TLSRecords(
+            self, below, tls, incoming=incoming, outgoing=outgoing, scratch=loop.scratch
+        )
         super().__init__(loop)
+        # Without a method in between.
+        self.data_received: Callable[[Buffer], None] = self._records.data_received
+        self.write = self._records.write  # type: ignore[method-assign]
+        self._records.deliver = self._pass_on
         self._below = below
         self.keeps_last_words = below.keeps_last_words  # type: ignore[misc]
         self._incoming = incoming
         self._outgoing = outgoing
         self._tls = tls
         self.keep_session: Callable[[ssl.SSLSession | None], object] | None = None  # when it ends
-        self._records = TLSRecords(tls, incoming, loop.scratch)
-        self._encrypt = self._tls.write
         self._unsent = NOTHING  # plain text that has not been encrypted yet
         self._shaking = True
         self._shaken = Signal(loop)  # or it never will be
@@ -141,6 +145,7 @@ class TLSTransport(FedStream):  # and Receiver
             error = exc.with_traceback(None)
         else:
             self._shaking = False
+            self._records.may_read = self._records.may_write = True
             self._beginning = b""
             self._shaken.set()
         self._flush()  # also the alert that says what is wrong
@@ -154,29 +159,7 @@ class TLSTransport(FedStream):  # and Receiver
             with move_on_after(ALERT_SECONDS):
                 await self._flushed.wait()
 
-    # --- called by the transport below
-
-    def data_received(self, data: Buffer) -> None:
-        """Decrypt what has arrived, and hand it on."""
-        if self._ended or self._error is not None:
-            return
-        records = self._records
-        try:
-            if self._shaking or len(data) > DECRYPT_BYTES:
-                self._decrypt(data)
-            else:
-                records.decrypt(data)
-            self._ended = records.ended
-        except ssl.SSLError as exc:
-            self._broken = exc.with_traceback(None)
-            self._ended = True
-        if self._outgoing.pending or self._unsent:
-            self._flush()
-        if records.filled:
-            self._pass_on(records.take())
-        if self._ended:
-            self._stop_reading()  # RFC 8446 section 6.1: what comes behind the end is ignored
-            self._end()
+    # --- called by the transport below: what arrives goes to the records
 
     def eof_received(self) -> None:
         """Take note that nothing more arrives."""
@@ -199,7 +182,36 @@ class TLSTransport(FedStream):  # and Receiver
         """Take note that the transport below is no more."""
         self._fail(_cause_of(error))
 
-    # --- from ciphertext to plain text
+    # --- from ciphertext to plain text; called by the records
+
+    def arrived(self, data: Buffer) -> None:
+        """See :class:`Owner`."""
+        if self._ended or self._error is not None:
+            return
+        try:
+            self._decrypt(data)
+        except ssl.SSLError as exc:
+            self.broke(exc)
+        else:
+            self.decrypted()
+
+    def broke(self, error: ssl.SSLError) -> None:
+        """See :class:`Owner`."""
+        self._broken = error.with_traceback(None)
+        self.decrypted()
+
+    def decrypted(self) -> None:
+        """See :class:`Owner`."""
+        records = self._records
+        self._ended = records.ended or self._broken is not None
+        if self._outgoing.pending or self._unsent:
+            self._flush()
+        if records.filled:
+            self._pass_on(records.take())
+        if self._ended:
+            records.may_read = False  # RFC 8446 section 6.1: what comes behind the end is ignored
+            self._stop_reading()
+            self._end()
 
     def _decrypt(self, data: Buffer) -> None:
         """Decrypt what belongs to the handshake, and what is behind it, or much, portion by portion.
@@ -228,19 +240,16 @@ class TLSTransport(FedStream):  # and Receiver
     @uninterrupted
     def write(self, data: Buffer) -> int:
         """See :class:`Transport`."""
-        if self._released or self._error or self._write_error:
-            self._check_writing()
-        if len(data) <= RECORD_BYTES and not self._below.congested:
-            try:
-                self._encrypt(data)
-            except ssl.SSLError:
-                pass  # as below
-            else:
-                record = self._outgoing.read()
-                if self._below.write(record) == len(record):
-                    return len(data)
-                self._congest()
-                return 0
+        return self._records.write(data)
+
+    def left_over(self) -> int:
+        """See :class:`Owner`."""
+        self._congest()
+        return 0
+
+    def write_much(self, data: Buffer) -> int:
+        """See :class:`Owner`."""
+        self._check_writing()
         self._unsent = memoryview(data)
         try:
             if self._push():
@@ -263,13 +272,16 @@ class TLSTransport(FedStream):  # and Receiver
         while not below.congested:
             records = self._encrypt_some()
             if not records:
-                return not self._unsent  # in the middle of a handshake TLS has to read first
+                self._records.is_waiting = bool(
+                    self._unsent
+                )  # in the middle of a handshake TLS has to read first
+                return not self._unsent
             below.write_all(records)
         return False
 
     def _encrypt_some(self) -> list[bytes]:
         """Return what is to be written next, in pieces."""
-        unsent, encrypt = self._unsent, self._encrypt
+        unsent, encrypt = self._unsent, self._records.encrypt
         records = []
         done, size = 0, min(WRITE_BYTES, len(unsent))
         try:
@@ -321,6 +333,7 @@ class TLSTransport(FedStream):  # and Receiver
 
     def _drop(self) -> None:
         self._deliver_to(discard)
+        self._records.release()
         self._broken = None
         self._gone.set()
         self._shaken.set()
@@ -358,11 +371,13 @@ class TLSTransport(FedStream):  # and Receiver
         super()._raise_end()
 
     def _fail(self, error: Exception) -> None:
+        self._records.may_read = self._records.may_write = False
         self._stop_reading()
         super()._fail(error)
         self._shaken.set()
 
     def _fail_to_write(self, error: Exception) -> None:
+        self._records.may_write = False
         super()._fail_to_write(error)
         if self._shaking:  # the peer may have said why; but that does not take long
             with suppress(OSError):
