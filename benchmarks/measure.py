@@ -135,7 +135,7 @@ def sending(link: Link, per_ack: int, message: Message) -> Callable[[int], Await
 async def echo(measurement: Measurement) -> Figures:
     message = measurement.message
     taken: list[float] = []
-    link = await measurement.open("echo")
+    link = await measurement.open("echo", spin=0)
     count = await warm_up(lambda count: link.echo_n(count, message), measurement.seconds)
     gc.collect()
     cpu, end = time.process_time(), perf_counter() + measurement.seconds

@@ -2,7 +2,7 @@
 
     /flood?size=64&text=0   sends messages until the client closes; &deflate=1 compressed ones
     /sink?size=64&ack=1000  counts bytes and sends one message for every 1,000 messages; &deflate=1 counts frames
-    /echo?size=64           answers every frame with the same frame, without ever sleeping
+    /echo?size=64           answers every frame with the same frame, without ever sleeping; &spin=0 sleeping meanwhile
 
 The client's frames are counted by their size, only the first of a connection is looked into: its payload has to be the
 expected one. So a contender that sends something else is found out.
@@ -38,6 +38,7 @@ class Connection:
         extensions = b""
         data = frames.payload(self.size, text=self.text)
         self.frame = frames.server_frame(data, text=self.text)
+        self.spin = bool(query.get("spin", 1))
         self.deflate = bool(query.get("deflate"))
         if self.deflate:
             extensions, bits = frames.deflate_answer(head)
@@ -144,7 +145,7 @@ class Connection:
         size = frames.client_frame_size(self.size)
         self._check_first_frame()
         self.sock.sendall(self.frame)
-        self.sock.setblocking(False)
+        self.sock.setblocking(not self.spin)
         receive, buffer = self.sock.recv_into, bytearray(frames.BLOCK_BYTES)
         got = 0
         while True:

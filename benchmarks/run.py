@@ -132,6 +132,9 @@ class Job:
     def _as_client(self, core: int | None, other_core: int | None) -> Figures:
         mode = "in-turn" if self.row.kind == "connect" else "at-once"
         certificate = self.certificate if self.row.tls else ""
+        if self.row.kind == "echo":
+            # To wake a core takes longer than a contender does, and who is slow to go to sleep need not be woken.
+            other_core = core
         with (
             Child("peer", "" if other_core is None else str(other_core), mode, certificate) as peer,
             self._worker(core, peer.hear("port")) as worker,
