@@ -79,6 +79,7 @@ ORDER: dict[str, list[str]] = {
         # what an event loop offers
         "turns",
         "calls",
+        "wakeups",
         # what reads and writes
         "transport",
         "system_calls",

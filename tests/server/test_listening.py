@@ -13,6 +13,7 @@ from anyio.lowlevel import checkpoint
 from anyio.streams.stapled import MultiListener
 
 from edges.serving import echo, serving
+from waiting import until
 from websocketstream import CloseInfo, WebSocketRequest, open_websocket_stream, serve_websocket_streams
 
 pytestmark = pytest.mark.anyio
@@ -167,10 +168,9 @@ async def test_a_closed_server_takes_no_connections_while_its_handlers_end() -> 
             await go_on.wait()
 
     async with serving(handler) as listener:
-        async with open_websocket_stream(listener.url) as conn, anyio.create_task_group() as tasks:
+        async with open_websocket_stream(listener.url), anyio.create_task_group() as tasks:
             tasks.start_soon(listener.aclose)
-            await conn.closed
-            await anyio.wait_all_tasks_blocked()
+            await until(lambda: not listener.extra_attributes)
             with pytest.raises(OSError, match="attempts failed"):
                 await anyio.connect_tcp("127.0.0.1", listener.port)
             go_on.set()

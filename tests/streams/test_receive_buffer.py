@@ -315,6 +315,21 @@ def test_an_end_that_follows_from_having_caught_up_is_met_at_once(loop: Lockstep
                 buffer.receive_nowait()
 
 
+@pytest.mark.parametrize("waits_first", [False, True])
+def test_iteration_ends_where_that_is_the_clean_end(loop: LockstepLoop, waits_first: bool) -> None:
+    buffer = buffer_on(loop)
+    reader = reader_of(buffer)
+    if waits_first:
+        task = Task(reader.__anext__())
+        push(buffer, "the last")
+        task.go_on()
+        assert task.result() == "the last"
+    buffer.filler = filler = Filler(lambda: buffer.finish(EndError(anyio.EndOfStream)))
+    with pytest.raises(StopAsyncIteration):
+        Task(reader.__anext__()).result()
+    assert filler.calls == ["caught up"]
+
+
 def test_statistics_tell_what_waits_what_ever_came_and_for_how_long_the_peer_was_held_back(
     loop: LockstepLoop,
 ) -> None:

@@ -5,8 +5,6 @@ from .calls cimport Calls
 cdef Py_ssize_t CHECKPOINT_NOT_BEFORE
 cdef Py_ssize_t LOOKS
 cdef Py_ssize_t LOOK_EVERY
-cdef Py_ssize_t YIELD_EVERY
-cdef double LONG_SECONDS
 
 cdef class Budget:
     cdef object _turns
@@ -17,11 +15,8 @@ cdef class Budget:
     cdef public double until
     cdef public Py_ssize_t rest
     cdef public Py_ssize_t left
-    cdef public Py_ssize_t waits
 
     cpdef bint allows(self) except -1
     cpdef bint allows_much(self) except -1
     cdef bint _look(self) except -1
-    cpdef bint must_yield(self) except -1
     cpdef waited(self)
-    cpdef yielded(self)

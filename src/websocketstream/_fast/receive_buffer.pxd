@@ -31,6 +31,8 @@ cdef class ReceiveBuffer:
     cpdef list pop_all(self)
     cdef _come_for_more(self)
     cdef _next_batch(self)
+    cpdef expect(self)
+    cpdef take_arrived(self)
     cpdef begin_waiting(self)
     cpdef arrival(self)
     cpdef arrival_after_wait(self)

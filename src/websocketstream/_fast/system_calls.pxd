@@ -2,6 +2,8 @@
 
 cimport cython
 
+from .wakeups cimport Wakeups
+
 cdef Py_ssize_t BUSY_BYTES
 
 cdef class SystemCalls:
@@ -9,6 +11,7 @@ cdef class SystemCalls:
     cdef object _receive_into
     cdef object _running_loop
     cdef object _loop
+    cdef Wakeups _wakeups
     cdef readonly object small
     cdef readonly object large
     cdef public object deliver
@@ -19,6 +22,7 @@ cdef class SystemCalls:
 
     cpdef release(self)
     cpdef on_readable(self)
+    cdef _read(self)
     cpdef get_buffer(self, sizehint)
     cpdef buffer_updated(self, Py_ssize_t nbytes)
     @cython.locals(sent=Py_ssize_t)

@@ -6,12 +6,11 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from .event_loop import EventLoop, Handle, Watched, call, logger
-from .hot import Calls
+from .hot import Calls, Wakeups
 from .timers import Timers
 from .transport import Scratch
 from .turns import ReadTurns, Turns
@@ -29,9 +28,9 @@ class AsyncioLoop(EventLoop):
         is_stock = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
         self.clock = time.monotonic if is_stock else loop.time
         self.stopwatch = time.monotonic  # uvloop's own clock has whole milliseconds
-        # What the method of asyncio's own loops makes, without the call of a method.
-        self.waiter = partial(asyncio.Future, loop=loop) if is_stock else loop.create_future
-        self.wake = _wake
+        self.wakeups = Wakeups(loop)
+        self.waiter = self.wakeups.waiter
+        self.wake = self.wakeups.wake
         self.turns = Turns()
         self.calls = Calls(call, self._ask_for_pass)
         self.read_turns: ReadTurns = ReadTurns()
@@ -133,15 +132,6 @@ class AsyncioLoop(EventLoop):
             return
         self._alarm = None
         self._set_alarm(self._timers.earliest + (RESOLUTION if early else 0))
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        try:
-            future.set_result(None)
-        except RuntimeError:
-            if not future.get_loop().is_closed():  # nobody waits in one that is
-                raise
 
 
 # What a loop's AsyncioLoop holds is the loop itself, so the other way only a weak reference will do.

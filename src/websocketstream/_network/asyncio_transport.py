@@ -36,7 +36,13 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
         self._loop = asyncio.get_running_loop()
         self._loop_is_closed = self._loop.is_closed
         loop = current_asyncio_loop()
-        self._system = SystemCalls(self, loop.scratch, running_loop=asyncio.get_running_loop, loop=self._loop)
+        self._system = SystemCalls(
+            self,
+            loop.scratch,
+            running_loop=asyncio.get_running_loop,
+            loop=self._loop,
+            wakeups=loop.wakeups,
+        )
         super().__init__(loop)
         self._transport: asyncio.Transport
         # Without a method in between.

@@ -11,14 +11,15 @@ IS_COMPILED: bool = False
 
 if not TYPE_CHECKING and ENGINE == "compiled":
     try:
-        from .._fast import calls, system_calls, tls_records
+        from .._fast import calls, system_calls, tls_records, wakeups
     except ImportError:  # it was not built
-        from . import calls, system_calls, tls_records
+        from . import calls, system_calls, tls_records, wakeups
     else:
         IS_COMPILED = True
 else:
-    from . import calls, system_calls, tls_records
+    from . import calls, system_calls, tls_records, wakeups
 
 Calls = calls.Calls
 SystemCalls = system_calls.SystemCalls
 TLSRecords = tls_records.TLSRecords
+Wakeups = wakeups.Wakeups

@@ -44,6 +44,7 @@ class SelectorStream(LargeReads, WatchedStream):
             receive_into=connected.recv_into,
             running_loop=asyncio.get_running_loop,
             loop=self._loop,
+            wakeups=self.loop.wakeups,
         )
 
     def write_all(self, buffers: Sequence[Buffer]) -> int:
@@ -86,7 +87,6 @@ class SelectorStream(LargeReads, WatchedStream):
 
     async def receive_some(self, max_bytes: int) -> bytes:
         """See :class:`StreamTransport`."""
-        await checkpoint_if_cancelled()  # as in `FedStream.receive`
         return await self._receive_when_there(max_bytes)
 
     async def _wait_readable(self) -> None:

@@ -200,8 +200,6 @@ class FedStream(StreamTransport):
         if self._backlog or self._ended or self._released or self._error is not None:
             await checkpoint()
         else:
-            # Otherwise who never waits for longer than a pass would not be cancelled.
-            await checkpoint_if_cancelled()
             self._read_on()
             self._arrival = self.loop.waiter()
             await self._arrival

@@ -10,6 +10,7 @@ from anyio import ClosedResourceError
 
 from .._network.transport import Buffer, Scratch, discard, lost
 from .._network.turns import BUSY_BYTES
+from .wakeups import Wakeups
 
 
 class Owner(Protocol):
@@ -69,6 +70,7 @@ class SystemCalls:
     :param receive_into: the system call that reads, where we are told when to; else the event loop reads
     :param send: the system call that writes; it may come later
     :param scratch: where to read into
+    :param wakeups: who lets tasks go on at the end of the event loop's callbacks, if anybody
     :param running_loop: returns the event loop that is running; where it is not ``loop``, that may have ended
     """
 
@@ -77,6 +79,7 @@ class SystemCalls:
         "_owner",
         "_receive_into",
         "_running_loop",
+        "_wakeups",
         "barred",
         "deliver",
         "got",
@@ -95,11 +98,13 @@ class SystemCalls:
         receive_into: Callable[[memoryview], int] | None = None,
         running_loop: Callable[[], object] | None = None,
         loop: object = None,
+        wakeups: Wakeups | None = None,
     ) -> None:
         self._owner: Owner = owner
         self._receive_into = receive_into
         self._running_loop = running_loop
         self._loop = loop
+        self._wakeups: Wakeups | None = wakeups
         self.small: memoryview = scratch.small
         self.large: memoryview = scratch.large
         self.send: Callable[[Buffer], int] | None = send
@@ -120,6 +125,17 @@ class SystemCalls:
 
     def on_readable(self) -> None:
         """Read, and hand on what has arrived."""
+        wakeups = self._wakeups
+        if wakeups is None:
+            self._read()
+            return
+        wakeups.begin()
+        try:
+            self._read()
+        finally:
+            wakeups.end()
+
+    def _read(self) -> None:
         deliver = self.deliver
         if deliver is None:
             self._owner.arrived_unasked()
@@ -146,9 +162,14 @@ class SystemCalls:
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what was read."""
         self.got = nbytes
-        self.deliver(self.large[:nbytes])  # type: ignore[misc]
-        if nbytes >= self.many:
-            self._owner.read_much()
+        wakeups = self._wakeups
+        wakeups.begin()  # type: ignore[union-attr]
+        try:
+            self.deliver(self.large[:nbytes])  # type: ignore[misc]
+            if nbytes >= self.many:
+                self._owner.read_much()
+        finally:
+            wakeups.end()  # type: ignore[union-attr]
 
     # --- writing
 

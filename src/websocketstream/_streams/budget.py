@@ -12,8 +12,6 @@ CHECKPOINT_SECONDS = 0.0005  # what the operations between two checkpoints shoul
 LOOK_EVERY = 12  # operations until the next look at the clock: a program that turns slow is noticed at once
 LOOKS = 80  # at the clock until the next checkpoint, at the most, whatever it says
 CHECKPOINT_EVERY = LOOK_EVERY * LOOKS + CHECKPOINT_NOT_BEFORE  # operations, at the most
-YIELD_EVERY = 32  # waits
-LONG_SECONDS = 0.002  # between two waits: the next one begins with a checkpoint
 
 
 class Budget:
@@ -22,13 +20,9 @@ class Budget:
     Checkpoints yield to the event loop and notice a cancellation. As many operations are allowed as fit into half a
     millisecond, and into what is left of the loop's pass, but never more than about a thousand. Waiting is a
     checkpoint, too; every checkpoint starts a new ``turn``.
-
-    But waiting notices no cancellation where what is waited for is always there by the next pass: anyio cancels no asyncio
-    task that is about to go on. So every now and then, and after work that took long, a wait begins with a checkpoint that
-    waits for nothing.
     """
 
-    __slots__ = ("_began", "_calls", "_seen", "_turns", "left", "rest", "turn", "until", "waits")
+    __slots__ = ("_began", "_calls", "_seen", "_turns", "left", "rest", "turn", "until")
 
     def __init__(self, loop: EventLoop) -> None:
         self._turns = loop.turns
@@ -39,7 +33,6 @@ class Budget:
         self.until: float = 0.0  # when the next checkpoint is due; zero until the first look in this turn
         self.rest: int = LOOKS  # how often the clock may be looked at until then
         self.left: int = CHECKPOINT_NOT_BEFORE  # operations until the next look
-        self.waits: int = YIELD_EVERY  # until one has to begin with a checkpoint
 
     def allows(self) -> bool:
         """Take note of one operation; false when a checkpoint is due before it."""
@@ -64,10 +57,6 @@ class Budget:
         self.left = LOOK_EVERY
         return True
 
-    def must_yield(self) -> bool:
-        """Tell whether a wait has to begin with a checkpoint."""
-        return self.waits <= 0 or perf_counter() - self._began > LONG_SECONDS
-
     def waited(self) -> None:
         """Start a new turn: the task has waited, and what it has waited with is the first operation of it."""
         self.turn += 1
@@ -75,9 +64,3 @@ class Budget:
         self.until = 0.0
         self.rest = LOOKS
         self.left = CHECKPOINT_NOT_BEFORE - 1
-        self.waits -= 1
-
-    def yielded(self) -> None:
-        """Start a new turn: the task has yielded to the event loop, without waiting for anything."""
-        self.waited()
-        self.waits = YIELD_EVERY

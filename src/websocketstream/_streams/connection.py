@@ -35,7 +35,7 @@ from .hot import Budget, Reader, ReceiveBuffer, SendBuffer, Writer
 from .options import StreamOptions
 from .paced_pings import PacedPings
 from .statistics import Discarded
-from .waits import wait_for, wait_for_turn
+from .waits import wait_for_turn
 
 logger = logging.getLogger("websocketstream")
 
@@ -253,7 +253,8 @@ class Connection:
         waiter = self.loop.waiter()
         ping = self._send_ping(partial(self.loop.wake, waiter))
         try:
-            await wait_for(waiter, self.budget)
+            await waiter
+            self.budget.waited()
         finally:
             self.pings.forget(ping)
             if ping.latency is None:
@@ -328,8 +329,9 @@ class Connection:
 
     def drop(self) -> None:
         """Let go of the transport now, unless that has happened."""
-        self._life.ended("the connection was dropped on this side", self.loop.clock())
-        self._carry_out()
+        if not self._released.is_set:
+            self._life.ended("the connection was dropped on this side", self.loop.clock())
+            self._carry_out()
 
     # --- called by the transport
 

@@ -51,18 +51,34 @@ class ReadableStream(ObjectReceiveStream[Message]):
         """
         if ready := self._ready:
             return ready.pop()
-        message = self._buffer.take()
-        return await wait_for_message(self._buffer) if message is None else message
+        buffer = self._buffer
+        message = buffer.take()
+        if message is None and (arrival := buffer.expect()) is not None:
+            try:  # what wait_for_message() does, for the sake of speed
+                await arrival
+            except BaseException:
+                buffer.end_waiting()
+                raise
+            message = buffer.take_arrived()
+        return await wait_for_message(buffer) if message is None else message
 
     @uninterrupted
     async def __anext__(self) -> Message:
         if ready := self._ready:  # not by receive(), for the sake of speed
             return ready.pop()
-        message = self._buffer.take()
+        buffer = self._buffer
+        message = buffer.take()
+        if message is None and (arrival := buffer.expect()) is not None:
+            try:
+                await arrival
+            except BaseException:
+                buffer.end_waiting()
+                raise
+            message = buffer.take_arrived()
         if message is not None:
             return message
         try:
-            return await wait_for_message(self._buffer)
+            return await wait_for_message(buffer)
         except EndOfStream:
             raise StopAsyncIteration from None
 

@@ -193,6 +193,27 @@ class ReceiveBuffer:
 
     # --- for a receiver that has to wait
 
+    def expect(self) -> Waiter | None:
+        """Let one receiver wait if it only has to wait for what arrives next, after :meth:`take` has found nothing.
+
+        It calls :meth:`take_arrived` or :meth:`end_waiting` then. Return None when there is anything else to it.
+        """
+        if self._receiving or self._batch or self._end is not None:
+            return None
+        if self.filler is not None:
+            self.filler.caught_up()
+        if self._batch or self._end is not None:
+            return None
+        self._receiving = True
+        self._arrival = self._new_waiter()
+        return self._arrival
+
+    def take_arrived(self) -> Message | None:
+        """Return the message that has arrived, and let others receive again; None when there is none, but perhaps the end."""
+        self.budget.waited()
+        self.end_waiting()
+        return self.pop() if self._batch else None
+
     def begin_waiting(self) -> Waiter | None:
         """Let one receiver wait, and nobody else receive.
 
@@ -203,9 +224,7 @@ class ReceiveBuffer:
             raise BusyResourceError("receiving from")
         self._batch += self.ready  # for which waiting is not meant
         self.ready.clear()
-        must_yield = (
-            self._batch or self.budget.must_yield() or not (self._end is None or self.budget.allows())
-        )
+        must_yield = self._batch or not (self._end is None or self.budget.allows())
         arrival = None if must_yield else self.arrival()
         self._receiving = True
         return arrival

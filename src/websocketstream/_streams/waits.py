@@ -7,7 +7,6 @@ from types import TracebackType
 from anyio import BusyResourceError
 from anyio.lowlevel import checkpoint
 
-from .._network.event_loop import Waiter
 from .._protocol.codec import Chunk, Message
 from .budget import Budget
 from .hints import ONE_RECEIVER
@@ -44,15 +43,7 @@ async def wait_for_turn(budget: Budget) -> None:
     try:
         await checkpoint()
     finally:
-        budget.yielded()
-
-
-async def wait_for(waiter: Waiter, budget: Budget) -> None:
-    """Wait for what a connection does for one of its tasks; cancelling is safe."""
-    if budget.must_yield():
-        await wait_for_turn(budget)
-    await waiter
-    budget.waited()
+        budget.waited()
 
 
 async def wait_for_message(buffer: ReceiveBuffer) -> Message:
@@ -72,7 +63,7 @@ async def wait_for_message(buffer: ReceiveBuffer) -> Message:
             arrival = buffer.arrival()
         while arrival is not None:
             await arrival
-            arrival = buffer.arrival_after_wait() and await _another_arrival(buffer)
+            arrival = buffer.arrival_after_wait()
     except BaseException:
         buffer.end_waiting()
         raise
@@ -92,23 +83,16 @@ async def wait_for_chunk(buffer: ReceiveBuffer) -> Chunk:
 
     It stays in the buffer until then, so a cancellation loses nothing.
     """
-    if not buffer.budget.allows() or buffer.budget.must_yield():
+    if not buffer.budget.allows():
         await wait_for_turn(buffer.budget)
     arrival = buffer.arrival()
     try:
         while arrival is not None:
             await arrival
-            arrival = buffer.arrival_after_wait() and await _another_arrival(buffer)
+            arrival = buffer.arrival_after_wait()
     finally:
         buffer.end_waiting_for_chunk()
     return buffer.pop_chunk()
-
-
-async def _another_arrival(buffer: ReceiveBuffer) -> Waiter | None:
-    """Return what to wait for when what had arrived was dropped before it could be taken."""
-    if buffer.budget.must_yield():
-        await wait_for_turn(buffer.budget)
-    return buffer.arrival()
 
 
 async def wait_for_room(buffer: SendBuffer, size: int, *, keep: bool = False) -> None:
@@ -119,7 +103,8 @@ async def wait_for_room(buffer: SendBuffer, size: int, *, keep: bool = False) ->
     """
     held = buffer.hold(size)
     try:
-        await wait_for(held.waiter, buffer.budget)
+        await held.waiter
+        buffer.budget.waited()
     except BaseException:
         if keep:
             buffer.release(held)
