@@ -77,9 +77,9 @@ ORDER: dict[str, list[str]] = {
     ],
     "_network": [
         # what an event loop offers
+        "wakeups",
         "turns",
         "calls",
-        "wakeups",
         # what reads and writes
         "transport",
         "system_calls",

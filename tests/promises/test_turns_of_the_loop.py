@@ -24,6 +24,7 @@ from websocketstream._network.hot import Calls
 from websocketstream._network.turns import PASS_SECONDS
 from websocketstream._protocol.engine import choose_engine
 from websocketstream._streams import hot
+from websocketstream._streams.budget import CHECKPOINT_NOT_BEFORE, LOOK_EVERY
 from websocketstream._streams.send_buffer import WAKE_AT_ONCE
 from wire import Frame, Opcode
 
@@ -131,6 +132,7 @@ class SlowCodec:
 
 
 CONNECTIONS = 60  # each of which takes a tenth of a pass
+PIECE = 0.0001  # seconds of work with a message
 
 
 async def test_hundreds_of_flooding_peers_have_one_pass_together(slow_codecs: str, work: Work) -> None:
@@ -153,6 +155,28 @@ async def test_hundreds_of_flooding_peers_have_one_pass_together(slow_codecs: st
     assert work.done >= 3 * CONNECTIONS
     # A pass, and what began before its end: at most a portion.
     assert work.longest_pass <= PASS_SECONDS + PORTION_SECONDS + 0.002
+
+
+async def test_hundreds_of_receivers_have_one_pass_together(work: Work) -> None:
+    """Also where each of them goes on twice in a pass: after its checkpoint, and in the callback that brings it more."""
+    some = Frame(Opcode.BINARY).encode() * 7  # more than fit into a turn, but not for long
+
+    async def consume(conn: WebSocketStream) -> None:
+        async for _ in conn:
+            work.do(PIECE)
+
+    async with connections_with_sockets(CONNECTIONS) as pairs:
+        async with anyio.create_task_group() as group, work.counted():
+            for conn, _ in pairs:
+                group.start_soon(consume, conn)
+            for _ in range(50):
+                for _, theirs in pairs:
+                    theirs.send(some)
+                await checkpoint()
+            group.cancel_scope.cancel()
+    assert work.done >= 50 * CONNECTIONS
+    # A pass, a look at the clock too late, and what each may do without one.
+    assert work.longest_pass <= PASS_SECONDS + PIECE * (LOOK_EVERY + CHECKPOINT_NOT_BEFORE * CONNECTIONS)
 
 
 async def test_what_is_put_off_is_the_last_word_of_a_peer_that_has_gone(slow_codecs: str, work: Work) -> None:

@@ -4,6 +4,7 @@ cimport cython
 
 cdef class Wakeups:
     cdef readonly object loop
+    cdef readonly bint is_going_on
     cdef bint _is_callback
     cdef TaskWaiter _woken
     cdef list _others

@@ -31,7 +31,7 @@ class AsyncioLoop(EventLoop):
         self.wakeups = Wakeups(loop)
         self.waiter = self.wakeups.waiter
         self.wake = self.wakeups.wake
-        self.turns = Turns()
+        self.turns = Turns(self.wakeups)
         self.calls = Calls(call, self._ask_for_pass)
         self.read_turns: ReadTurns = ReadTurns()
         self.scratch = _scratches.get(loop) or _scratches.setdefault(loop, Scratch())

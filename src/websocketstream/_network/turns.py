@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .wakeups import Wakeups
+
 PASS_SECONDS = 0.01
 MIN_SHARE = 1 / 64  # of a read: 4 KiB
 BUSY_BYTES = 2**14  # who reads so many at once takes turns with others that do
@@ -11,12 +16,15 @@ class Turns:
     """Who takes part in passes, and how long the present one may take.
 
     Who comes again has seen a pass: every event loop gives each of us one turn in each. A participant remembers in
-    which pass it was last.
+    which pass it was last. Only who goes on in the event loop's callback may come for the second time in a pass.
+
+    :param wakeups: who lets tasks go on in the event loop's callbacks, if anybody
     """
 
-    __slots__ = ("_last", "number", "until")
+    __slots__ = ("_last", "_wakeups", "number", "until")
 
-    def __init__(self) -> None:
+    def __init__(self, wakeups: Wakeups | None = None) -> None:
+        self._wakeups = wakeups
         self.number: int = 0
         self.until: float = 0.0  # seconds of the clock that the participants look at
         self._last = 0.0
@@ -27,7 +35,9 @@ class Turns:
         :param seen: the pass in which the participant was last, -1 for none
         :param now: seconds
         """
-        if seen == self.number or now - self._last > PASS_SECONDS:
+        wakeups = self._wakeups
+        comes_again = seen == self.number and (wakeups is None or not wakeups.is_going_on)
+        if comes_again or now - self._last > PASS_SECONDS:
             self._begin(now)
         self._last = now
         return self.number

@@ -15,12 +15,13 @@ class Wakeups:
     a message.
     """
 
-    __slots__ = ("_is_callback", "_others", "_woken", "done", "loop")
+    __slots__ = ("_is_callback", "_others", "_woken", "done", "is_going_on", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.done: asyncio.Future[None] = asyncio.Future(loop=loop)  # for whoever goes on
         self.done.set_result(None)
+        self.is_going_on: bool = False  # a task does, in a callback
         self._is_callback = False
         # Who is to go on at the end of the callback: most often it is one.
         self._woken: TaskWaiter | None = None
@@ -56,11 +57,13 @@ class Wakeups:
         if woken is None:
             return
         self._woken = None
+        self.is_going_on = True
         woken.go_on()
         if self._others:
             others, self._others = self._others, []
             for waiter in others:
                 waiter.go_on()
+        self.is_going_on = False
 
 
 class TaskWaiter:
