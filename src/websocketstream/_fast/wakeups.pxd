@@ -7,7 +7,6 @@ cdef class Wakeups:
     cdef readonly bint is_going_on
     cdef bint _is_callback
     cdef TaskWaiter _woken
-    cdef list _others
     cdef readonly object done
 
     cpdef waiter(self)

@@ -12,10 +12,10 @@ class Wakeups:
     """Lets tasks go on: one for each event loop.
 
     A task that is woken by one of the loop's callbacks goes on at the end of that, not in the next pass: a pass costs as much as
-    a message.
+    a message. Where it wakes several, the others go on in the next pass: what the first one does is nothing for them to wait for.
     """
 
-    __slots__ = ("_is_callback", "_others", "_woken", "done", "is_going_on", "loop")
+    __slots__ = ("_is_callback", "_woken", "done", "is_going_on", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -23,9 +23,7 @@ class Wakeups:
         self.done.set_result(None)
         self.is_going_on: bool = False  # a task does, in a callback
         self._is_callback = False
-        # Who is to go on at the end of the callback: most often it is one.
-        self._woken: TaskWaiter | None = None
-        self._others: list[TaskWaiter] = []
+        self._woken: TaskWaiter | None = None  # who is to go on at the end of the callback
 
     def waiter(self) -> TaskWaiter:
         """Make something for one task to wait for."""
@@ -39,31 +37,24 @@ class Wakeups:
         if waiter.is_done:
             return
         waiter.is_done = True
-        if not self._is_callback:
-            waiter.go_on_soon()
-        elif self._woken is None:
+        if self._is_callback and self._woken is None:
             self._woken = waiter
         else:
-            self._others.append(waiter)
+            waiter.go_on_soon()
 
     def begin(self) -> None:
         """The event loop has called us, from no task."""
         self._is_callback = True
 
     def end(self) -> None:
-        """All that it has called us for is done: let those go on that were woken meanwhile."""
+        """All that it has called us for is done: let the one go on that was woken meanwhile."""
         self._is_callback = False
         woken = self._woken
-        if woken is None:
-            return
-        self._woken = None
-        self.is_going_on = True
-        woken.go_on()
-        if self._others:
-            others, self._others = self._others, []
-            for waiter in others:
-                waiter.go_on()
-        self.is_going_on = False
+        if woken is not None:
+            self._woken = None
+            self.is_going_on = True
+            woken.go_on()
+            self.is_going_on = False
 
 
 class TaskWaiter:
