@@ -19,6 +19,7 @@ from promises.open_sockets import connections_with_sockets
 from websocketstream._network import wakeups as portable
 from websocketstream._network.asyncio_loop import current_asyncio_loop
 from websocketstream._network.hot import Wakeups
+from websocketstream._network.turns import BUSY_BYTES
 from wire import Frame, Opcode
 
 if TYPE_CHECKING:
@@ -99,8 +100,11 @@ async def test_who_is_woken_in_a_callback_goes_on_at_its_end_and_others_in_the_n
     assert order == ["first", "second"]
 
 
-async def test_a_receiver_goes_on_in_the_callback_that_brings_its_message() -> None:
-    frame = Frame(Opcode.BINARY, b"!").encode()
+@pytest.mark.parametrize("size", [1, BUSY_BYTES])
+async def test_a_receiver_goes_on_in_the_callback_that_brings_its_message(size: int) -> None:
+    """Where the event loop may read on at once, and has read much, it does so in the next pass."""
+    payload = bytes(size)
+    frame = Frame(Opcode.BINARY, payload).encode()
     seen: list[bytes] = []
 
     async def receive(conn: WebSocketStream) -> None:
@@ -125,8 +129,10 @@ async def test_a_receiver_goes_on_in_the_callback_that_brings_its_message() -> N
                 if current_asyncio_loop().watches_sockets:
                     theirs.send(frame)
                 await called_back(callback)
+                await some_passes()
             tasks.cancel_scope.cancel()
-    assert seen == [b"!", b"end"] * 3
+    in_callback = size == 1 or current_asyncio_loop().watches_sockets
+    assert seen == ([payload, b"end"] if in_callback else [b"end", payload]) * 3
 
 
 async def test_who_is_woken_by_a_task_goes_on_in_the_next_pass(wakeups: Any) -> None:

@@ -162,12 +162,15 @@ class SystemCalls:
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what was read."""
         self.got = nbytes
+        if nbytes >= self.many:
+            # The event loop may read on at once: who is woken waits for the next pass, as everybody else does.
+            self.deliver(self.large[:nbytes])  # type: ignore[misc]
+            self._owner.read_much()
+            return
         wakeups = self._wakeups
         wakeups.begin()  # type: ignore[union-attr]
         try:
             self.deliver(self.large[:nbytes])  # type: ignore[misc]
-            if nbytes >= self.many:
-                self._owner.read_much()
         finally:
             wakeups.end()  # type: ignore[union-attr]
 
