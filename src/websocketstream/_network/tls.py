@@ -272,9 +272,8 @@ class TLSTransport(FedStream):  # and Receiver
         while not below.congested:
             records = self._encrypt_some()
             if not records:
-                self._records.is_waiting = bool(
-                    self._unsent
-                )  # in the middle of a handshake TLS has to read first
+                # If there is something left, TLS is in the middle of a handshake, and has to read first.
+                self._records.is_waiting = len(self._unsent) > 0
                 return not self._unsent
             below.write_all(records)
         return False

@@ -123,9 +123,8 @@ class TLSRecords:
         incoming.write(data)
         try:
             while True:
-                count = self._read(
-                    RECORD_BYTES, self._scratch[self.filled :] if self.filled else self._scratch
-                )
+                room = self._scratch[self.filled :] if self.filled else self._scratch
+                count = self._read(RECORD_BYTES, room)
                 if not count:
                     self.ended = True
                     return
