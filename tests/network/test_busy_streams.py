@@ -1,6 +1,6 @@
 """Whoever reads a byte stream notices that he is cancelled although the peer sends something in every pass of the event loop.
 
-Anyio cancels no task of asyncio's that is about to go on; see `promises/test_busy_tasks.py`. These streams are those of the
+Anyio cancels no task of asyncio's that waits for a future which is done; see `promises/test_busy_tasks.py`. These streams are those of the
 opening handshake, and of a refusal: whoever is stuck there would outlive every timeout, and the shutdown of the server.
 """
 

@@ -1,6 +1,6 @@
 """A task that never waits for long notices that it is cancelled, too.
 
-Anyio cancels no task of asyncio's that is about to go on. What such a task waits for is there again before anybody could: a
+Anyio cancels no task of asyncio's that waits for a future which is done. What such a task waits for is there again before anybody could: a
 peer sends in each pass of the event loop, or reads in each.
 """
 
