@@ -18,7 +18,7 @@ class Wakeups:
     __slots__ = ("_is_callback", "_woken", "done", "is_going_on", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self.done: asyncio.Future[None] = asyncio.Future(loop=loop)  # for whoever goes on
         self.done.set_result(None)
         self.is_going_on: bool = False  # a task does, in a callback
