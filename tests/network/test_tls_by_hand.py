@@ -87,6 +87,8 @@ class Peer:
                 data = self._socket.recv(2**16)
             except BlockingIOError:
                 return
+            if not data:
+                return
             self._incoming.write(data)
             self._decrypt()
 
@@ -261,6 +263,33 @@ async def test_what_tls_does_not_encrypt_before_it_has_read_follows_what_it_read
 
 
 # --- the end
+
+
+async def test_behind_our_end_tls_answers_nothing_any_more() -> None:
+    async with client_and_peer() as (tls, peer):
+        tls.attach(receiver := Recorder())
+        tls.write(b"last words")
+        tls.end_sending()
+        for number in range(1, 9):
+            key_update(peer.tls)
+            peer.write(b"x")
+            await receiver.has(b"x" * number)
+        assert tls._outgoing.pending == 0
+        peer.go_on()
+        assert peer.received == b"last words"
+        assert "write_failed" not in receiver
+
+
+async def test_answers_that_cannot_leave_are_not_kept() -> None:
+    async with client_and_peer() as (tls, peer):
+        tls.attach(receiver := Recorder())
+        tls.write_failed(OSError("no more"))
+        for number in range(1, 9):
+            key_update(peer.tls)
+            peer.write(b"x")
+            await receiver.has(b"x" * number)
+        assert tls._outgoing.pending == 0
+        assert receiver.calls == ["write_failed", *["data_received"] * 8]
 
 
 async def test_what_comes_behind_the_end_of_tls_is_neither_kept_nor_read() -> None:

@@ -108,6 +108,7 @@ class TLSTransport(FedStream):  # and Receiver
         self._shaken = Signal(loop)  # or it never will be
         self._beginning = b""  # of what the peer has said
         self._broken: ssl.SSLError | None = None  # why the peer's direction has ended
+        self._end_said = False  # nothing of ours follows
         self._patience: Handle | None = None  # with a peer to which nothing can be sent
 
     # --- the handshake
@@ -298,7 +299,10 @@ class TLSTransport(FedStream):  # and Receiver
 
     def _flush(self) -> None:
         """Pass on what there is, from a call of the transport below."""
-        if self._released or self._write_error is not None:
+        if self._released:
+            return
+        if self._end_said or self._write_error is not None:
+            self._outgoing.read()  # answers, which only who has more to say must give (RFC 8446 section 4.6.3)
             return
         try:
             if not self._push():
@@ -312,7 +316,7 @@ class TLSTransport(FedStream):  # and Receiver
         if self.congested:
             self._decongest()
         elif self._sending_ended:
-            self._below.end_sending()
+            self._say_end()
         self._flushed.set()
 
     # --- the end
@@ -328,7 +332,11 @@ class TLSTransport(FedStream):  # and Receiver
         with suppress(*TRANSPORT_ERRORS):
             has_left = self._push()
         if has_left:
-            self._below.end_sending()
+            self._say_end()
+
+    def _say_end(self) -> None:
+        self._end_said = True
+        self._below.end_sending()
 
     def _drop(self) -> None:
         self._deliver_to(discard)
