@@ -130,3 +130,22 @@ async def test_through_tls_the_end_of_the_peer_is_told(
             sock.close()
             await until(lambda: "eof_received" in receiver or receiver.error is not None)
             assert receiver.data == b"last"
+
+
+@pytest.mark.parametrize("how", ["end_sending", "release"])
+async def test_through_tls_it_is_not_ended_by_whom_it_calls_but_in_the_next_pass(
+    how: str, server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> None:
+    """When it is closed, asyncio's TLS reads what is there and calls; to be aborted there is an error that it logs."""
+    is_closing: list[bool] = []
+
+    def end() -> None:
+        getattr(stream, how)()
+        is_closing.append(transport.is_closing())
+
+    async with accepted_by_another(server_ssl, client_ssl) as (transport, sock):
+        async with released_in_the_end(adopt(transport)) as stream:
+            stream.attach(Recorder(data_received=end))
+            await anyio.to_thread.run_sync(sock.sendall, b"x")
+            await until(transport.is_closing)
+        assert is_closing == [False]

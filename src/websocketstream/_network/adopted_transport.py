@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .asyncio_transport import AsyncioStream
 from .transport import Buffer, rest_of
@@ -45,6 +45,13 @@ class _AdoptedTLSStream(_AdoptedStream):
     def _end_direction(self) -> None:
         if not self._system.barred:
             self._call(self._transport.close)  # which writes what is left, and then TLS's own goodbye
+
+    def _call(self, method: Callable[[], object]) -> None:
+        # In the next pass: asyncio's TLS reads on when it is closed, and does not expect to be aborted by whom it calls then.
+        if self._loop_is_closed():
+            super()._call(method)
+        else:
+            self._loop.call_soon(super()._call, method)
 
 
 def adopt(transport: asyncio.Transport) -> AsyncioStream:
