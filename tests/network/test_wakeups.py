@@ -63,6 +63,13 @@ class Waiting:
         self.then()
 
 
+def wake_in_callback(wakeups: Any, waiter: Any) -> None:
+    """Do what a callback of the event loop does that wakes somebody."""
+    wakeups.begin()
+    wakeups.wake(waiter)
+    wakeups.end()
+
+
 async def called_back(callback: Callable[[], object], **how: Any) -> None:
     """Let the event loop call, and wait until it has."""
     done = asyncio.Event()
@@ -159,9 +166,7 @@ async def test_a_task_that_goes_on_wakes_others_for_the_next_pass(wakeups: Any) 
     seen = []
 
     def callback() -> None:
-        wakeups.begin()
-        wakeups.wake(first.waiter)
-        wakeups.end()
+        wake_in_callback(wakeups, first.waiter)
         seen.append((first.went_on, second.went_on))
 
     await called_back(callback)
@@ -227,9 +232,7 @@ async def test_where_a_task_runs_already_it_goes_on_in_the_next_pass(wakeups: An
     """Somebody has called what only the event loop should call."""
     waiting = Waiting(wakeups)
     await asyncio.sleep(0)
-    wakeups.begin()
-    wakeups.wake(waiting.waiter)
-    wakeups.end()
+    wake_in_callback(wakeups, waiting.waiter)
     assert not waiting.went_on
     await waiting.task
     assert waiting.went_on
@@ -243,9 +246,7 @@ async def test_where_its_context_is_in_use_it_goes_on_in_the_next_pass(wakeups: 
     seen = []
 
     def callback() -> None:
-        wakeups.begin()
-        wakeups.wake(waiting.waiter)
-        wakeups.end()
+        wake_in_callback(wakeups, waiting.waiter)
         seen.append(waiting.went_on)
 
     await called_back(callback, context=context)
@@ -267,9 +268,7 @@ async def test_it_goes_on_in_its_own_context(wakeups: Any) -> None:
     await asyncio.sleep(0)
 
     def callback() -> None:
-        wakeups.begin()
-        wakeups.wake(waiter)
-        wakeups.end()
+        wake_in_callback(wakeups, waiter)
         seen.append(variable.get())
 
     await called_back(callback)
@@ -282,12 +281,7 @@ async def test_tasks_in_python_can_wait_as_well(wakeups: Any) -> None:
     waiting, cancelled = Waiting(wakeups, kind=kind), Waiting(wakeups, kind=kind)
     await asyncio.sleep(0)
 
-    def callback() -> None:
-        wakeups.begin()
-        wakeups.wake(waiting.waiter)
-        wakeups.end()
-
-    await called_back(callback)
+    await called_back(partial(wake_in_callback, wakeups, waiting.waiter))
     assert waiting.went_on
     cancelled.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -298,19 +292,14 @@ async def test_nothing_of_a_task_that_has_ended_is_kept(wakeups: Any) -> None:
     waiting = Waiting(wakeups)
     await asyncio.sleep(0)
 
-    def callback() -> None:
-        wakeups.begin()
-        wakeups.wake(waiting.waiter)
-        wakeups.end()
-
-    await called_back(callback)
+    await called_back(partial(wake_in_callback, wakeups, waiting.waiter))
     await waiting.task
     task = weakref.ref(waiting.task)
     waiter = waiting.waiter
     gc.collect()
     gc.disable()
     try:
-        del waiting.task, callback
+        del waiting.task
         assert task() is None
     finally:
         gc.enable()
@@ -333,9 +322,7 @@ def test_what_a_task_does_not_keep_for_itself_ends_the_event_loop(kind: Any, bac
         await asyncio.sleep(0)
 
         def callback() -> None:
-            wakeups.begin()
-            wakeups.wake(waiting.waiter)
-            wakeups.end()
+            wake_in_callback(wakeups, waiting.waiter)
             returned.append(True)
 
         asyncio.get_running_loop().call_soon(callback)

@@ -36,7 +36,6 @@ cdef class ReceiveBuffer:
     cpdef begin_waiting(self)
     cpdef arrival(self)
     cpdef arrival_after_wait(self)
-    cpdef end_waiting_and_pop(self)
     cpdef end_waiting(self)
     cpdef push(self, list messages, Py_ssize_t size)
     cpdef drop(self)

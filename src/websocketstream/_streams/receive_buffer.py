@@ -241,17 +241,12 @@ class ReceiveBuffer:
     def arrival_after_wait(self) -> Waiter | None:
         """Return what :meth:`arrival` does, after a wait."""
         self.budget.waited()
-        return None if self._batch else self.arrival()
+        return self.arrival()
 
     def end_waiting(self) -> None:
         """Let others receive again."""
         self._receiving = False
         self._arrival = None
-
-    def end_waiting_and_pop(self) -> Message:
-        """Hand the next message out to the receiver that has waited for it."""
-        self.end_waiting()
-        return self.pop()
 
     # --- the connection's side
 

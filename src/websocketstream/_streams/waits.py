@@ -64,10 +64,9 @@ async def wait_for_message(buffer: ReceiveBuffer) -> Message:
         while arrival is not None:
             await arrival
             arrival = buffer.arrival_after_wait()
-    except BaseException:
+    finally:
         buffer.end_waiting()
-        raise
-    return buffer.end_waiting_and_pop()
+    return buffer.pop()
 
 
 async def wait_for_messages(buffer: ReceiveBuffer) -> list[Message]:
