@@ -2,7 +2,10 @@
 
 cimport cython
 
-cdef Py_ssize_t DECRYPT_BYTES
+cdef Py_ssize_t FIRST_TYPE
+cdef Py_ssize_t HEADER_BYTES
+cdef Py_ssize_t LAST_TYPE
+cdef Py_ssize_t MAX_CIPHERTEXT_BYTES
 cdef Py_ssize_t RECORD_BYTES
 
 cdef class TLSRecords:
@@ -14,6 +17,8 @@ cdef class TLSRecords:
     cdef object _encrypt
     cdef object _write
     cdef object _scratch
+    cdef Py_ssize_t _missing
+    cdef bytes _header
     cdef public object deliver
     cdef public bint may_read
     cdef public bint may_write
@@ -23,8 +28,19 @@ cdef class TLSRecords:
 
     cpdef release(self)
     cpdef data_received(self, data)
-    @cython.locals(count=Py_ssize_t)
+    @cython.locals(start=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t)
     cpdef decrypt(self, data)
+    @cython.locals(start=Py_ssize_t, size=Py_ssize_t)
+    cpdef feed(self, data)
+    @cython.locals(
+        size=Py_ssize_t, header=Py_ssize_t, end=Py_ssize_t, whole=Py_ssize_t, record=Py_ssize_t
+    )
+    cdef Py_ssize_t _end_of_records(self, data, Py_ssize_t start) except -1
+    @cython.locals(size=Py_ssize_t)
+    cdef Py_ssize_t _size_of_record(self, data, Py_ssize_t start) except -1
+    @cython.locals(count=Py_ssize_t)
+    cpdef read(self)
+    cpdef Py_ssize_t room(self)
     cpdef take(self)
     cpdef write(self, data)
     cpdef encrypt(self, data)

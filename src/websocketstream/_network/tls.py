@@ -24,10 +24,13 @@ from .hot import TLSRecords
 from .loop import current_event_loop
 from .stream_transport import FedStream
 from .task_transport import transport_of
-from .tls_records import DECRYPT_BYTES, RECORD_BYTES
+from .tls_records import RECORD_BYTES
 from .transport import NOTHING, Buffer, Transport, discard, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
+DECRYPT_BYTES = (
+    2**16
+)  # of ciphertext, what is decrypted in one go where it may be more than the scratch takes
 # What is encrypted in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
 ENCRYPT_BYTES = 2**15
 WRITE_BYTES = 2**19  # of plain text, what is written in one go
@@ -95,6 +98,8 @@ class TLSTransport(FedStream):  # and Receiver
         super().__init__(loop)
         # Without a method in between.
         self.data_received: Callable[[Buffer], None] = self._records.data_received
+        if isinstance(below, TLSTransport):
+            self.data_received = self._decrypt_copy
         self.write = self._records.write  # type: ignore[method-assign]
         self._records.deliver = self._pass_on
         self._below = below
@@ -196,6 +201,10 @@ class TLSTransport(FedStream):  # and Receiver
         else:
             self.decrypted()
 
+    def _decrypt_copy(self, data: Buffer) -> None:
+        """Decrypt what is in the very buffer that we decrypt into."""
+        self._records.data_received(bytes(data))
+
     def broke(self, error: ssl.SSLError) -> None:
         """See :class:`Owner`."""
         self._broken = error.with_traceback(None)
@@ -219,20 +228,17 @@ class TLSTransport(FedStream):  # and Receiver
 
         :raises ssl.SSLError: as :meth:`TLSRecords.decrypt`
         """
-        if isinstance(self._below, TLSTransport):
-            data = bytes(data)  # which is in the very buffer that we decrypt into
         records, view = self._records, memoryview(data)
         if self._shaking:
             self._beginning = self._beginning or bytes(view[:100])
         for start in range(0, len(view), DECRYPT_BYTES):
             portion = view[start : start + DECRYPT_BYTES]
-            if self._shaking:
-                self._incoming.write(portion)
-                if not self._go_on_shaking():
-                    continue
-                portion = NOTHING
-            if not records.ended:
+            if not self._shaking:
                 records.decrypt(portion)
+            else:
+                records.feed(portion)
+                if self._go_on_shaking():
+                    records.read()
             if records.room() < 2 * DECRYPT_BYTES:
                 self._pass_on(records.take())
 

@@ -11,8 +11,12 @@ from anyio import ClosedResourceError
 from .._network.transport import Buffer, Scratch, Transport
 
 RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
-# What is decrypted in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
-DECRYPT_BYTES = 2**16
+HEADER_BYTES = 5  # of a record, the last two of which say how much follows
+# What follows is no more than that with any version of TLS (RFC 5246 section 6.2.3).
+MAX_CIPHERTEXT_BYTES = RECORD_BYTES + 2048
+# The types of records (RFC 8446 section 5.1).
+FIRST_TYPE = 20
+LAST_TYPE = 23
 
 
 class Owner(Protocol):
@@ -50,7 +54,9 @@ class TLSRecords:
     __slots__ = (
         "_below",
         "_encrypt",
+        "_header",
         "_incoming",
+        "_missing",
         "_outgoing",
         "_owner",
         "_read",
@@ -84,6 +90,8 @@ class TLSRecords:
         self._encrypt = calls.write
         self._write: Callable[[Buffer], int] | None = below.write
         self._scratch = scratch.plain
+        self._missing: int = 0  # bytes of the record that has come in part
+        self._header = b""  # of a record, as long as that has come in part
         self.deliver: Callable[[Buffer], object] | None = None  # takes plain text
         self.may_read: bool = False  # as long as there is nothing else to see to
         self.may_write: bool = False  # likewise
@@ -100,7 +108,7 @@ class TLSRecords:
 
     def data_received(self, data: Buffer) -> None:
         """Decrypt what has arrived, and hand it on."""
-        if not self.may_read or len(data) > DECRYPT_BYTES:
+        if not self.may_read or len(data) + RECORD_BYTES > self.room():  # a record may have come in part
             if self._owner is not None:
                 self._owner.arrived(data)
             return
@@ -117,10 +125,73 @@ class TLSRecords:
     def decrypt(self, data: Buffer) -> None:
         """Put the plain text of what has arrived behind what is in the scratch.
 
+        OpenSSL is given a few records at a time, and asked for what they hold only when the last of them is whole: where it
+        finds a part of one, it takes as long to say so as to decrypt 4 KiB.
+
         :raises ssl.SSLError: what arrived is no TLS, or an alert; what came before is in the scratch
         """
+        start, size = 0, len(data)
+        while start < size and not self.ended:
+            end = self._end_of_records(data, start)
+            if start or end < size:
+                self._incoming.write(data[start : end or size])
+            else:
+                self._incoming.write(data)
+            if not (self._missing or self._header):
+                self.read()
+            start = end
+
+    def feed(self, data: Buffer) -> None:
+        """Give OpenSSL what belongs to the handshake, and perhaps what is behind it."""
+        start, size = 0, len(data)
+        while start < size:
+            start = self._end_of_records(data, start)
+        self._incoming.write(data)
+
+    def _end_of_records(self, data: Buffer, start: int) -> int:
+        """Return where the last of a few whole records ends; if the first is cut off, where the data does."""
+        size, header = len(data), len(self._header)
+        end = whole = start
+        if header:
+            self._header += bytes(data[start : start + HEADER_BYTES - header])
+            if len(self._header) < HEADER_BYTES:
+                return size
+            record = self._size_of_record(self._header, 0)
+            self._header = b""
+            if not record:
+                return size
+            end += record - header
+        else:
+            end += self._missing
+            self._missing = 0
+        while end <= size:
+            whole = end
+            if end == size or end - start >= RECORD_BYTES:
+                return end
+            if size - end < HEADER_BYTES:
+                if end == start:
+                    self._header = bytes(data[end:])
+                    return size
+                return end
+            record = self._size_of_record(data, end)
+            if not record:
+                return size
+            end += record
+        if whole == start:
+            self._missing = end - size
+            return size
+        return whole
+
+    def _size_of_record(self, data: Buffer, start: int) -> int:
+        """Return the bytes of a record with its header; 0 if this is none, which OpenSSL says as soon as it sees it."""
+        size = data[start + 3] << 8 | data[start + 4]
+        if not FIRST_TYPE <= data[start] <= LAST_TYPE or size > MAX_CIPHERTEXT_BYTES:
+            return 0
+        return HEADER_BYTES + size
+
+    def read(self) -> None:
+        """Put the plain text of what OpenSSL has behind what is in the scratch; raises as :meth:`decrypt`."""
         incoming = self._incoming
-        incoming.write(data)
         try:
             while True:
                 room = self._scratch[self.filled :] if self.filled else self._scratch

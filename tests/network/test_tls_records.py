@@ -1,0 +1,199 @@
+"""OpenSSL is asked for what has arrived when there is a whole record, however the network has cut the records."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from transport_kit import tls_contexts
+
+from websocketstream._network import tls_records as portable
+from websocketstream._network.hot import TLSRecords
+from websocketstream._network.tls_records import MAX_CIPHERTEXT_BYTES, RECORD_BYTES
+from websocketstream._network.transport import LARGE_READ_BYTES, Scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KINDS = {TLSRecords: "chosen", portable.TLSRecords: "portable"}  # one where nothing is compiled
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+SIZES = [0, 1, 4, 64, 1000, RECORD_BYTES - 1, RECORD_BYTES]
+
+
+class Calls:
+    """What OpenSSL does, with a note of each time when it was asked too early."""
+
+    def __init__(self, tls: ssl.SSLObject) -> None:
+        self._tls = tls
+        self.asked = 0
+        self.too_early = 0
+
+    def read(self, size: int, room: memoryview) -> int:
+        self.asked += 1
+        try:
+            return self._tls.read(size, room)
+        except ssl.SSLWantReadError:
+            self.too_early += 1
+            raise
+
+    def write(self, data: bytes) -> int:
+        return self._tls.write(data)
+
+
+class Owner:
+    """Takes note of what it is told, and is all that is below."""
+
+    congested = False
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+    def arrived(self, data: Any) -> None:
+        self.told.append(bytes(data))
+
+    def decrypted(self) -> None:
+        self.told.append("decrypted")
+
+    def broke(self, error: ssl.SSLError) -> None:
+        self.told.append(error)
+
+
+class Ends:
+    """A client's records, and the server whose records they are."""
+
+    def __init__(self, kind: Any, version: ssl.TLSVersion) -> None:
+        client, server = tls_contexts(version)
+        server.num_tickets = 0
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._sent = ssl.MemoryBIO()
+        tls = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        self.calls = Calls(tls)
+        self.owner = Owner()
+        self.received = bytearray()
+        self.records = kind(
+            self.owner, self.owner, self.calls, incoming=incoming, outgoing=outgoing, scratch=Scratch()
+        )
+        self.records.deliver = self.received.extend
+        asked = ssl.MemoryBIO()
+        self.server = server.wrap_bio(asked, self._sent, server_side=True)
+        done = False
+        while not done:
+            done = True
+            for end in (tls, self.server):
+                try:
+                    end.do_handshake()
+                except ssl.SSLWantReadError:
+                    done = False
+                asked.write(outgoing.read())
+                self.records.feed(self._sent.read())
+        self.records.may_read = self.records.may_write = True
+
+    def encrypted(self, *texts: bytes) -> bytes:
+        for text in texts:
+            self.server.write(text)
+        return self._sent.read()
+
+    def arrive(self, data: bytes, cuts: Iterator[int]) -> None:
+        """Let the data arrive in pieces of these sizes, and check that nothing is held back."""
+        view = memoryview(data)
+        while view:
+            size = next(cuts)
+            self.records.data_received(view[:size])
+            view = view[size:]
+
+
+@pytest.fixture(
+    params=[(kind, version) for kind in KINDS for version in VERSIONS],
+    ids=lambda each: f"{KINDS[each[0]]}-{each[1].name}",
+)
+def ends(request: pytest.FixtureRequest) -> Ends:
+    return Ends(*request.param)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 1000, 2**14, 2**16, 10**6])
+def test_records_cut_into_equal_pieces(ends: Ends, size: int) -> None:
+    some = random.Random(size)
+    texts = [some.randbytes(length) for length in [*SIZES, *SIZES[::-1]] if length]
+    ends.arrive(ends.encrypted(*texts), iter(lambda: size, None))
+    assert ends.received == b"".join(texts)
+    assert (ends.calls.too_early, ends.calls.asked) == (0, len(texts))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_records_cut_anywhere(ends: Ends, seed: int) -> None:
+    some = random.Random(seed)
+    texts = [some.randbytes(some.choice([1, 2, 64, 300, 5000, RECORD_BYTES])) for _ in range(100)]
+    ends.arrive(
+        ends.encrypted(*texts),
+        iter(lambda: some.choice([1, 2, 4, 5, 7, 100, 3000, 20_000, LARGE_READ_BYTES]), None),
+    )
+    assert ends.received == b"".join(texts)
+    assert (ends.calls.too_early, ends.calls.asked) == (0, len(texts))
+
+
+def test_a_record_is_handed_on_with_its_last_byte(ends: Ends) -> None:
+    for text in (b"a", b"b" * 10_000):
+        records = ends.encrypted(text, b"next")
+        next_record = ends.encrypted(b"next")
+        cut = len(records) - len(next_record) + 3  # in the middle of a header
+        ends.records.data_received(records[: cut - 4])
+        assert not ends.received
+        ends.records.data_received(records[cut - 4 : cut])
+        assert ends.received == text
+        ends.records.data_received(records[cut:] + next_record)
+        assert ends.received == text + b"nextnext"
+        ends.received.clear()
+
+
+def test_what_holds_no_text_is_seen_to_all_the_same(ends: Ends) -> None:
+    with suppress(ssl.SSLWantReadError):
+        ends.server.unwrap()
+    goodbye = ends.encrypted()
+    ends.arrive(goodbye, iter(lambda: 1, None))
+    assert ends.records.ended
+    assert ends.owner.told == ["decrypted"]
+
+
+@pytest.mark.parametrize(
+    "no_record",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n",
+        bytes([19, 3, 3, 0, 40]) + bytes(40),
+        bytes([24, 3, 3, 0, 40]) + bytes(40),
+        b"\x17\x03\x03" + (MAX_CIPHERTEXT_BYTES + 1).to_bytes(2, "big"),
+    ],
+)
+@pytest.mark.parametrize("pieces", [1, 4, 100])
+@pytest.mark.parametrize("before", [b"", b"text"])
+def test_what_is_no_record_fails_as_soon_as_openssl_says_so(
+    ends: Ends, no_record: bytes, pieces: int, before: bytes
+) -> None:
+    data = (ends.encrypted(before) if before else b"") + no_record
+    ends.arrive(data, iter(lambda: pieces, None))
+    assert isinstance(ends.owner.told[0], ssl.SSLError)
+    # What came before may still be in the scratch, for the owner to take.
+    assert bytes(ends.received) + bytes(ends.records.take()) == before
+
+
+@pytest.mark.parametrize("begun", [0, 1, 4, 5, 6, 10_000])
+def test_the_most_that_is_read_in_one_go_fits_into_the_scratch(ends: Ends, begun: int) -> None:
+    text = random.Random(begun).randbytes(RECORD_BYTES)
+    records = ends.encrypted(*[text] * (LARGE_READ_BYTES // RECORD_BYTES + 1))
+    ends.records.data_received(records[:begun])
+    rest = records[begun:]
+    ends.records.data_received(rest[:LARGE_READ_BYTES])
+    ends.records.data_received(rest[LARGE_READ_BYTES:])
+    assert ends.received == text * (LARGE_READ_BYTES // RECORD_BYTES + 1)
+    assert not ends.owner.told
+
+
+def test_what_may_not_fit_is_the_owners(ends: Ends) -> None:
+    data = bytes(ends.records.room())
+    ends.records.data_received(data)
+    assert ends.owner.told == [data]
