@@ -31,6 +31,7 @@ MODULES = {
         ["_protocol/_compiled.h", "_protocol/_zlib.h", "_protocol/_zlib.pxd"],
         [],
     ),
+    "_network._sockets": ("_network/_sockets.pyx", ["_network/_sockets.h"], []),
     "_protocol._zlib": ("_protocol/_zlib.pyx", ["_protocol/_zlib.h", "_protocol/_zlib.pxd"], ["z"]),
     **{
         f"_fast.{name}": (f"{room}/{name}.py", [f"_fast/{types}.pxd" for types in HOT], [])

@@ -37,7 +37,8 @@ def _without_tcp_info() -> None:
 
 
 def _without_direct_writes() -> None:
-    """As on Windows, where a socket is no file."""
+    """As on Windows, where a socket is no file, and nothing of POSIX can be built."""
+    sys.modules["websocketstream._network._sockets"] = None  # type: ignore[assignment]
     _network("asyncio_transport").DIRECT_WRITES = False
 
 

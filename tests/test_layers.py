@@ -82,6 +82,8 @@ ORDER: dict[str, list[str]] = {
         "calls",
         # what reads and writes
         "transport",
+        "_sockets",
+        "socket_calls",
         "system_calls",
         "tls_records",
         "hot",

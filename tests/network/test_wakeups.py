@@ -19,6 +19,7 @@ from promises.open_sockets import connections_with_sockets
 from websocketstream._network import wakeups as portable
 from websocketstream._network.asyncio_loop import current_asyncio_loop
 from websocketstream._network.hot import Wakeups
+from websocketstream._network.sockets import watches_sockets
 from websocketstream._network.turns import BUSY_BYTES
 from wire import Frame, Opcode
 
@@ -120,7 +121,7 @@ async def test_a_receiver_goes_on_in_the_callback_that_brings_its_message(size: 
             await conn.send(message)
 
     def callback() -> None:
-        if current_asyncio_loop().watches_sockets:
+        if watches_sockets():
             transport.on_readable()
         else:  # what uvloop does
             transport.get_buffer(-1)[: len(frame)] = frame
@@ -133,12 +134,12 @@ async def test_a_receiver_goes_on_in_the_callback_that_brings_its_message(size: 
             tasks.start_soon(receive, conn)
             await some_passes()
             for _ in range(3):
-                if current_asyncio_loop().watches_sockets:
+                if watches_sockets():
                     theirs.send(frame)
                 await called_back(callback)
                 await some_passes()
             tasks.cancel_scope.cancel()
-    in_callback = size == 1 or current_asyncio_loop().watches_sockets
+    in_callback = size == 1 or watches_sockets()
     assert seen == ([payload, b"end"] if in_callback else [b"end", payload]) * 3
 
 

@@ -123,6 +123,10 @@ class SlowCodec:
         self._work.do(0.001)
         return self._codec.receive_data(data)
 
+    def send_message(self, message: Any) -> Any:
+        self._work.do(0.001)
+        return self._codec.send_message(message)
+
     def send_messages(self, messages: Any) -> Any:
         self._work.do(0.001)
         return self._codec.send_messages(messages)

@@ -162,6 +162,17 @@ def test_only_messages_is_said_of_nothing_else(kit):
     ):
         events = codec.receive_data(wire)
         assert not codec.only_messages or all(isinstance(event, str | bytes) for event in events)
+        assert codec.whole_bytes in (-1, codec.message_bytes if codec.only_messages else -1)
+
+
+def test_what_is_left_to_decode_is_no_whole(kit):
+    codec = kit.codec()
+    data = kit.frame(TEXT, b"a") * 20_000
+    while data or codec.pending:
+        events = codec.receive_data(data)
+        assert codec.whole_bytes in (-1, codec.message_bytes)
+        assert codec.whole_bytes < 0 or (events and not codec.pending)
+        data = b""
 
 
 # --- splits ---
@@ -326,6 +337,16 @@ def test_a_batch_is_sent_in_order_in_few_buffers(kit):
     assert len(buffers) <= 7  # four times what is small, thrice what is large
     assert drain(kit.peer.codec(), b"".join(buffers)) == messages
     assert kit.codec().send_messages([]) == []
+
+
+@pytest.mark.parametrize("message", ["", "a", "\u20ac", b"", b"b" * 125, b"c" * 126, b"d" * 70_000])
+def test_one_message_may_be_sent_in_one_piece(kit, message):
+    codec, receiver = kit.codec(), kit.peer.codec()
+    out = message if isinstance(message, bytes) or message.isascii() else Outgoing(message.encode(), True)
+    for _ in range(2):
+        frame = codec.send_message(out)
+        assert drain(receiver, frame) == [message]
+        assert len(frame) == len(b"".join(codec.send_messages([out])))
 
 
 def test_a_large_message_of_a_server_is_not_copied(engine):

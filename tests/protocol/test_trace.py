@@ -30,6 +30,7 @@ class PlainCodec:
 
     pending = False
     only_messages = True
+    whole_bytes = 6
     message_bytes = 7
     portion = 8
     deflate = "deflate"
@@ -47,6 +48,9 @@ class PlainCodec:
 
     def receive_data(self, data: bytes) -> list[Any]:
         return self.events
+
+    def send_message(self, message: Any) -> bytes:
+        return b"frame"
 
     def send_messages(self, messages: Any) -> list[bytes]:
         return [b"frame"] * len(messages)
@@ -100,9 +104,10 @@ def test_what_leaves_is_told_by_kind_and_size(seen: Recorded) -> None:
         codec.send_messages(["ab", b"c", Outgoing("ü".encode(), True), Outgoing(b"", False)])
         == [b"frame"] * 4
     )
+    assert codec.send_message(b"one") == b"frame"
     portions = codec.send_in_portions(b"12345")
     assert next(portions) == []
-    assert len(seen) == 4
+    assert len(seen) == 5
     assert [*portions] == [[b"frame"]]
     assert codec.send_ping(b"1") == b"ping"
     assert codec.send_pong(b"12") == b"pong"
@@ -113,6 +118,7 @@ def test_what_leaves_is_told_by_kind_and_size(seen: Recorded) -> None:
         FrameSent("c1", "binary", 1),
         FrameSent("c1", "text", 2),
         FrameSent("c1", "binary", 0),
+        FrameSent("c1", "binary", 3),
         FrameSent("c1", "binary", 5),
         FrameSent("c1", "ping", 1),
         FrameSent("c1", "pong", 2),
@@ -124,7 +130,8 @@ def test_what_leaves_is_told_by_kind_and_size(seen: Recorded) -> None:
 def test_everything_else_is_the_codecs(seen: Recorded) -> None:
     inner = PlainCodec()
     codec = TracedCodec(inner, seen.tracer())  # type: ignore[arg-type]
-    assert (codec.pending, codec.only_messages, codec.message_bytes, codec.portion) == (False, True, 7, 8)
+    assert (codec.pending, codec.only_messages, codec.portion) == (False, True, 8)
+    assert (codec.whole_bytes, codec.message_bytes) == (6, 7)
     assert codec.deflate == "deflate"  # type: ignore[comparison-overlap]
     codec.discard_data()
     assert inner.discarded

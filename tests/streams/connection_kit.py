@@ -288,6 +288,7 @@ class LockstepCodec:
     """A codec whose frames can be read by eye: a letter, four bytes for the size, the payload."""
 
     only_messages = False
+    whole_bytes = -1
     message_bytes = 0
     pending = False
     deflate = None
@@ -315,6 +316,9 @@ class LockstepCodec:
 
     def discard_data(self) -> None:
         """What arrives is dropped by the buffer as well."""
+
+    def send_message(self, message: Message | Outgoing) -> Buffer:
+        return self.send_messages([message])[0]
 
     def send_messages(self, messages: Sequence[Message | Outgoing]) -> list[Buffer]:
         assert not self._busy, "another message is being encoded in portions"

@@ -26,6 +26,7 @@ cdef class Reader:
     cdef public object keepalive
     cdef object _call
     cdef object _put_off
+    cdef bint _heard_word
     cdef object _failure
     cdef readonly Py_ssize_t read
 
@@ -36,7 +37,7 @@ cdef class Reader:
     cpdef room_made(self)
     cpdef caught_up(self)
     cpdef stop(self)
-    @cython.locals(events=list, size=Py_ssize_t, pending=bint)
+    @cython.locals(events=list, size=Py_ssize_t, message_bytes=Py_ssize_t, pending=bint)
     cdef _decode(self, data)
     cdef _sort(self, list events)
     cdef _hold_back(self)

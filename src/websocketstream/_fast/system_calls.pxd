@@ -8,7 +8,7 @@ cdef Py_ssize_t BUSY_BYTES
 
 cdef class SystemCalls:
     cdef object _owner
-    cdef object _receive_into
+    cdef object _receive
     cdef object _running_loop
     cdef object _loop
     cdef Wakeups _wakeups

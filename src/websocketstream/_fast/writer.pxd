@@ -12,7 +12,7 @@ cdef class Writer:
     cdef object _transport
     cdef object _transport_write
     cdef object _codec
-    cdef object _send_messages
+    cdef object _send_message
     cdef SendBuffer _buffer
     cdef object _life
     cdef Budget _budget
@@ -49,8 +49,8 @@ cdef class Writer:
     cpdef flushed(self)
     cpdef drop_portions(self)
     cdef _wake(self)
-    @cython.locals(frames=list)
     cdef _write_alone(self, item)
+    @cython.locals(size=Py_ssize_t)
     cdef _write_frame(self, item, frame)
     @cython.locals(sent=Py_ssize_t)
     cdef _write(self, chunk)

@@ -9,7 +9,6 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from socket import socket
 from time import perf_counter
 from typing import Any, cast
@@ -21,6 +20,7 @@ from .asyncio_loop import AsyncioLoop, current_asyncio_loop
 from .direct_stream import DirectStream
 from .hot import SystemCalls
 from .large_reads import LargeReads
+from .socket_calls import sender_of
 from .stream_transport import FedStream
 from .transport import Buffer, discard, lost, rest_of
 
@@ -61,7 +61,7 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
         self._raw_socket: socket = transport.get_extra_info("socket")
         self._descriptor: int = self._raw_socket.fileno()
         # Past the transport, which has nothing to write: half of what its own way costs.
-        self._system.send = partial(os.write, self._descriptor) if DIRECT_WRITES else _send_nothing
+        self._system.send = sender_of(self._raw_socket) if DIRECT_WRITES else _send_nothing
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See :class:`asyncio.BufferedProtocol`."""

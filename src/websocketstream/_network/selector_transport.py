@@ -20,6 +20,7 @@ from .asyncio_loop import AsyncioLoop
 from .event_loop import Waiter
 from .hot import SystemCalls
 from .large_reads import LargeReads
+from .socket_calls import SocketCalls
 from .transport import Buffer
 from .watched_stream import WatchedStream
 
@@ -37,11 +38,12 @@ class SelectorStream(LargeReads, WatchedStream):
         self._stand_in: TransportSocket | None = None
 
     def _system_calls(self, connected: socket) -> SystemCalls:
+        calls = SocketCalls(connected)
         return SystemCalls(
             self,
             self.loop.scratch,
-            send=connected.send,
-            receive_into=connected.recv_into,
+            send=calls.send,
+            receive=calls.receive,
             running_loop=asyncio.get_running_loop,
             loop=self._loop,
             wakeups=self.loop.wakeups,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from anyio import ClosedResourceError
 
+from .._network.socket_calls import part_of
 from .._network.transport import Buffer, Scratch, discard, lost
 from .._network.turns import BUSY_BYTES
 from .wakeups import Wakeups
@@ -67,7 +68,7 @@ class SystemCalls:
 
     What is not always the same is left to the owner.
 
-    :param receive_into: the system call that reads, where we are told when to; else the event loop reads
+    :param receive: the system call that reads, where we are told when to; else the event loop reads
     :param send: the system call that writes; it may come later
     :param scratch: where to read into
     :param wakeups: who lets tasks go on at the end of the event loop's callbacks, if anybody
@@ -77,7 +78,7 @@ class SystemCalls:
     __slots__ = (
         "_loop",
         "_owner",
-        "_receive_into",
+        "_receive",
         "_running_loop",
         "_wakeups",
         "barred",
@@ -95,13 +96,13 @@ class SystemCalls:
         scratch: Scratch,
         *,
         send: Callable[[Buffer], int] | None = None,
-        receive_into: Callable[[memoryview], int] | None = None,
+        receive: Callable[[memoryview], Buffer] | None = None,
         running_loop: Callable[[], object] | None = None,
         loop: object = None,
         wakeups: Wakeups | None = None,
     ) -> None:
         self._owner: Owner = owner
-        self._receive_into = receive_into
+        self._receive = receive
         self._running_loop = running_loop
         self._loop = loop
         self._wakeups: Wakeups | None = wakeups
@@ -119,7 +120,7 @@ class SystemCalls:
         self.deliver = discard
         self.many = sys.maxsize  # nobody has to be asked where to read into
         self._owner = NOBODY
-        self.send = self._receive_into = self._running_loop = self._loop = None
+        self.send = self._receive = self._running_loop = self._loop = None
 
     # --- reading, where we are told when to
 
@@ -142,14 +143,15 @@ class SystemCalls:
             return
         room = self.small if self.got < self.many else self._owner.room()
         try:
-            self.got = self._receive_into(room)  # type: ignore[misc]
+            data = self._receive(room)  # type: ignore[misc]
         except BlockingIOError:
             return
         except OSError as exc:
             self._owner.read_failed(exc)
             return
+        self.got = len(data)
         if self.got:
-            deliver(self.large[: self.got])
+            deliver(data)
         else:
             self._owner.read_nothing()
 
@@ -170,7 +172,7 @@ class SystemCalls:
         wakeups = self._wakeups
         wakeups.begin()  # type: ignore[union-attr]
         try:
-            self.deliver(self.large[:nbytes])  # type: ignore[misc]
+            self.deliver(part_of(self.large, nbytes))  # type: ignore[misc]
         finally:
             wakeups.end()  # type: ignore[union-attr]
 

@@ -16,6 +16,7 @@ from .addresses import socket_attributes
 from .direct_stream import DirectStream
 from .event_loop import EventLoop, uninterrupted
 from .hot import SystemCalls
+from .socket_calls import SocketCalls
 from .transport import NOTHING, Buffer, Receiver, lost, rest_of
 
 VECTORS = hasattr(socket, "sendmsg")  # not on Windows
@@ -194,7 +195,8 @@ class WatchedStream(DirectStream):  # and Watched
     # --- what each event loop does in its own way
 
     def _system_calls(self, connected: socket) -> SystemCalls:
-        return SystemCalls(self, self.loop.scratch, send=connected.send, receive_into=connected.recv_into)
+        calls = SocketCalls(connected)
+        return SystemCalls(self, self.loop.scratch, send=calls.send, receive=calls.receive)
 
     @abstractmethod
     async def _wait_readable(self) -> None:

@@ -292,6 +292,13 @@ cdef class CompiledCodec:
         return self._only_messages
 
     @property
+    def whole_bytes(self):
+        """:attr:`message_bytes` after a call that returned nothing but whole messages, and left nothing to decode; else -1."""
+        if self._only_messages and self._rest is None and self._inflating is None and not self._full:
+            return self._message_bytes
+        return -1
+
+    @property
     def message_bytes(self):
         """The memory in bytes of the messages that the last call of :meth:`receive_data` returned."""
         return self._message_bytes
@@ -895,6 +902,18 @@ cdef class CompiledCodec:
         self._control = NULL
 
     # --- sending ---
+
+    def send_message(self, message):
+        """Encode one message or part into one piece."""
+        cdef Frame frame
+        cdef bytes wire
+        payload = self._prepare(message, &frame)
+        frame.large = False
+        if frame.size > PY_SSIZE_T_MAX - WS_MAX_HEADER:
+            raise MemoryError
+        wire = PyBytes_FromStringAndSize(NULL, ws_header_size(frame.size, self._client) + frame.size)
+        self._put_frame(<uint8_t *>PyBytes_AS_STRING(wire), &frame)
+        return wire
 
     def send_messages(self, messages):
         """Encode messages or parts of one, a frame each, into one buffer; large ones of a server stand in the list as they are."""

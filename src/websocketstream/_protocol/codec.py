@@ -153,6 +153,11 @@ class Codec(Protocol):
         ...
 
     @property
+    def whole_bytes(self) -> int:
+        """:attr:`message_bytes` after a call that returned nothing but whole messages, and left nothing to decode; else -1."""
+        ...
+
+    @property
     def message_bytes(self) -> int:
         """The memory in bytes of the messages that the last call of :meth:`receive_data` returned."""
         ...
@@ -166,6 +171,10 @@ class Codec(Protocol):
 
     def discard_data(self) -> None:
         """From now on drop data frames unread (their framing is still checked): nobody wants them while closing."""
+        ...
+
+    def send_message(self, message: Message | Outgoing) -> bytes | bytearray:
+        """Encode one message or part as :meth:`send_messages` does, but in one piece: for small ones."""
         ...
 
     def send_messages(self, messages: Sequence[Message | Outgoing]) -> list[bytes | bytearray | memoryview]:

@@ -190,6 +190,11 @@ class TracedCodec:
         return self._codec.only_messages
 
     @property
+    def whole_bytes(self) -> int:
+        """As the codec's."""
+        return self._codec.whole_bytes
+
+    @property
     def message_bytes(self) -> int:
         """As the codec's."""
         return self._codec.message_bytes
@@ -198,6 +203,12 @@ class TracedCodec:
     def portion(self) -> int:
         """As the codec's."""
         return self._codec.portion
+
+    def send_message(self, message: Message | Outgoing) -> bytes | bytearray:
+        """Encode, and tell."""
+        frame = self._codec.send_message(message)
+        self._tracer.sent(message)
+        return frame
 
     def send_messages(self, messages: Sequence[Message | Outgoing]) -> Buffers:
         """Encode, and tell."""

@@ -92,6 +92,11 @@ class WsprotoCodec:
         """Never sure here: telling events apart costs little beside decoding them."""
         return False
 
+    @property
+    def whole_bytes(self) -> int:
+        """Never sure either."""
+        return -1
+
     def read_in_chunks(self) -> None:
         """Hand messages out in chunks from now on, the one in progress included."""
         if self._decoder is not None:
@@ -101,6 +106,11 @@ class WsprotoCodec:
         """Drop data frames unread from now on; control frames are still events and framing is still checked."""
         if self._decoder is not None:
             self._decoder.assembler.discard()
+
+    def send_message(self, message: Message | Outgoing) -> bytes | bytearray:
+        """Encode one message or part into one piece."""
+        header, payload = self._encode_message(Outgoing.of(message))
+        return header + payload
 
     def send_messages(self, messages: Sequence[Message | Outgoing]) -> list[bytes | bytearray | memoryview]:
         """Encode messages or parts of one, a frame each; small ones share a buffer, large ones of a server are not copied."""

@@ -50,6 +50,7 @@ class Reader:
         "_clock",
         "_codec",
         "_failure",
+        "_heard_word",
         "_life",
         "_loop",
         "_owner",
@@ -90,6 +91,7 @@ class Reader:
         )
         self._call: Handle | None = None  # the turn in which the codec goes on with what it was given
         self._put_off: Buffer = b""  # what arrived when the pass had taken long enough
+        self._heard_word = False  # the peer's last, if that has not come to the application
         self._failure: Exception | None = None  # of the transport; the codec has to come so far
         self.read: int = 0  # bytes that have arrived
 
@@ -143,7 +145,7 @@ class Reader:
 
     def caught_up(self) -> None:
         """See :class:`Filler`: now the peer's last word counts."""
-        if self._life.word is not None and self._owner is not None:
+        if self._heard_word and self._life.word is not None and self._owner is not None:
             self._owner.word_taken()
 
     def stop(self) -> None:
@@ -169,11 +171,17 @@ class Reader:
                 self._owner.broke_down(exc)
             return
         size = len(data)
-        pending = codec.pending
+        message_bytes = codec.whole_bytes
+        pending = message_bytes < 0 and codec.pending
         if pending or len(events) > MANY or size > BUSY_BYTES:
             self._calls.took_much()
         if size >= FULL_READ_BYTES:
             self._transport.large_reads = len(events) <= FEW
+        if message_bytes >= 0:
+            self._buffer.push(events, message_bytes)  # type: ignore[arg-type]
+            if self._buffer.full:
+                self._hold_back()
+            return
         if codec.only_messages:
             self._buffer.push(events, codec.message_bytes)  # type: ignore[arg-type]
         else:
@@ -195,6 +203,7 @@ class Reader:
                 self._pings.pong(event.payload, self._loop.stopwatch())
                 writes = True  # what had to wait until the peer has read more
             elif isinstance(event, (Close, Failure)):
+                self._heard_word = True
                 self._life.take_word(event, self._clock())
         if writes:
             self._writer.flush()

@@ -254,7 +254,10 @@ class ReceiveBuffer:
         """Take a list of messages over; ``size`` is their memory in bytes."""
         if self._end is not None or not messages:
             return
-        self._count += number_of_ends(messages) if self._is_locked else len(messages)
+        if self._is_locked:
+            self._count += number_of_ends(messages)
+        else:
+            self._count += len(messages)
         self._bytes += size
         if self._bytes >= self._limit and not self.full:
             self.full = True

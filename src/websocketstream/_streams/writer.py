@@ -66,7 +66,7 @@ class Writer:
         "_pings",
         "_pongs",
         "_portions",
-        "_send_messages",
+        "_send_message",
         "_transport",
         "_transport_write",
         "_turn",
@@ -90,7 +90,7 @@ class Writer:
         self._transport = transport
         self._transport_write = transport.write  # found once, as it is called for each message
         self._codec = codec
-        self._send_messages = codec.send_messages  # likewise
+        self._send_message = codec.send_message  # likewise
         self._buffer = buffer
         self._life = life
         self._budget = budget
@@ -311,15 +311,16 @@ class Writer:
 
     def _write_alone(self, item: Queued) -> None:
         try:
-            frames = self._send_messages((item,))  # type: ignore[arg-type]  # no Encoded comes here
-            self._write_frame(item, frames[0])
+            self._write_frame(item, self._send_message(item))  # type: ignore[arg-type]  # no Encoded comes here
         except Exception as exc:  # noqa: BLE001  (as above)
             self.fail(exc)
             self._buffer.raise_if_ended()
 
     def _write_frame(self, item: Queued, frame: Buffer) -> None:
-        self.written += len(frame)
-        self._unsent = self._in_transport = len(frame) - self._transport_write(frame)
+        size = len(frame)
+        self.written += size
+        size -= self._transport_write(frame)
+        self._unsent = self._in_transport = size  # what is left
         self._buffer.passed_by(item, self._unsent)
 
     def _write(self, chunk: Buffer) -> None:
