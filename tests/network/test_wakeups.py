@@ -17,7 +17,6 @@ from transport_kit import some_passes
 from backends import BACKENDS
 from promises.open_sockets import connections_with_sockets
 from websocketstream._network import wakeups as portable
-from websocketstream._network.asyncio_loop import current_asyncio_loop
 from websocketstream._network.hot import Wakeups
 from websocketstream._network.sockets import watches_sockets
 from websocketstream._network.turns import BUSY_BYTES
