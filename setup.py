@@ -14,6 +14,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 # The hot path is modules in Python, which Cython compiles with the types that stand in the .pxd files of _fast.
 HOT = {
     "calls": "_network",
+    "readiness": "_network",
     "wakeups": "_network",
     "system_calls": "_network",
     "tls_records": "_network",

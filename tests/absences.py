@@ -28,7 +28,8 @@ def _without_zlib_header() -> None:
 
 def _without_epoll() -> None:
     """As on macOS, Windows and the BSDs; the event loops themselves keep theirs."""
-    _network("trio_loop").select = SimpleNamespace()
+    for module in ("asyncio_loop", "trio_loop"):
+        _network(module).select = SimpleNamespace()
 
 
 def _without_tcp_info() -> None:

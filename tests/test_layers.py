@@ -80,6 +80,7 @@ ORDER: dict[str, list[str]] = {
         "wakeups",
         "turns",
         "calls",
+        "readiness",
         # what reads and writes
         "transport",
         "_sockets",
@@ -91,6 +92,7 @@ ORDER: dict[str, list[str]] = {
         # the event loop that is running
         "timers",
         "event_loop",
+        "asyncio_readiness",
         "asyncio_loop",
         "trio_readiness",
         "trio_loop",

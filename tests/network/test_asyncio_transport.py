@@ -121,6 +121,9 @@ async def test_nothing_is_written_to_a_descriptor_that_has_become_another_files(
     left: list[Any] = []
 
     async def main() -> None:
+        loop = current_asyncio_loop()
+        if anyio_backend != "asyncio":
+            loop.watches_sockets = False  # on the event loop's own transport
         with socket.create_server(("127.0.0.1", 0)) as listener:
             left.append(socket.create_connection(listener.getsockname()))
             stream = await wrap_socket(listener.accept()[0])

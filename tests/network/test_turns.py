@@ -13,6 +13,7 @@ from sniffio import current_async_library
 from transport_kit import some_passes
 
 import absences
+from websocketstream._network import hot
 from websocketstream._network.sockets import wrap_socket
 from websocketstream._network.turns import MIN_SHARE, PASS_SECONDS, ReadTurns, Turns
 
@@ -78,6 +79,7 @@ async def test_the_passes_of_many_busy_connections_are_bounded_and_all_get_somet
     now = 1000.0  # goes on with the work that is done, and with nothing else
     for module in ("asyncio_transport", "selector_transport", "calls", "timers", "trio_readiness"):
         monkeypatch.setattr(f"websocketstream._network.{module}.perf_counter", lambda: now)
+    monkeypatch.setattr(hot.readiness, "perf_counter", lambda: now)
 
     class Busy:
         count = 0

@@ -40,6 +40,7 @@ WHO_LOOKS_AT_THE_CLOCK = [
     "websocketstream._network.selector_transport",
     network_hot.calls.__name__,
     "websocketstream._network.timers",
+    network_hot.readiness.__name__,
     "websocketstream._network.trio_readiness",
     hot.budget.__name__,
     hot.receive_buffer.__name__,

@@ -128,6 +128,12 @@ class LockstepLoop(EventLoop):
         heapq.heappush(self._timers, (deadline, next(self._order), call := Call(callback)))
         return call
 
+    def attached(self) -> None:
+        raise NotImplementedError
+
+    def detached(self) -> None:
+        raise NotImplementedError
+
     def start_task(self, function: Any, *, name: str, on_end: Any) -> None:
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ from websocketstream._protocol.engine import ENGINE
 from websocketstream._streams import hot
 
 ROOMS = {
-    "_network": [below.calls, below.system_calls, below.tls_records, below.wakeups],
+    "_network": [below.calls, below.readiness, below.system_calls, below.tls_records, below.wakeups],
     "_streams": [hot.budget, hot.receive_buffer, hot.send_buffer, hot.writer, hot.reader],
 }
 SOURCES = {

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
+import select
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from .event_loop import EventLoop, Handle, Watched, call, logger
+from .asyncio_readiness import EpollOfAsyncio
+from .event_loop import EventLoop, Handle, call, logger
 from .hot import Calls, Wakeups
+from .readiness import Watched
 from .timers import Timers
 from .transport import Scratch
 from .turns import ReadTurns, Turns
@@ -36,10 +39,16 @@ class AsyncioLoop(EventLoop):
         self.read_turns: ReadTurns = ReadTurns()
         self.scratch = _scratches.get(loop) or _scratches.setdefault(loop, Scratch())
         self.last_reader: int | None = None  # the id of who has done the last large read
+        is_asyncios = isinstance(loop, asyncio.BaseEventLoop)
+        self._readiness = (
+            None if is_asyncios or not hasattr(select, "epoll") else EpollOfAsyncio(loop, self.calls)
+        )
+        # Asyncio's own does, on Windows perhaps not.
+        self.watches_sockets: bool = self._readiness is not None or isinstance(
+            loop, asyncio.SelectorEventLoop
+        )
         # libuv reads on as long as a read fills its buffer, up to 32 times in one pass.
-        # It watches sockets, on Windows perhaps not; on uvloop its transports are the shorter way.
-        self.watches_sockets: bool = isinstance(loop, asyncio.SelectorEventLoop)
-        self.reads_once_a_pass: bool = isinstance(loop, asyncio.BaseEventLoop)
+        self.reads_once_a_pass: bool = is_asyncios
         self._loop = loop
         self._watched: dict[int, int] = {}  # descriptors, and what they are registered for
         self._timers = Timers(self.clock, call)
@@ -68,6 +77,10 @@ class AsyncioLoop(EventLoop):
 
     def watch(self, watched: Watched) -> None:
         """See :class:`EventLoop`."""
+        if self._readiness is not None:
+            self._check()
+            self._readiness.update(watched)
+            return
         loop, descriptor = self._loop, watched.descriptor
         wanted = watched.reading * READING | watched.writing * WRITING
         changed = wanted ^ self._watched.get(descriptor, 0)
@@ -88,6 +101,16 @@ class AsyncioLoop(EventLoop):
             self._watched[descriptor] = wanted
         else:
             del self._watched[descriptor]
+
+    def attached(self) -> None:
+        """See :class:`EventLoop`."""
+        if self._readiness is not None:
+            self._readiness.attach(1)
+
+    def detached(self) -> None:
+        """See :class:`EventLoop`."""
+        if self._readiness is not None:
+            self._readiness.attach(-1)
 
     def start_task(
         self,

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from anyio.lowlevel import checkpoint
 
 from .hot import Calls
+from .readiness import Watched
 from .transport import Scratch
 from .turns import Turns
 
@@ -29,30 +30,6 @@ class Handle(Protocol):
 
     def cancel(self) -> object:
         """Prevent it; further calls change nothing."""
-        ...
-
-
-class Watched(Protocol):
-    """A socket, and what it waits for: it is called when that is there."""
-
-    descriptor: int  # what the socket's was: by the time that we look, the number may be another file's
-    reading: bool
-    writing: bool
-
-    def fileno(self) -> int:
-        """The descriptor as it is now, -1 when the socket was closed."""
-        ...
-
-    def on_readable(self) -> None:
-        """Read something."""
-        ...
-
-    def on_writable(self) -> None:
-        """Write something."""
-        ...
-
-    def on_unwatched(self, error: Exception) -> None:
-        """Take note that nobody watches any more; this is called in the middle of something else."""
         ...
 
 
@@ -103,6 +80,14 @@ class EventLoop(ABC):
         :raises OSError: it cannot be watched, or this event loop is over
         """
         raise OSError(f"{self!r} watches no sockets: {watched!r}")
+
+    @abstractmethod
+    def attached(self) -> None:
+        """Take note of a watched socket that has a receiver, and may wait for nothing while that is paused."""
+
+    @abstractmethod
+    def detached(self) -> None:
+        """Take note that one has let its receiver go."""
 
     @abstractmethod
     def start_task(

@@ -23,11 +23,12 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from .event_loop import UNINTERRUPTED, EventLoop, Handle, Watched, call, logger, uninterrupted
+from .event_loop import UNINTERRUPTED, EventLoop, Handle, call, logger, uninterrupted
 from .hot import Calls
+from .readiness import Watched
 from .timers import Timers
 from .transport import Scratch
-from .trio_readiness import EpollReadiness, Readiness, TaskReadiness
+from .trio_readiness import EpollOfTrio, Readiness, TaskReadiness
 from .turns import Turns
 
 # When the program's main task has ended, how long (seconds) the connections of its system tasks may take to say goodbye.
@@ -47,7 +48,7 @@ class TrioLoop(EventLoop):
         self._timers = Timers(self.clock, call, on_empty=self._wake_if_idle)
         self.calls = Calls(call, self._wake)
         self._sockets: Readiness = (
-            EpollReadiness(self._wake, self.calls)
+            EpollOfTrio(self._wake, self.calls)
             if hasattr(select, "epoll")
             else TaskReadiness(self._start_wait)
         )
@@ -117,11 +118,11 @@ class TrioLoop(EventLoop):
         self._wake_if_idle()
 
     def attached(self) -> None:
-        """Take note of a socket that has a receiver: the system task does not end while that is paused."""
+        """See :class:`EventLoop`: the system task does not end while that is paused."""
         self._attached += 1
 
     def detached(self) -> None:
-        """Take note that a socket has let its receiver go."""
+        """See :class:`EventLoop`."""
         self._attached -= 1
         self._wake_if_idle()
 

@@ -35,12 +35,6 @@ class TrioStream(WatchedStream):
         """See :class:`Transport`."""
         await self.loop.wait_idle()
 
-    def _attached(self) -> None:
-        self.loop.attached()
-
-    def _detached(self) -> None:
-        self.loop.detached()
-
     def _close(self) -> None:
         notify_closing(self._socket)
         self._socket.close()

@@ -66,7 +66,7 @@ class WatchedStream(DirectStream):  # and Watched
         """See :class:`Transport`."""
         if not self._is_attached:
             self._is_attached = True
-            self._attached()
+            self.loop.attached()
         self._system.deliver = receiver.data_received
         self._receiver = receiver
         if self._error is not None:
@@ -202,12 +202,6 @@ class WatchedStream(DirectStream):  # and Watched
     async def _wait_readable(self) -> None:
         """Wait until there may be something to read."""
 
-    def _attached(self) -> None:
-        """Take note that there is a receiver."""
-
-    def _detached(self) -> None:
-        """Take note that the receiver is gone."""
-
     # --- what it waits for
 
     def _change_watch(self, *, reading: bool | None = None, writing: bool | None = None) -> None:
@@ -246,7 +240,7 @@ class WatchedStream(DirectStream):  # and Watched
         self._system.release()
         self._unwatch()
         if self._is_attached:
-            self._detached()
+            self.loop.detached()
         self._close()
 
     def _close(self) -> None:

@@ -1,0 +1,90 @@
+"""Which sockets can be read or written, on uvloop: one epoll for all of them.
+
+libuv tells of a socket that has failed only once, and then watches it no more, whatever is still to be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from contextlib import suppress
+from threading import get_ident
+from weakref import ref
+
+from .hot import Calls, EpollReadiness
+from .readiness import Watched
+
+
+class EpollOfAsyncio(EpollReadiness):
+    """One epoll for all sockets, for which the event loop watches one descriptor.
+
+    :param loop: the event loop
+    :param calls: knows how long the present pass may take
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, calls: Calls) -> None:
+        super().__init__(calls)
+        self._loop = loop
+        self._thread = get_ident()  # in which the loop runs, now at least
+        self._callback = _Callback(self)
+        self._attached = 0  # sockets with a receiver
+
+    def update(self, watch: Watched) -> None:
+        """See :class:`EpollReadiness`."""
+        try:
+            super().update(watch)
+        finally:
+            self._callback.keeps = self or None
+            self._close_if_idle()
+
+    def attach(self, number: int) -> None:
+        """Take note of so many sockets more that have a receiver: while that is paused, they will be watched again."""
+        self._attached += number
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if not (self or self._attached):
+            self._close_epoll()
+
+    def _open(self, epoll: select.epoll) -> None:
+        self._loop.add_reader(epoll.fileno(), self._callback)
+
+    def _close(self, epoll: select.epoll) -> None:
+        with suppress(RuntimeError):  # it was closed
+            self._loop.remove_reader(epoll.fileno())
+
+    def __del__(self) -> None:
+        epoll, self.epoll = self.epoll, None
+        if epoll is None:
+            return
+        loop = self._loop
+        if loop.is_running() and self._thread != get_ident():  # where there was the time to collect garbage
+            loop.call_soon_threadsafe(_let_go, loop, epoll)
+        else:
+            _let_go(loop, epoll)
+
+
+class _Callback:
+    """What the event loop calls.
+
+    As long as there is a socket to watch, it keeps everybody who waits for that, as the loop does with those that it watches
+    itself: to asyncio, a task that nobody else knows is garbage.
+    """
+
+    __slots__ = ("_readiness", "keeps")
+
+    def __init__(self, readiness: EpollOfAsyncio) -> None:
+        self._readiness = ref(readiness)
+        self.keeps: EpollOfAsyncio | None = None
+
+    def __call__(self) -> None:
+        readiness = self._readiness()
+        if readiness is not None:
+            readiness.note_only_watch()
+            readiness.call_ready()
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, epoll: select.epoll) -> None:
+    with suppress(RuntimeError):  # it was closed
+        loop.remove_reader(epoll.fileno())
+    epoll.close()

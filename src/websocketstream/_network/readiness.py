@@ -1,0 +1,171 @@
+"""Which sockets can be read or written: one epoll for all of them."""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections import deque
+from time import perf_counter
+from typing import Protocol
+
+from .._network.turns import PASS_SECONDS
+from .calls import Calls
+
+logger = logging.getLogger("websocketstream")
+
+EVENTS_AT_ONCE = 64  # for one call of the system
+IN, OUT = 0x001, 0x004  # EPOLLIN and EPOLLOUT, which are the same on every Linux
+
+
+class Watched(Protocol):
+    """A socket, and what it waits for: it is called when that is there."""
+
+    descriptor: int  # what the socket's was: by the time that we look, the number may be another file's
+    reading: bool
+    writing: bool
+
+    def fileno(self) -> int:
+        """The descriptor as it is now, -1 when the socket was closed."""
+        ...
+
+    def on_readable(self) -> None:
+        """Read something."""
+        ...
+
+    def on_writable(self) -> None:
+        """Write something."""
+        ...
+
+    def on_unwatched(self, error: Exception) -> None:
+        """Take note that nobody watches any more; this is called in the middle of something else."""
+        ...
+
+
+class EpollReadiness:
+    """One descriptor for the event loop to wait for, however many the sockets.
+
+    :param calls: knows how long the present pass may take
+    """
+
+    __slots__ = ("_calls", "_ready", "_watches", "epoll")
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls: Calls = calls
+        self.epoll: select.epoll | None = None
+        self._watches: dict[int, Watched] = {}
+        self._ready: deque[tuple[int, int]] = deque()
+
+    def __bool__(self) -> bool:
+        """Whether there are any watches."""
+        return bool(self._watches)
+
+    def update(self, watch: Watched) -> None:
+        """Take note that a watch waits for something else, or for nothing.
+
+        :raises OSError: it cannot be watched
+        """
+        descriptor = watch.descriptor
+        known = self._watches.get(descriptor)
+        events = _events(watch)
+        if known is watch:
+            assert self.epoll is not None
+            if events:
+                self.epoll.modify(descriptor, events)
+            else:
+                self._remove(watch)
+        elif events:
+            if known is not None:  # somebody has closed its socket, or we could not have got this number
+                self._remove(known)
+                known.on_unwatched(OSError("the socket was closed by somebody else"))
+            self._opened().register(descriptor, events)
+            self._watches[descriptor] = watch
+
+    def note_only_watch(self) -> None:
+        """Spare the system the question who is ready, if it can be only one, and only in one way."""
+        if len(self._watches) == 1 and not self._ready:
+            (watch,) = self._watches.values()
+            if not watch.writing:
+                self._ready.append((watch.descriptor, IN))
+
+    def close(self, error: Exception) -> None:
+        """Watch nobody any more, and tell those who are left why."""
+        self._close_epoll()
+        left = list(self._watches.values())
+        self._watches.clear()
+        for watch in left:
+            watch.on_unwatched(error)
+
+    def call_ready(self) -> None:
+        """Call whom it concerns, for the time of one pass at the most; the others come first the next time."""
+        if self.epoll is None:
+            return
+        enough = perf_counter() + PASS_SECONDS
+        ready = self._ready
+        if not ready:
+            ready.extend(self.epoll.poll(0, EVENTS_AT_ONCE))
+        while ready:
+            descriptor, events = ready.popleft()
+            watch = self._watches.get(descriptor)
+            if watch is None:
+                continue  # somebody who was called before has let it go
+            try:
+                # Errors and hang-ups come unasked, and whoever then reads or writes learns of them.
+                if events != OUT and watch.reading:
+                    watch.on_readable()
+                if events != IN and watch.writing:
+                    watch.on_writable()
+            except Exception:
+                logger.exception("internal error in %r", watch.on_readable)
+            if ready and perf_counter() > min(enough, self._calls.until):
+                return
+
+    def _remove(self, watch: Watched) -> None:
+        del self._watches[watch.descriptor]
+        assert self.epoll is not None
+        try:
+            if watch.fileno() != watch.descriptor:
+                raise OSError("the socket was closed by somebody else")
+            self.epoll.unregister(watch.descriptor)
+        except OSError:
+            # If a duplicate keeps the connection open, epoll goes on reporting it, under a number that it does not take
+            # back any more, or that is another socket's by now.
+            self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._close_epoll()
+        for watch in list(self._watches.values()):
+            try:
+                self._opened().register(watch.descriptor, _events(watch))
+            except OSError as exc:
+                del self._watches[watch.descriptor]
+                watch.on_unwatched(exc)
+
+    def _opened(self) -> select.epoll:
+        if self.epoll is None:
+            epoll = select.epoll()
+            try:
+                self._open(epoll)
+            except BaseException:
+                epoll.close()
+                raise
+            self.epoll = epoll
+        return self.epoll
+
+    def _close_epoll(self) -> None:
+        self._ready.clear()
+        if self.epoll is not None:
+            self._close(self.epoll)
+            self.epoll.close()
+            self.epoll = None
+
+    # --- what each event loop does in its own way
+
+    def _open(self, epoll: select.epoll) -> None:
+        """Take note of an epoll to wait for."""
+
+    def _close(self, epoll: select.epoll) -> None:
+        """Take note that an epoll is about to be closed."""
+
+
+def _events(watch: Watched) -> int:
+    return (IN if watch.reading else 0) | (OUT if watch.writing else 0)
