@@ -12,7 +12,7 @@ from transport_kit import tls_contexts
 
 from websocketstream._network import tls_records as portable
 from websocketstream._network.hot import TLSRecords
-from websocketstream._network.tls_records import MAX_CIPHERTEXT_BYTES, RECORD_BYTES
+from websocketstream._network.tls_records import FEW_RECORDS_BYTES, MAX_CIPHERTEXT_BYTES, RECORD_BYTES
 from websocketstream._network.transport import LARGE_READ_BYTES, Scratch
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KINDS = {TLSRecords: "chosen", portable.TLSRecords: "portable"}  # one where nothing is compiled
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+MOST_OF_TLS_1_2 = RECORD_BYTES + 2048  # of a record, with its header (RFC 5246 section 6.2.3)
 SIZES = [0, 1, 4, 64, 1000, RECORD_BYTES - 1, RECORD_BYTES]
 
 
@@ -41,6 +42,23 @@ class Calls:
 
     def write(self, data: bytes) -> int:
         return self._tls.write(data)
+
+
+class Incoming:
+    """OpenSSL's buffer, with a note of the most that it had to hold."""
+
+    def __init__(self, buffer: ssl.MemoryBIO) -> None:
+        self._buffer = buffer
+        self.most = 0
+
+    def write(self, data: bytes) -> int:
+        size = self._buffer.write(data)
+        self.most = max(self.most, self.pending)
+        return size
+
+    @property
+    def pending(self) -> int:
+        return self._buffer.pending
 
 
 class Owner:
@@ -74,10 +92,11 @@ class Ends:
         self._sent = ssl.MemoryBIO()
         tls = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
         self.calls = Calls(tls)
+        self.incoming = Incoming(incoming)
         self.owner = Owner()
         self.received = bytearray()
         self.records = kind(
-            self.owner, self.owner, self.calls, incoming=incoming, outgoing=outgoing, scratch=Scratch()
+            self.owner, self.owner, self.calls, incoming=self.incoming, outgoing=outgoing, scratch=Scratch()
         )
         self.records.deliver = self.received.extend
         asked = ssl.MemoryBIO()
@@ -166,10 +185,13 @@ def test_what_holds_no_text_is_seen_to_all_the_same(ends: Ends) -> None:
         b"HTTP/1.1 400 Bad Request\r\n",
         bytes([19, 3, 3, 0, 40]) + bytes(40),
         bytes([24, 3, 3, 0, 40]) + bytes(40),
-        b"\x17\x03\x03" + (MAX_CIPHERTEXT_BYTES + 1).to_bytes(2, "big"),
+        b"\x17\x03\x03" + (MOST_OF_TLS_1_2 + 1).to_bytes(2, "big"),
+        b"\x17\x02\x03\x00\x28",
+        # OpenSSL reads the whole of it first with TLS 1.2; what is in it looks like the beginnings of long ones.
+        bytes([24, 3, 3, 0, 40]) + 8 * b"\x17\x03\x03\x40\x00",
     ],
 )
-@pytest.mark.parametrize("pieces", [1, 4, 100])
+@pytest.mark.parametrize("pieces", [1, 4, 5, 100])
 @pytest.mark.parametrize("before", [b"", b"text"])
 def test_what_is_no_record_fails_as_soon_as_openssl_says_so(
     ends: Ends, no_record: bytes, pieces: int, before: bytes
@@ -179,6 +201,34 @@ def test_what_is_no_record_fails_as_soon_as_openssl_says_so(
     assert isinstance(ends.owner.told[0], ssl.SSLError)
     # What came before may still be in the scratch, for the owner to take.
     assert bytes(ends.received) + bytes(ends.records.take()) == before
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", KINDS, ids=KINDS.values())
+def test_what_only_an_older_version_allows_is_left_to_openssl(kind: Any, version: ssl.TLSVersion) -> None:
+    ends = Ends(kind, version)
+    ends.records.data_received(b"\x17\x03\x03" + (MAX_CIPHERTEXT_BYTES + 1).to_bytes(2, "big"))
+    fails_at_once = version is ssl.TLSVersion.TLSv1_3
+    assert bool(ends.owner.told) is fails_at_once
+    ends.records.data_received(bytes(MAX_CIPHERTEXT_BYTES))
+    assert bool(ends.owner.told) is fails_at_once
+    ends.records.data_received(bytes(1))
+    assert isinstance(ends.owner.told[0], ssl.SSLError)
+
+
+@pytest.mark.parametrize("size", [100, 5000, 17_000, 50_000, LARGE_READ_BYTES])
+def test_openssl_never_holds_more_than_one_large_record(ends: Ends, size: int) -> None:
+    text = random.Random(size).randbytes(RECORD_BYTES)
+    texts = [text, text[:100]] * 20 + [text] * 20 + [text[:20]] * 2000
+    ends.arrive(ends.encrypted(*texts), iter(lambda: size, None))
+    assert ends.received == b"".join(texts)
+    assert ends.incoming.most <= FEW_RECORDS_BYTES
+
+
+def test_openssl_holds_no_more_where_it_knows_better_than_we(ends: Ends) -> None:
+    with suppress(ssl.SSLError):
+        ends.records.decrypt(bytes([24, 3, 3, 0, 40]) + bytes(10**6))
+    assert ends.incoming.most <= FEW_RECORDS_BYTES
 
 
 @pytest.mark.parametrize("begun", [0, 1, 4, 5, 6, 10_000])

@@ -2,9 +2,11 @@
 
 cimport cython
 
+cdef Py_ssize_t FEW_RECORDS_BYTES
 cdef Py_ssize_t FIRST_TYPE
 cdef Py_ssize_t HEADER_BYTES
 cdef Py_ssize_t LAST_TYPE
+cdef Py_ssize_t MAJOR_VERSION
 cdef Py_ssize_t MAX_CIPHERTEXT_BYTES
 cdef Py_ssize_t RECORD_BYTES
 
@@ -19,6 +21,7 @@ cdef class TLSRecords:
     cdef object _scratch
     cdef Py_ssize_t _missing
     cdef bytes _header
+    cdef bint _is_lost
     cdef public object deliver
     cdef public bint may_read
     cdef public bint may_write
@@ -33,9 +36,11 @@ cdef class TLSRecords:
     @cython.locals(start=Py_ssize_t, size=Py_ssize_t)
     cpdef feed(self, data)
     @cython.locals(
-        size=Py_ssize_t, header=Py_ssize_t, end=Py_ssize_t, whole=Py_ssize_t, record=Py_ssize_t
+        size=Py_ssize_t, most=Py_ssize_t, end=Py_ssize_t, whole=Py_ssize_t, record=Py_ssize_t
     )
     cdef Py_ssize_t _end_of_records(self, data, Py_ssize_t start) except -1
+    @cython.locals(missing=Py_ssize_t, begun=Py_ssize_t, record=Py_ssize_t)
+    cdef Py_ssize_t _rest_of_record(self, data, Py_ssize_t start) except -1
     @cython.locals(size=Py_ssize_t)
     cdef Py_ssize_t _size_of_record(self, data, Py_ssize_t start) except -1
     @cython.locals(count=Py_ssize_t)

@@ -12,11 +12,14 @@ from .._network.transport import Buffer, Scratch, Transport
 
 RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
 HEADER_BYTES = 5  # of a record, the last two of which say how much follows
-# What follows is no more than that with any version of TLS (RFC 5246 section 6.2.3).
-MAX_CIPHERTEXT_BYTES = RECORD_BYTES + 2048
-# The types of records (RFC 8446 section 5.1).
+# What follows is no more than that (RFC 8446 section 5.2); TLS 1.2 would allow for compression.
+MAX_CIPHERTEXT_BYTES = RECORD_BYTES + 256
+# The types of records, and the first byte of every version (RFC 8446 section 5.1).
 FIRST_TYPE = 20
 LAST_TYPE = 23
+MAJOR_VERSION = 3
+# What OpenSSL is given at a time: its buffer grows to that and a third more, and keeps it.
+FEW_RECORDS_BYTES = HEADER_BYTES + MAX_CIPHERTEXT_BYTES
 
 
 class Owner(Protocol):
@@ -56,6 +59,7 @@ class TLSRecords:
         "_encrypt",
         "_header",
         "_incoming",
+        "_is_lost",
         "_missing",
         "_outgoing",
         "_owner",
@@ -92,6 +96,7 @@ class TLSRecords:
         self._scratch = scratch.plain
         self._missing: int = 0  # bytes of the record that has come in part
         self._header = b""  # of a record, as long as that has come in part
+        self._is_lost = False  # there was none where one had to begin: OpenSSL knows what follows from that
         self.deliver: Callable[[Buffer], object] | None = None  # takes plain text
         self.may_read: bool = False  # as long as there is nothing else to see to
         self.may_write: bool = False  # likewise
@@ -126,7 +131,7 @@ class TLSRecords:
         """Put the plain text of what has arrived behind what is in the scratch.
 
         OpenSSL is given a few records at a time, and asked for what they hold only when the last of them is whole: where it
-        finds a part of one, it takes as long to say so as to decrypt 4 KiB.
+        finds a part of one, it takes as long to say so as to decrypt 4 KiB. Where we cannot tell, it is asked each time.
 
         :raises ssl.SSLError: what arrived is no TLS, or an alert; what came before is in the scratch
         """
@@ -150,44 +155,53 @@ class TLSRecords:
 
     def _end_of_records(self, data: Buffer, start: int) -> int:
         """Return where the last of a few whole records ends; if the first is cut off, where the data does."""
-        size, header = len(data), len(self._header)
+        size, most = len(data), start + FEW_RECORDS_BYTES
+        if self._missing or self._header:
+            most -= self._incoming.pending
         end = whole = start
-        if header:
-            self._header += bytes(data[start : start + HEADER_BYTES - header])
-            if len(self._header) < HEADER_BYTES:
-                return size
-            record = self._size_of_record(self._header, 0)
-            self._header = b""
-            if not record:
-                return size
-            end += record - header
-        else:
-            end += self._missing
-            self._missing = 0
-        while end <= size:
-            whole = end
-            if end == size or end - start >= RECORD_BYTES:
-                return end
-            if size - end < HEADER_BYTES:
-                if end == start:
-                    self._header = bytes(data[end:])
-                    return size
-                return end
-            record = self._size_of_record(data, end)
-            if not record:
-                return size
+        record = self._rest_of_record(data, start)
+        while record:
             end += record
-        if whole == start:
+            if end > size or (end > most and whole > start):
+                break
+            whole = end
+            record = self._size_of_record(data, end) if size - end >= HEADER_BYTES else 0
+        if whole > start:
+            return whole
+        if self._is_lost:
+            return min(most, size)
+        if end > size:
             self._missing = end - size
-            return size
-        return whole
+        return size
+
+    def _rest_of_record(self, data: Buffer, start: int) -> int:
+        """Return what is still to come of the record that has come in part, or begins; 0 as long as that cannot be told."""
+        if self._missing:
+            missing, self._missing = self._missing, 0
+            return missing
+        begun = len(self._header)
+        if self._is_lost:
+            return 0
+        if not begun and len(data) - start >= HEADER_BYTES:
+            return self._size_of_record(data, start)
+        self._header += bytes(data[start : start + HEADER_BYTES - begun])
+        if len(self._header) < HEADER_BYTES:
+            return 0
+        record = self._size_of_record(self._header, 0)
+        self._header = b""
+        return record - begun if record else 0
 
     def _size_of_record(self, data: Buffer, start: int) -> int:
-        """Return the bytes of a record with its header; 0 if this is none, which OpenSSL says as soon as it sees it."""
+        """Return the bytes of a record with its header; 0 if this is none that we know."""
         size = data[start + 3] << 8 | data[start + 4]
-        if not FIRST_TYPE <= data[start] <= LAST_TYPE or size > MAX_CIPHERTEXT_BYTES:
-            return 0
-        return HEADER_BYTES + size
+        if (
+            FIRST_TYPE <= data[start] <= LAST_TYPE
+            and data[start + 1] == MAJOR_VERSION
+            and size <= MAX_CIPHERTEXT_BYTES
+        ):
+            return HEADER_BYTES + size
+        self._is_lost = True
+        return 0
 
     def read(self) -> None:
         """Put the plain text of what OpenSSL has behind what is in the scratch; raises as :meth:`decrypt`."""
