@@ -216,6 +216,46 @@ def test_what_only_an_older_version_allows_is_left_to_openssl(kind: Any, version
     assert isinstance(ends.owner.told[0], ssl.SSLError)
 
 
+class Another:
+    """Takes bytes without records for text, as OpenSSL may after a greeting of SSL 2's form."""
+
+    def __init__(self, incoming: ssl.MemoryBIO) -> None:
+        self._incoming = incoming
+
+    def read(self, size: int, room: memoryview) -> int:
+        data = self._incoming.read(size)
+        if not data:
+            raise ssl.SSLWantReadError
+        room[: len(data)] = data
+        return len(data)
+
+    write = read
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=KINDS.values())
+@pytest.mark.parametrize("pieces", [1, 3, 5, 7, 100])
+def test_behind_what_is_no_record_openssl_is_asked_each_time(kind: Any, pieces: int) -> None:
+    incoming, owner, received = ssl.MemoryBIO(), Owner(), bytearray()
+    records = kind(
+        owner,
+        owner,
+        Another(incoming),
+        incoming=incoming,
+        outgoing=ssl.MemoryBIO(),
+        scratch=Scratch(),
+    )
+    records.deliver = received.extend
+    records.may_read = True
+    greeting = b"\x80\x2e\x01\x03\x03"
+    for start in range(0, len(greeting), pieces):
+        records.feed(greeting[start : start + pieces])
+    incoming.read()
+    text = 100 * b"\x17\x03\x03\x40\x00"
+    for start in range(0, len(text), pieces):
+        records.data_received(text[start : start + pieces])
+        assert received == text[: start + pieces]
+
+
 @pytest.mark.parametrize("size", [100, 5000, 17_000, 50_000, LARGE_READ_BYTES])
 def test_openssl_never_holds_more_than_one_large_record(ends: Ends, size: int) -> None:
     text = random.Random(size).randbytes(RECORD_BYTES)
