@@ -28,9 +28,8 @@ from .tls_records import RECORD_BYTES
 from .transport import NOTHING, Buffer, Transport, discard, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
-DECRYPT_BYTES = (
-    2**16
-)  # of ciphertext, what is decrypted in one go where it may be more than the scratch takes
+# Of ciphertext, what is decrypted in one go where it may be more than the scratch takes.
+DECRYPT_BYTES = 2**16
 # What is encrypted in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
 ENCRYPT_BYTES = 2**15
 WRITE_BYTES = 2**19  # of plain text, what is written in one go

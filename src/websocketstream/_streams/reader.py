@@ -91,7 +91,7 @@ class Reader:
         )
         self._call: Handle | None = None  # the turn in which the codec goes on with what it was given
         self._put_off: Buffer = b""  # what arrived when the pass had taken long enough
-        self._heard_word = False  # the peer's last, if that has not come to the application
+        self._heard_word = False  # the peer's last: only then the life is asked what has become of it
         self._failure: Exception | None = None  # of the transport; the codec has to come so far
         self.read: int = 0  # bytes that have arrived
 
