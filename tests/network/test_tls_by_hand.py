@@ -237,15 +237,16 @@ async def test_what_is_written_in_the_middle_of_a_new_handshake_arrives(size: in
 async def test_what_tls_does_not_encrypt_before_it_has_read_follows_what_it_reads(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def not_yet(data: object) -> int:
-        raise ssl.SSLWantReadError
+    def not_yet(_data: object, _size: int) -> list[bytes]:
+        return []
 
     async with client_and_peer() as (tls, peer):
         tls.attach(receiver := Recorder())
         records = tls._records
         records.may_write = False
         with monkeypatch.context() as patch:
-            patch.setattr(tls, "_records", stand_in := SimpleNamespace(encrypt=not_yet, is_waiting=False))
+            stand_in = SimpleNamespace(encrypt_some=not_yet, encrypted=0, is_waiting=False)
+            patch.setattr(tls, "_records", stand_in)
             assert tls.write(b"x" * size) == 0
             assert tls.congested
             await some_passes()

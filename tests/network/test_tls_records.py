@@ -99,7 +99,7 @@ class Ends:
             self.owner, self.owner, self.calls, incoming=self.incoming, outgoing=outgoing, scratch=Scratch()
         )
         self.records.deliver = self.received.extend
-        asked = ssl.MemoryBIO()
+        asked = self.answer = ssl.MemoryBIO()  # what the server reads
         self.server = server.wrap_bio(asked, self._sent, server_side=True)
         done = False
         while not done:
@@ -287,3 +287,16 @@ def test_what_may_not_fit_is_the_owners(ends: Ends) -> None:
     data = bytes(ends.records.room())
     ends.records.data_received(data)
     assert ends.owner.told == [data]
+
+
+@pytest.mark.parametrize("size", [0, 1, RECORD_BYTES, RECORD_BYTES + 1, 2**15 + 1, 200_000])
+def test_much_is_encrypted_in_records_of_the_largest_size(ends: Ends, size: int) -> None:
+    text = random.Random(size).randbytes(200_000)
+    records = ends.records.encrypt_some(memoryview(text), size)
+    assert ends.records.encrypted == size
+    assert all(len(piece) <= 2**15 + 200 for piece in records)
+    ends.answer.write(b"".join(records))
+    decrypted = bytearray()
+    while ends.answer.pending:
+        decrypted += ends.server.read(RECORD_BYTES)
+    assert decrypted == text[:size]

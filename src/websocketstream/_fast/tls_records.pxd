@@ -3,6 +3,7 @@
 cimport cython
 
 cdef Py_ssize_t FEW_RECORDS_BYTES
+cdef Py_ssize_t ENCRYPT_BYTES
 cdef Py_ssize_t FIRST_TYPE
 cdef Py_ssize_t HEADER_BYTES
 cdef Py_ssize_t LAST_TYPE
@@ -28,6 +29,7 @@ cdef class TLSRecords:
     cdef public bint is_waiting
     cdef readonly Py_ssize_t filled
     cdef readonly bint ended
+    cdef readonly Py_ssize_t encrypted
 
     cpdef release(self)
     cpdef data_received(self, data)
@@ -48,4 +50,6 @@ cdef class TLSRecords:
     cpdef Py_ssize_t room(self)
     cpdef take(self)
     cpdef write(self, data)
+    @cython.locals(done=Py_ssize_t, end=Py_ssize_t, records=list)
+    cpdef list encrypt_some(self, data, Py_ssize_t size)
     cpdef encrypt(self, data)

@@ -24,14 +24,11 @@ from .hot import TLSRecords
 from .loop import current_event_loop
 from .stream_transport import FedStream
 from .task_transport import transport_of
-from .tls_records import RECORD_BYTES
 from .transport import NOTHING, Buffer, Transport, discard, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
 # Of ciphertext, what is decrypted in one go where it may be more than the scratch takes.
 DECRYPT_BYTES = 2**16
-# What is encrypted in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
-ENCRYPT_BYTES = 2**15
 WRITE_BYTES = 2**19  # of plain text, what is written in one go
 # A peer may make TLS answer without reading the answers (RFC 8446 section 4.6.3): with so many we read no more.
 MAX_ANSWERS = 2**16
@@ -276,31 +273,15 @@ class TLSTransport(FedStream):  # and Receiver
         """
         below = self._below
         while not below.congested:
-            records = self._encrypt_some()
+            unsent = self._unsent
+            records = self._records.encrypt_some(unsent, min(WRITE_BYTES, len(unsent)))
+            self._unsent = unsent[self._records.encrypted :] or NOTHING
             if not records:
                 # If there is something left, TLS is in the middle of a handshake, and has to read first.
                 self._records.is_waiting = len(self._unsent) > 0
                 return not self._unsent
             below.write_all(records)
         return False
-
-    def _encrypt_some(self) -> list[bytes]:
-        """Return what is to be written next, in pieces."""
-        unsent, encrypt = self._unsent, self._records.encrypt
-        records = []
-        done, size = 0, min(WRITE_BYTES, len(unsent))
-        try:
-            while done < size:
-                end = min(done + ENCRYPT_BYTES, size)
-                while done < end:
-                    done += encrypt(unsent[done : min(done + RECORD_BYTES, end)])
-                records.append(self._outgoing.read())
-        except ssl.SSLWantReadError:
-            pass
-        self._unsent = unsent[done:] or NOTHING
-        if self._outgoing.pending:  # of TLS itself
-            records.append(self._outgoing.read())
-        return records
 
     def _flush(self) -> None:
         """Pass on what there is, from a call of the transport below."""

@@ -11,6 +11,8 @@ from anyio import ClosedResourceError
 from .._network.transport import Buffer, Scratch, Transport
 
 RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
+# What is encrypted in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
+ENCRYPT_BYTES = 2**15
 HEADER_BYTES = 5  # of a record, the last two of which say how much follows
 # What follows is no more than that (RFC 8446 section 5.2); TLS 1.2 would allow for compression.
 MAX_CIPHERTEXT_BYTES = RECORD_BYTES + 256
@@ -67,6 +69,7 @@ class TLSRecords:
         "_scratch",
         "_write",
         "deliver",
+        "encrypted",
         "ended",
         "filled",
         "is_waiting",
@@ -103,6 +106,7 @@ class TLSRecords:
         self.is_waiting: bool = False  # something is to be written, which has to wait for what arrives
         self.filled: int = 0  # bytes of the scratch
         self.ended: bool = False  # by the peer
+        self.encrypted: int = 0  # bytes of plain text, by the last call of :meth:`encrypt_some`
 
     def release(self) -> None:
         """Let go of everything, so that the garbage collector is not needed for it."""
@@ -247,6 +251,27 @@ class TLSRecords:
         if self._owner is None:
             raise ClosedResourceError
         return self._owner.write_much(data)
+
+    def encrypt_some(self, data: Buffer, size: int) -> list[bytes]:
+        """Encrypt so many bytes, or as far as it goes if TLS has to read first; return the records, and see ``encrypted``.
+
+        :raises ssl.SSLError: TLS takes nothing any more
+        """
+        outgoing = self._outgoing
+        records = []
+        done = 0
+        try:
+            while done < size:
+                end = min(done + ENCRYPT_BYTES, size)
+                while done < end:
+                    done += self.encrypt(data[done : min(done + RECORD_BYTES, end)])
+                records.append(outgoing.read())
+        except ssl.SSLWantReadError:
+            pass
+        self.encrypted = done
+        if outgoing.pending:  # of TLS itself
+            records.append(outgoing.read())
+        return records
 
     def encrypt(self, data: Buffer) -> int:
         """Encrypt, and return how many bytes.
