@@ -9,6 +9,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -17,6 +18,7 @@ from transport_kit import Recorder, reset, some_passes, stream_and_socket
 
 from backends import BACKENDS
 from waiting import until
+from websocketstream._network import asyncio_readiness
 from websocketstream._network.asyncio_loop import current_asyncio_loop
 from websocketstream._network.asyncio_readiness import EpollOfAsyncio
 from websocketstream._network.hot import Calls
@@ -130,6 +132,19 @@ async def test_the_epoll_of_whoever_is_garbage_is_closed(pair: Any, in_thread: b
     assert open_epolls() == before
     # Nothing of it is left in the event loop, which may get the number again.
     assert not loop.remove_reader(number)
+
+
+async def test_a_forked_child_takes_nothing_away_from_its_parent(
+    readiness: EpollOfAsyncio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it throws away is its copy, but the system's side of the event loop belongs to both."""
+    epoll = SimpleNamespace(fileno=pytest.fail, close=lambda: closed.append(True))
+    closed: list[bool] = []
+    readiness.epoll = epoll
+    monkeypatch.setattr(asyncio_readiness, "getpid", lambda: -1)
+    readiness.__del__()
+    assert closed == [True]
+    assert readiness.epoll is None
 
 
 async def test_whoever_waits_for_a_watched_socket_is_no_garbage() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import select
 from contextlib import suppress
+from os import getpid
 from threading import get_ident
 from weakref import ref
 
@@ -25,6 +26,7 @@ class EpollOfAsyncio(EpollReadiness):
     def __init__(self, loop: asyncio.AbstractEventLoop, calls: Calls) -> None:
         super().__init__(calls)
         self._loop = loop
+        self._process = getpid()
         self._thread = get_ident()  # in which the loop runs, now at least
         self._callback = _Callback(self)
         self._attached = 0  # sockets with a receiver
@@ -58,7 +60,10 @@ class EpollOfAsyncio(EpollReadiness):
         if epoll is None:
             return
         loop = self._loop
-        if loop.is_running() and self._thread != get_ident():  # where there was the time to collect garbage
+        if getpid() != self._process:
+            # A forked child shares the loop's own epoll with its parent, which still watches this one.
+            epoll.close()
+        elif loop.is_running() and self._thread != get_ident():  # where there was the time to collect garbage
             loop.call_soon_threadsafe(_let_go, loop, epoll)
         else:
             _let_go(loop, epoll)
