@@ -7,8 +7,9 @@ import gc
 import select
 import socket
 from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from pathlib import Path
-from threading import Thread
+from threading import Thread, get_ident
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -93,6 +94,28 @@ async def test_who_is_ready_is_called(readiness: EpollOfAsyncio, pair: Any) -> N
     assert readiness.epoll is None
 
 
+async def test_nobody_is_called_in_the_context_of_who_came_first(
+    readiness: EpollOfAsyncio, pair: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="nobody's")
+    watch, other = Watch(pair[0]), pair[1]
+    monkeypatch.setattr(
+        watch, "on_readable", lambda: watch.told.append((watch.sock.recv(100), variable.get()))
+    )
+
+    def come_first() -> None:
+        variable.set("the first one's")
+        watch.reading = True
+        readiness.update(watch)
+
+    copy_context().run(come_first)
+    other.send(b"a")
+    await until(lambda: watch.told)
+    assert watch.told == [(b"a", "nobody's")]
+    watch.reading = False
+    readiness.update(watch)
+
+
 async def test_the_epoll_is_kept_while_somebody_is_paused(readiness: EpollOfAsyncio, pair: Any) -> None:
     before = open_epolls()
     watch = Watch(pair[0])
@@ -147,6 +170,38 @@ async def test_a_forked_child_takes_nothing_away_from_its_parent(
     assert readiness.epoll is None
 
 
+class NotingLoop(asyncio.SelectorEventLoop):
+    """One that notes the threads in which it is told to watch something no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told_in: list[int] = []
+
+    def remove_reader(self, fd: Any) -> bool:
+        self.told_in.append(get_ident())
+        return super().remove_reader(fd)
+
+
+async def test_a_loop_that_goes_on_in_another_thread_is_told_of_garbage_there(pair: Any) -> None:
+    loop = NotingLoop()
+    left = [EpollOfAsyncio(loop, Calls(lambda callback: callback(), lambda: None))]
+    left[0].attach(1)
+    watch = Watch(pair[0])
+    watch.reading = True
+    left[0].update(watch)
+    watch.reading = False
+    left[0].update(watch)
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    await until(loop.is_running)
+    left.clear()
+    await until(lambda: loop.told_in)
+    loop.call_soon_threadsafe(loop.stop)
+    await asyncio.get_running_loop().run_in_executor(None, thread.join)
+    loop.close()
+    assert loop.told_in == [thread.ident]
+
+
 async def test_whoever_waits_for_a_watched_socket_is_no_garbage() -> None:
     """To asyncio, a task is, if nobody but what it waits for knows it."""
     ours, theirs = socket.socketpair()
@@ -178,6 +233,32 @@ async def test_what_came_before_a_reset_is_read_to_its_end(size: int) -> None:
         assert len(receiver.data) == size
 
 
+async def test_what_is_let_go_after_the_event_loop_was_closed_leaves_nothing() -> None:
+    async def leave() -> tuple[Any, socket.socket]:
+        ours, theirs = socket.socketpair()
+        stream: Any = await wrap_socket(ours)
+        stream.attach(Recorder())
+        return stream, theirs
+
+    kind = type(asyncio.get_running_loop())
+
+    def run() -> None:
+        before = open_epolls()
+        loop = kind()
+        stream, theirs = loop.run_until_complete(leave())
+        loop.close()
+        gc.disable()  # it is done without
+        try:
+            with theirs:
+                stream.release()
+                assert theirs.recv(1) == b""
+                assert open_epolls() == before
+        finally:
+            gc.enable()
+
+    await asyncio.get_running_loop().run_in_executor(None, run)
+
+
 async def test_an_event_loop_that_was_closed_watches_nothing() -> None:
     def run() -> None:
         loop = asyncio.new_event_loop()
@@ -187,7 +268,7 @@ async def test_an_event_loop_that_was_closed_watches_nothing() -> None:
         with ours, theirs:
             watch = Watch(ours)
             watch.reading = True
-            with pytest.raises(RuntimeError):
+            with pytest.raises(OSError, match="this event loop was closed"):
                 readiness.update(watch)
             assert readiness.epoll is None
             assert not readiness

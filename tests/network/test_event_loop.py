@@ -7,6 +7,7 @@ import gc
 import logging
 import math
 import weakref
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -80,6 +81,24 @@ async def test_a_call_that_was_cancelled_never_comes() -> None:
         handle.cancel()
     await some_passes()
     assert not called
+
+
+async def test_nobody_is_called_in_the_context_of_who_came_first() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="nobody's")
+    loop = current_event_loop()
+    seen: list[str] = []
+
+    def see() -> None:
+        seen.append(variable.get())
+
+    def come_first() -> None:
+        variable.set("the first one's")
+        loop.call_soon(see)
+        loop.call_at(loop.clock(), see)
+
+    copy_context().run(come_first)
+    await until(lambda: len(seen) == 2)
+    assert seen == ["nobody's"] * 2
 
 
 async def test_timers_come_in_the_order_of_their_deadlines_and_never_early() -> None:

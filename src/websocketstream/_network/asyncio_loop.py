@@ -7,6 +7,7 @@ import math
 import select
 import time
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -24,7 +25,11 @@ READING, WRITING = 1, 2
 
 
 class AsyncioLoop(EventLoop):
-    """One for each loop, as long as somebody uses it."""
+    """One for each loop, as long as somebody uses it.
+
+    What it asks of the loop for many is called in an empty context: the one of whoever asks first would be kept, in the alarm for
+    as long as there are timers, and all others would be called in it.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # What the method of asyncio's own loops does, without the call of a method.
@@ -78,7 +83,8 @@ class AsyncioLoop(EventLoop):
     def watch(self, watched: Watched) -> None:
         """See :class:`EventLoop`."""
         if self._readiness is not None:
-            self._check()
+            if watched.reading or watched.writing:  # else it can be let go at any time
+                self._check()
             self._readiness.update(watched)
             return
         loop, descriptor = self._loop, watched.descriptor
@@ -135,7 +141,7 @@ class AsyncioLoop(EventLoop):
 
     def _ask_for_pass(self) -> None:
         self._check()
-        self._loop.call_soon(self.calls.call_some)
+        self._loop.call_soon(self.calls.call_some, context=Context())
 
     def _check(self) -> None:
         if self.has_ended():
@@ -145,13 +151,15 @@ class AsyncioLoop(EventLoop):
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = deadline
-        self._alarm = None if deadline == math.inf else self._loop.call_at(deadline, self._ring)
+        self._alarm = (
+            None if deadline == math.inf else self._loop.call_at(deadline, self._ring, context=Context())
+        )
 
     def _ring(self) -> None:
         early = self._timers.earliest > self.clock()
         self._alarm_at = -math.inf  # what callbacks add is seen to below
         if self._timers.call_due():
-            self._alarm = self._loop.call_soon(self._ring)
+            self._alarm = self._loop.call_soon(self._ring, context=Context())
             return
         self._alarm = None
         self._set_alarm(self._timers.earliest + (RESOLUTION if early else 0))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import select
 from contextlib import suppress
+from contextvars import Context
 from os import getpid
-from threading import get_ident
 from weakref import ref
 
 from .hot import Calls, EpollReadiness
@@ -27,7 +27,6 @@ class EpollOfAsyncio(EpollReadiness):
         super().__init__(calls)
         self._loop = loop
         self._process = getpid()
-        self._thread = get_ident()  # in which the loop runs, now at least
         self._callback = _Callback(self)
         self._attached = 0  # sockets with a receiver
 
@@ -49,7 +48,11 @@ class EpollOfAsyncio(EpollReadiness):
             self._close_epoll()
 
     def _open(self, epoll: select.epoll) -> None:
-        self._loop.add_reader(epoll.fileno(), self._callback)
+        try:
+            # Not in the context of whoever is the first to watch: it would be kept, and all others would be called in it.
+            Context().run(self._loop.add_reader, epoll.fileno(), self._callback)
+        except RuntimeError as exc:
+            raise OSError("this event loop was closed") from exc
 
     def _close(self, epoll: select.epoll) -> None:
         with suppress(RuntimeError):  # it was closed
@@ -63,7 +66,7 @@ class EpollOfAsyncio(EpollReadiness):
         if getpid() != self._process:
             # A forked child shares the loop's own epoll with its parent, which still watches this one.
             epoll.close()
-        elif loop.is_running() and self._thread != get_ident():  # where there was the time to collect garbage
+        elif loop.is_running() and not _is_here(loop):
             loop.call_soon_threadsafe(_let_go, loop, epoll)
         else:
             _let_go(loop, epoll)
@@ -87,6 +90,14 @@ class _Callback:
         if readiness is not None:
             readiness.note_only_watch()
             readiness.call_ready()
+
+
+def _is_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether that is where a loop runs: garbage is collected in other threads as well, and in a child that was forked."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def _let_go(loop: asyncio.AbstractEventLoop, epoll: select.epoll) -> None:
