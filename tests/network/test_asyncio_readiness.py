@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import select
 import socket
 from contextlib import suppress
@@ -217,6 +218,34 @@ async def test_whoever_waits_for_a_watched_socket_is_no_garbage() -> None:
         left: Any = known()
         left.release()
         await left.wait_released()
+
+
+@pytest.mark.parametrize("released", ["before", "after", "never"])
+async def test_a_socket_with_the_number_of_one_that_somebody_else_has_closed_is_served(released: str) -> None:
+    ours, theirs = socket.socketpair()
+    stream = await wrap_socket(ours)
+    stream.attach(victim := Recorder())
+    number = ours.fileno()
+    ours.close()
+    if released == "before":
+        stream.release()
+    ours, other = socket.socketpair()
+    if ours.fileno() != number:
+        os.dup2(ours.fileno(), number)
+        ours.close()
+        ours = socket.socket(fileno=number)
+    with theirs, other:
+        successor = await wrap_socket(ours)
+        successor.attach(receiver := Recorder())
+        if released == "never":
+            await victim.was_told("failed")
+        elif released == "after":
+            stream.release()
+        other.sendall(b"new")
+        await receiver.has(b"new")
+        for each in (stream, successor):
+            each.release()
+            await each.wait_released()
 
 
 @pytest.mark.parametrize("size", [1, 30_000, 100_000])

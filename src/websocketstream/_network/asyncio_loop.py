@@ -55,7 +55,8 @@ class AsyncioLoop(EventLoop):
         # libuv reads on as long as a read fills its buffer, up to 32 times in one pass.
         self.reads_once_a_pass: bool = is_asyncios
         self._loop = loop
-        self._watched: dict[int, int] = {}  # descriptors, and what they are registered for
+        # By descriptor, and what they are registered for.
+        self._watched: dict[int, tuple[Watched, int]] = {}
         self._timers = Timers(self.clock, call)
         self._alarm: Handle | None = None  # the one timer of the loop
         self._alarm_at = math.inf
@@ -87,26 +88,17 @@ class AsyncioLoop(EventLoop):
                 self._check()
             self._readiness.update(watched)
             return
-        loop, descriptor = self._loop, watched.descriptor
         wanted = watched.reading * READING | watched.writing * WRITING
-        changed = wanted ^ self._watched.get(descriptor, 0)
-        if not changed:
-            return
+        known, registered = self._watched.get(watched.descriptor, (watched, 0))
         try:
-            if changed & READING and wanted & READING:
-                loop.add_reader(descriptor, watched.on_readable)
-            elif changed & READING:
-                loop.remove_reader(descriptor)
-            if changed & WRITING and wanted & WRITING:
-                loop.add_writer(descriptor, watched.on_writable)
-            elif changed & WRITING:
-                loop.remove_writer(descriptor)
+            if known is watched:
+                self._register(watched, registered, wanted)
+            elif wanted:  # somebody has closed its socket, or we could not have got this number
+                self._register(known, registered, 0)
+                known.on_unwatched(OSError("the socket was closed by somebody else"))
+                self._register(watched, 0, wanted)
         except RuntimeError as exc:
             raise OSError("this event loop was closed") from exc
-        if wanted:
-            self._watched[descriptor] = wanted
-        else:
-            del self._watched[descriptor]
 
     def attached(self) -> None:
         """See :class:`EventLoop`."""
@@ -138,6 +130,24 @@ class AsyncioLoop(EventLoop):
         task = asyncio.Task(function(), loop=self._loop, name=f"websocketstream {name}")
         self._tasks.add(task)
         task.add_done_callback(over)
+
+    def _register(self, watched: Watched, registered: int, wanted: int) -> None:
+        loop, descriptor = self._loop, watched.descriptor
+        changed = wanted ^ registered
+        if not changed:
+            return
+        if not wanted:
+            del self._watched[descriptor]  # also when the event loop was closed
+        if changed & READING and wanted & READING:
+            loop.add_reader(descriptor, watched.on_readable)
+        elif changed & READING:
+            loop.remove_reader(descriptor)
+        if changed & WRITING and wanted & WRITING:
+            loop.add_writer(descriptor, watched.on_writable)
+        elif changed & WRITING:
+            loop.remove_writer(descriptor)
+        if wanted:
+            self._watched[descriptor] = watched, wanted
 
     def _ask_for_pass(self) -> None:
         self._check()
