@@ -7,11 +7,10 @@ import math
 import select
 import time
 from collections.abc import Callable, Coroutine
-from contextvars import Context
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from .asyncio_readiness import EpollOfAsyncio
+from .asyncio_readiness import EpollOfAsyncio, neutral_context
 from .event_loop import EventLoop, Handle, call, logger
 from .hot import Calls, Wakeups
 from .readiness import Watched
@@ -27,7 +26,7 @@ READING, WRITING = 1, 2
 class AsyncioLoop(EventLoop):
     """One for each loop, as long as somebody uses it.
 
-    What it asks of the loop for many is called in an empty context: the one of whoever asks first would be kept, in the alarm for
+    What it asks of the loop for many is called in a neutral context: the one of whoever asks first would be kept, in the alarm for
     as long as there are timers, and all others would be called in it.
     """
 
@@ -151,7 +150,7 @@ class AsyncioLoop(EventLoop):
 
     def _ask_for_pass(self) -> None:
         self._check()
-        self._loop.call_soon(self.calls.call_some, context=Context())
+        self._loop.call_soon(self.calls.call_some, context=neutral_context())
 
     def _check(self) -> None:
         if self.has_ended():
@@ -162,14 +161,16 @@ class AsyncioLoop(EventLoop):
             self._alarm.cancel()
         self._alarm_at = deadline
         self._alarm = (
-            None if deadline == math.inf else self._loop.call_at(deadline, self._ring, context=Context())
+            None
+            if deadline == math.inf
+            else self._loop.call_at(deadline, self._ring, context=neutral_context())
         )
 
     def _ring(self) -> None:
         early = self._timers.earliest > self.clock()
         self._alarm_at = -math.inf  # what callbacks add is seen to below
         if self._timers.call_due():
-            self._alarm = self._loop.call_soon(self._ring, context=Context())
+            self._alarm = self._loop.call_soon(self._ring, context=neutral_context())
             return
         self._alarm = None
         self._set_alarm(self._timers.earliest + (RESOLUTION if early else 0))

@@ -12,8 +12,20 @@ from contextvars import Context
 from os import getpid
 from weakref import ref
 
+from sniffio import current_async_library_cvar
+
 from .hot import Calls, EpollReadiness
 from .readiness import Watched
+
+_NEUTRAL = Context()
+_NEUTRAL.run(
+    current_async_library_cvar.set, "asyncio"
+)  # which is how anyio knows in a callback, where no task runs
+
+
+def neutral_context() -> Context:
+    """Return a context in which nobody has set anything, for what many have in common."""
+    return _NEUTRAL.copy()
 
 
 class EpollOfAsyncio(EpollReadiness):
@@ -50,7 +62,7 @@ class EpollOfAsyncio(EpollReadiness):
     def _open(self, epoll: select.epoll) -> None:
         try:
             # Not in the context of whoever is the first to watch: it would be kept, and all others would be called in it.
-            Context().run(self._loop.add_reader, epoll.fileno(), self._callback)
+            neutral_context().run(self._loop.add_reader, epoll.fileno(), self._callback)
         except RuntimeError as exc:
             raise OSError("this event loop was closed") from exc
 
