@@ -17,14 +17,13 @@ from sniffio import current_async_library_cvar
 from .hot import Calls, EpollReadiness
 from .readiness import Watched
 
+# Nobody has set anything in it, but for what tells anyio in a callback, where no task runs, which library it is called from.
 _NEUTRAL = Context()
-_NEUTRAL.run(
-    current_async_library_cvar.set, "asyncio"
-)  # which is how anyio knows in a callback, where no task runs
+_NEUTRAL.run(current_async_library_cvar.set, "asyncio")
 
 
 def neutral_context() -> Context:
-    """Return a context in which nobody has set anything, for what many have in common."""
+    """Return a context for what is called for many, which belongs to none of them."""
     return _NEUTRAL.copy()
 
 
