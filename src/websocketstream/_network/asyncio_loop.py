@@ -20,7 +20,6 @@ from .turns import ReadTurns, Turns
 
 # uvloop's timers know whole milliseconds, rounded, and may be early: one that was is set this much later (seconds).
 RESOLUTION = 0.001
-READING, WRITING = 1, 2
 
 
 class AsyncioLoop(EventLoop):
@@ -54,8 +53,8 @@ class AsyncioLoop(EventLoop):
         # libuv reads on as long as a read fills its buffer, up to 32 times in one pass.
         self.reads_once_a_pass: bool = is_asyncios
         self._loop = loop
-        # By descriptor, and what they are registered for.
-        self._watched: dict[int, tuple[Watched, int]] = {}
+        self._readers: dict[int, Watched] = {}  # by descriptor, who is registered
+        self._writers: dict[int, Watched] = {}
         self._timers = Timers(self.clock, call)
         self._alarm: Handle | None = None  # the one timer of the loop
         self._alarm_at = math.inf
@@ -87,15 +86,15 @@ class AsyncioLoop(EventLoop):
                 self._check()
             self._readiness.update(watched)
             return
-        wanted = watched.reading * READING | watched.writing * WRITING
-        known, registered = self._watched.get(watched.descriptor, (watched, 0))
+        known = self._readers.get(watched.descriptor) or self._writers.get(watched.descriptor, watched)
         try:
             if known is watched:
-                self._register(watched, registered, wanted)
-            elif wanted:  # somebody has closed its socket, or we could not have got this number
-                self._register(known, registered, 0)
+                self._register(watched, watched.reading, watched.writing)
+            elif watched.reading or watched.writing:
+                # Somebody has closed its socket, or we could not have got this number.
+                self._register(known, False, False)
                 known.on_unwatched(OSError("the socket was closed by somebody else"))
-                self._register(watched, 0, wanted)
+                self._register(watched, watched.reading, watched.writing)
         except RuntimeError as exc:
             raise OSError("this event loop was closed") from exc
 
@@ -130,23 +129,21 @@ class AsyncioLoop(EventLoop):
         self._tasks.add(task)
         task.add_done_callback(over)
 
-    def _register(self, watched: Watched, registered: int, wanted: int) -> None:
+    def _register(self, watched: Watched, reading: bool, writing: bool) -> None:
         loop, descriptor = self._loop, watched.descriptor
-        changed = wanted ^ registered
-        if not changed:
-            return
-        if not wanted:
-            del self._watched[descriptor]  # also when the event loop was closed
-        if changed & READING and wanted & READING:
-            loop.add_reader(descriptor, watched.on_readable)
-        elif changed & READING:
+        # Also when the event loop was closed, and says so.
+        stops_reading = not reading and self._readers.pop(descriptor, None) is not None
+        stops_writing = not writing and self._writers.pop(descriptor, None) is not None
+        if stops_reading:
             loop.remove_reader(descriptor)
-        if changed & WRITING and wanted & WRITING:
-            loop.add_writer(descriptor, watched.on_writable)
-        elif changed & WRITING:
+        if stops_writing:
             loop.remove_writer(descriptor)
-        if wanted:
-            self._watched[descriptor] = watched, wanted
+        if reading and descriptor not in self._readers:
+            loop.add_reader(descriptor, watched.on_readable)
+            self._readers[descriptor] = watched
+        if writing and descriptor not in self._writers:
+            loop.add_writer(descriptor, watched.on_writable)
+            self._writers[descriptor] = watched
 
     def _ask_for_pass(self) -> None:
         self._check()

@@ -29,7 +29,6 @@ class WatchedStream(DirectStream):  # and Watched
         super().__init__(loop)
         self._socket = connected
         self.descriptor: int = connected.fileno()
-        self.fileno: Callable[[], int] = connected.fileno
         self.reading = self.writing = False
         self._unsent = NOTHING
         self._is_attached = False
@@ -37,6 +36,10 @@ class WatchedStream(DirectStream):  # and Watched
         self.on_readable: Callable[[], None] = self._system.on_readable
 
     # --- called by the event loop
+
+    def fileno(self) -> int:
+        """See :class:`Watched`."""
+        return self._socket.fileno()
 
     def on_writable(self) -> None:
         """Write what was left over."""
