@@ -179,14 +179,11 @@ class Reader:
             self._transport.large_reads = len(events) <= FEW
         if message_bytes >= 0:
             self._buffer.push(events, message_bytes)  # type: ignore[arg-type]
-            if self._buffer.full:
-                self._hold_back()
-            return
-        if codec.only_messages:
+        elif codec.only_messages:
             self._buffer.push(events, codec.message_bytes)  # type: ignore[arg-type]
         else:
             self._sort(events)
-        if self._buffer.full or pending or self._life.word is not None:
+        if self._buffer.full or pending or (self._heard_word and self._life.word is not None):
             self._hold_back()
 
     def _sort(self, events: list[Event]) -> None:
