@@ -73,6 +73,17 @@ async def readiness() -> EpollOfAsyncio:
     return EpollOfAsyncio(asyncio.get_running_loop(), current_asyncio_loop().calls)
 
 
+def paused(readiness: EpollOfAsyncio, sock: socket.socket) -> EpollOfAsyncio:
+    """With a socket that has a receiver, and was watched before that was paused."""
+    readiness.attach(1)
+    watch = Watch(sock)
+    watch.reading = True
+    readiness.update(watch)
+    watch.reading = False
+    readiness.update(watch)
+    return readiness
+
+
 def open_epolls() -> int:
     found = 0
     for name in Path("/proc/self/fd").iterdir():
@@ -137,13 +148,7 @@ async def test_the_epoll_is_kept_while_somebody_is_paused(readiness: EpollOfAsyn
 async def test_the_epoll_of_whoever_is_garbage_is_closed(pair: Any, in_thread: bool) -> None:
     before = open_epolls()
     loop = asyncio.get_running_loop()
-    left = [EpollOfAsyncio(loop, current_asyncio_loop().calls)]
-    left[0].attach(1)
-    watch = Watch(pair[0])
-    watch.reading = True
-    left[0].update(watch)
-    watch.reading = False
-    left[0].update(watch)
+    left = [paused(EpollOfAsyncio(loop, current_asyncio_loop().calls), pair[0])]
     assert left[0].epoll is not None
     number = left[0].epoll.fileno()
     if in_thread:
@@ -185,13 +190,7 @@ class NotingLoop(asyncio.SelectorEventLoop):
 
 async def test_a_loop_that_goes_on_in_another_thread_is_told_of_garbage_there(pair: Any) -> None:
     loop = NotingLoop()
-    left = [EpollOfAsyncio(loop, Calls(lambda callback: callback(), lambda: None))]
-    left[0].attach(1)
-    watch = Watch(pair[0])
-    watch.reading = True
-    left[0].update(watch)
-    watch.reading = False
-    left[0].update(watch)
+    left = [paused(EpollOfAsyncio(loop, Calls(lambda callback: callback(), lambda: None)), pair[0])]
     thread = Thread(target=loop.run_forever)
     thread.start()
     await until(loop.is_running)
