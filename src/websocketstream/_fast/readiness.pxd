@@ -12,7 +12,13 @@ cdef class EpollReadiness:
     cdef dict _watches
     cdef object _ready
     cdef public object epoll
+    cdef public bint told
 
-    cpdef note_only_watch(self)
-    @cython.locals(enough=double, events=long)
     cpdef call_ready(self)
+    cdef call_told(self)
+    @cython.locals(told=bint, enough=double, events=long)
+    cdef _call_ready(self)
+    cdef _call(self, watch, long events)
+
+cdef class Callback:
+    cdef public EpollReadiness keeps

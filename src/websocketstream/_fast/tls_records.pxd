@@ -43,7 +43,7 @@ cdef class TLSRecords:
     cdef Py_ssize_t _end_of_records(self, data, Py_ssize_t start) except -1
     @cython.locals(missing=Py_ssize_t, begun=Py_ssize_t, record=Py_ssize_t)
     cdef Py_ssize_t _rest_of_record(self, data, Py_ssize_t start) except -1
-    @cython.locals(size=Py_ssize_t)
+    @cython.locals(header=bytes, size=Py_ssize_t)
     cdef Py_ssize_t _size_of_record(self, data, Py_ssize_t start) except -1
     @cython.locals(count=Py_ssize_t)
     cpdef read(self)

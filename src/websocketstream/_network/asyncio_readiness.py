@@ -10,11 +10,10 @@ import select
 from contextlib import suppress
 from contextvars import Context
 from os import getpid
-from weakref import ref
 
 from sniffio import current_async_library_cvar
 
-from .hot import Calls, EpollReadiness
+from .hot import Callback, Calls, EpollReadiness
 from .readiness import Watched
 
 # Nobody has set anything in it, but for what tells anyio in a callback, where no task runs, which library it is called from.
@@ -38,7 +37,7 @@ class EpollOfAsyncio(EpollReadiness):
         super().__init__(calls)
         self._loop = loop
         self._process = getpid()
-        self._callback = _Callback(self)
+        self._callback = Callback()
         self._attached = 0  # sockets with a receiver
 
     def update(self, watch: Watched) -> None:
@@ -81,26 +80,6 @@ class EpollOfAsyncio(EpollReadiness):
             loop.call_soon_threadsafe(_let_go, loop, epoll)
         else:
             _let_go(loop, epoll)
-
-
-class _Callback:
-    """What the event loop calls.
-
-    As long as there is a socket to watch, it keeps everybody who waits for that, as the loop does with those that it watches
-    itself: to asyncio, a task that nobody else knows is garbage.
-    """
-
-    __slots__ = ("_readiness", "keeps")
-
-    def __init__(self, readiness: EpollOfAsyncio) -> None:
-        self._readiness = ref(readiness)
-        self.keeps: EpollOfAsyncio | None = None
-
-    def __call__(self) -> None:
-        readiness = self._readiness()
-        if readiness is not None:
-            readiness.note_only_watch()
-            readiness.call_ready()
 
 
 def _is_here(loop: asyncio.AbstractEventLoop) -> bool:

@@ -19,6 +19,7 @@ if not TYPE_CHECKING and ENGINE == "compiled":
 else:
     from . import calls, readiness, system_calls, tls_records, wakeups
 
+Callback = readiness.Callback
 Calls = calls.Calls
 EpollReadiness = readiness.EpollReadiness
 SystemCalls = system_calls.SystemCalls

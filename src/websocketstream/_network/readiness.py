@@ -47,11 +47,12 @@ class EpollReadiness:
     :param calls: knows how long the present pass may take
     """
 
-    __slots__ = ("_calls", "_ready", "_watches", "epoll")
+    __slots__ = ("_calls", "_ready", "_watches", "epoll", "told")
 
     def __init__(self, calls: Calls) -> None:
         self._calls: Calls = calls
         self.epoll: select.epoll | None = None
+        self.told: bool = False  # by the event loop, that the epoll is ready
         self._watches: dict[int, Watched] = {}
         self._ready: deque[tuple[int, int]] = deque()
 
@@ -80,13 +81,6 @@ class EpollReadiness:
             self._opened().register(descriptor, events)
             self._watches[descriptor] = watch
 
-    def note_only_watch(self) -> None:
-        """Spare the system the question who is ready, if it can be only one, and only in one way."""
-        if len(self._watches) == 1 and not self._ready:
-            (watch,) = self._watches.values()
-            if not watch.writing:
-                self._ready.append((watch.descriptor, IN))
-
     def close(self, error: Exception) -> None:
         """Watch nobody any more, and tell those who are left why."""
         self._close_epoll()
@@ -97,10 +91,25 @@ class EpollReadiness:
 
     def call_ready(self) -> None:
         """Call whom it concerns, for the time of one pass at the most; the others come first the next time."""
+        self._call_ready()
+
+    def call_told(self) -> None:
+        """Call whom it concerns, as the epoll is ready."""
+        self.told = True
+        self._call_ready()
+
+    def _call_ready(self) -> None:
+        told, self.told = self.told, False
         if self.epoll is None:
             return
-        enough = perf_counter() + PASS_SECONDS
         ready = self._ready
+        if told and not ready and len(self._watches) == 1:
+            # The system need not be asked who is ready if it can be only one, and only in one way.
+            for only in self._watches.values():
+                if not only.writing:
+                    self._call(only, IN)
+                    return
+        enough = perf_counter() + PASS_SECONDS
         if not ready:
             ready.extend(self.epoll.poll(0, EVENTS_AT_ONCE))
         while ready:
@@ -108,16 +117,19 @@ class EpollReadiness:
             watch = self._watches.get(descriptor)
             if watch is None:
                 continue  # somebody who was called before has let it go
-            try:
-                # Errors and hang-ups come unasked, and whoever then reads or writes learns of them.
-                if events != OUT and watch.reading:
-                    watch.on_readable()
-                if events != IN and watch.writing:
-                    watch.on_writable()
-            except Exception:
-                logger.exception("internal error in %r", watch.on_readable)
+            self._call(watch, events)
             if ready and perf_counter() > min(enough, self._calls.until):
                 return
+
+    def _call(self, watch: Watched, events: int) -> None:
+        try:
+            # Errors and hang-ups come unasked, and whoever then reads or writes learns of them.
+            if events != OUT and watch.reading:
+                watch.on_readable()
+            if events != IN and watch.writing:
+                watch.on_writable()
+        except Exception:
+            logger.exception("internal error in %r", watch.on_readable)
 
     def _remove(self, watch: Watched) -> None:
         del self._watches[watch.descriptor]
@@ -165,6 +177,25 @@ class EpollReadiness:
 
     def _close(self, epoll: select.epoll) -> None:
         """Take note that an epoll is about to be closed."""
+
+
+class Callback:
+    """What an event loop calls when the epoll is ready.
+
+    As long as there is a socket to watch, it keeps everybody who waits for that, as the loop does with those that it watches
+    itself: to asyncio, a task that nobody else knows is garbage.
+    """
+
+    __slots__ = ("keeps",)
+
+    def __init__(self) -> None:
+        self.keeps: EpollReadiness | None = None
+
+    def __call__(self) -> None:
+        """See :meth:`EpollReadiness.call_ready`."""
+        readiness = self.keeps
+        if readiness is not None:
+            readiness.call_told()
 
 
 def _events(watch: Watched) -> int:

@@ -187,7 +187,7 @@ class FedStream(StreamTransport):
         super().__init__(loop)
         self._backlog = bytearray()  # what arrived before there was a receiver
         self._arrival: Waiter | None = None  # for who waits in `receive`
-        self._deliver: Callable[[Buffer], object]
+        self._deliver: Callable[[Buffer], object]  # takes what has arrived
         self._deliver_to(self._keep)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
@@ -213,13 +213,14 @@ class FedStream(StreamTransport):
     def attach(self, receiver: Receiver) -> None:
         """See :class:`Transport`."""
         self._receiver = receiver
-        self._deliver_to(receiver.data_received)
+        self._choose_taker()
         self._hand_over()
 
     @uninterrupted
     def pause(self) -> None:
         """See :class:`Transport`."""
         self._paused = True
+        self._choose_taker()
         self._stop_reading()
 
     @uninterrupted
@@ -227,6 +228,7 @@ class FedStream(StreamTransport):
         """See :class:`Transport`."""
         if self._paused:
             self._paused = False
+            self._choose_taker()
             if self._backlog or self._ended:
                 with suppress(OSError):  # the event loop has ended
                     self.loop.call_soon(self._hand_over)
@@ -237,6 +239,11 @@ class FedStream(StreamTransport):
         if self._released or not self._ended:
             self._check()
         raise EndOfStream
+
+    def _choose_taker(self) -> None:
+        receiver = self._receiver
+        if receiver is not None:
+            self._deliver_to(self._set_aside if self._paused else receiver.data_received)
 
     def _deliver_to(self, taker: Callable[[Buffer], object]) -> None:
         self._deliver = taker
@@ -252,13 +259,6 @@ class FedStream(StreamTransport):
         """Let nothing come, soon at least."""
 
     # --- what the subclasses call
-
-    def _pass_on(self, data: Buffer) -> None:
-        """Give the receiver what has arrived, or keep it if it may not have that now."""
-        if self._paused and self._receiver is not None:
-            self._backlog += data
-        else:
-            self._deliver(data)
 
     def _end(self) -> None:
         super()._end()
@@ -281,6 +281,10 @@ class FedStream(StreamTransport):
         if len(self._backlog) > MAX_BACKLOG:
             self._stop_reading()
         self._arrived()
+
+    def _set_aside(self, data: Buffer) -> None:
+        """Keep what arrives although the receiver may not have it now."""
+        self._backlog += data
 
     def _arrived(self) -> None:
         arrival, self._arrival = self._arrival, None

@@ -97,7 +97,6 @@ class TLSTransport(FedStream):  # and Receiver
         if isinstance(below, TLSTransport):
             self.data_received = self._decrypt_copy
         self.write = self._records.write  # type: ignore[method-assign]
-        self._records.deliver = self._pass_on
         self._below = below
         self.keeps_last_words = below.keeps_last_words  # type: ignore[misc]
         self._incoming = incoming
@@ -213,7 +212,7 @@ class TLSTransport(FedStream):  # and Receiver
         if self._outgoing.pending or self._unsent:
             self._flush()
         if records.filled:
-            self._pass_on(records.take())
+            self._deliver(records.take())
         if self._ended:
             records.may_read = False  # RFC 8446 section 6.1: what comes behind the end is ignored
             self._stop_reading()
@@ -236,7 +235,7 @@ class TLSTransport(FedStream):  # and Receiver
                 if self._go_on_shaking():
                     records.read()
             if records.room() < 2 * DECRYPT_BYTES:
-                self._pass_on(records.take())
+                self._deliver(records.take())
 
     # --- from plain text to ciphertext
 
@@ -304,6 +303,10 @@ class TLSTransport(FedStream):  # and Receiver
         elif self._sending_ended:
             self._say_end()
         self._flushed.set()
+
+    def _deliver_to(self, taker: Callable[[Buffer], object]) -> None:
+        super()._deliver_to(taker)
+        self._records.deliver = taker  # without a method in between
 
     # --- the end
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from anyio import ClosedResourceError
 
+from .._network.socket_calls import part_of
 from .._network.transport import Buffer, Scratch, Transport
 
 RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
@@ -197,10 +198,14 @@ class TLSRecords:
 
     def _size_of_record(self, data: Buffer, start: int) -> int:
         """Return the bytes of a record with its header; 0 if this is none that we know."""
-        size = data[start + 3] << 8 | data[start + 4]
+        if type(data) is bytes:
+            header = data
+        else:
+            header, start = bytes(data[start : start + HEADER_BYTES]), 0
+        size = header[start + 3] << 8 | header[start + 4]
         if (
-            FIRST_TYPE <= data[start] <= LAST_TYPE
-            and data[start + 1] == MAJOR_VERSION
+            FIRST_TYPE <= header[start] <= LAST_TYPE
+            and header[start + 1] == MAJOR_VERSION
             and size <= MAX_CIPHERTEXT_BYTES
         ):
             return HEADER_BYTES + size
@@ -229,10 +234,10 @@ class TLSRecords:
         """Return how many bytes more the scratch can take."""
         return len(self._scratch) - self.filled
 
-    def take(self) -> memoryview:
+    def take(self) -> Buffer:
         """Return what is in the scratch, which is empty from then on, and good until the next read."""
         filled, self.filled = self.filled, 0
-        return self._scratch[:filled]
+        return part_of(self._scratch, filled)
 
     # --- writing
 

@@ -65,7 +65,7 @@ class EpollOfTrio(EpollReadiness, Readiness):
             except trio.ClosedResourceError:
                 pass  # there is another one
             else:
-                self.note_only_watch()
+                self.told = True
 
     def _open(self, epoll: select.epoll) -> None:  # noqa: ARG002
         self._on_open()
