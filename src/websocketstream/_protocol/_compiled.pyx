@@ -115,34 +115,37 @@ cdef enum:
 
 # RFC 6455 5.3 and 10.3: a fresh key for every frame, from a source that nobody can predict. Asking the operating system
 # for a thousand of them at a time makes one cost 10 ns.
-cdef bytes _keys = b""
-cdef Py_ssize_t _keys_used = 0
+cdef uint8_t _keys[KEYS_AT_ONCE]
+cdef Py_ssize_t _keys_left = 0  # bytes, at the end
 
 
 def _forget_keys():
     """Throw away the keys in stock: after a fork, parent and child must not use the same ones."""
-    global _keys, _keys_used
-    _keys = b""
-    _keys_used = 0
+    global _keys_left
+    _keys_left = 0
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_keys)
 
 
-cdef ws_key _new_key() except? 0:
-    global _keys, _keys_used
-    cdef ws_key key
-    if PyBytes_GET_SIZE(_keys) - _keys_used < 4:
-        # Other threads may run while the operating system is asked, so nothing is assigned before it has answered.
-        keys = os.urandom(KEYS_AT_ONCE)
-        if len(keys) < 4:
-            raise RuntimeError("os.urandom() returned less than it was asked for")
-        _keys = keys
-        _keys_used = 0
-    key = ws_load_key(<const uint8_t *>PyBytes_AS_STRING(_keys) + _keys_used)
-    _keys_used += 4
-    return key
+cdef inline ws_key _new_key() except? 0:
+    global _keys_left
+    if not _keys_left:
+        _make_keys()
+    _keys_left -= 4
+    return ws_load_key(_keys + (KEYS_AT_ONCE - 4 - _keys_left))
+
+
+cdef int _make_keys() except -1:
+    global _keys_left
+    cdef bytes keys = os.urandom(KEYS_AT_ONCE)
+    if len(keys) < KEYS_AT_ONCE:
+        raise RuntimeError("os.urandom() returned less than it was asked for")
+    # Not before: other threads may run, and may come here, while the operating system is asked.
+    memcpy(_keys, PyBytes_AS_STRING(keys), KEYS_AT_ONCE)
+    _keys_left = KEYS_AT_ONCE
+    return 0
 
 
 # --- values ---
@@ -199,6 +202,7 @@ cdef Py_ssize_t _bound(limit) except -2:
 
 
 cdef struct Frame:
+    PyObject *owner  # of the payload
     const uint8_t *payload
     Py_ssize_t size
     uint8_t first
@@ -919,7 +923,7 @@ cdef class CompiledCodec:
         """Encode messages or parts of one, a frame each, into one buffer; large ones of a server stand in the list as they are."""
         cdef tuple items = tuple(messages)  # nobody can change it, whatever happens while something is compressed
         cdef Py_ssize_t count = len(items)
-        cdef list payloads = [], buffers = []
+        cdef list made = [], buffers = []  # the former: payloads that nobody else keeps
         cdef Frame *frames
         cdef Py_ssize_t i
         if not count:
@@ -929,10 +933,12 @@ cdef class CompiledCodec:
             raise MemoryError
         try:
             for i in range(count):
-                payloads.append(self._prepare(items[i], &frames[i]))
+                payload = self._prepare(items[i], &frames[i])
+                if payload is not items[i]:
+                    made.append(payload)
             i = 0
             while i < count:
-                i = self._encode_some(frames, i, count, payloads, buffers)
+                i = self._encode_some(frames, i, count, buffers)
         finally:
             PyMem_Free(frames)
         return buffers
@@ -944,6 +950,7 @@ cdef class CompiledCodec:
         if isinstance(message, str):
             frame.first = 0x80 | TEXT
             if self._deflate is None and PyUnicode_IS_COMPACT_ASCII(message):
+                frame.owner = <PyObject *>message
                 frame.payload = <const uint8_t *>PyUnicode_DATA(message)
                 frame.size = PyUnicode_GET_LENGTH(message)
                 frame.large = not self._client and frame.size >= LARGE
@@ -971,13 +978,14 @@ cdef class CompiledCodec:
                 payload = compressed
         if not isinstance(payload, bytes):
             payload = bytes(payload)
+        frame.owner = <PyObject *>payload
         frame.payload = <const uint8_t *>PyBytes_AS_STRING(payload)
         frame.size = PyBytes_GET_SIZE(payload)
         frame.large = not self._client and frame.size >= LARGE
         return payload
 
     cdef Py_ssize_t _encode_some(
-        self, Frame *frames, Py_ssize_t start, Py_ssize_t count, list payloads, list buffers
+        self, Frame *frames, Py_ssize_t start, Py_ssize_t count, list buffers
     ) except -1:
         """Add the buffers up to and including the next large payload, and return where to go on."""
         cdef Py_ssize_t total = 0
@@ -998,7 +1006,7 @@ cdef class CompiledCodec:
             p = self._put_frame(p, &frames[i])
         buffers.append(shared)
         if large:
-            buffers.append(payloads[end - 1])
+            buffers.append(<object>frames[end - 1].owner)
         return end
 
     cdef uint8_t *_put_frame(self, uint8_t *p, const Frame *frame) except NULL:
