@@ -7,7 +7,37 @@ from collections.abc import Iterable
 from .._streams.connection import Connection
 from .._streams.statistics import DirectionStatistics, ServerStatistics
 
-NOTHING = DirectionStatistics(0, 0, 0, 0.0)
+
+class Direction:
+    """The sums of one direction; numbers and no values, because they change with each connection that ends."""
+
+    __slots__ = ("buffered_bytes", "buffered_messages", "messages", "paused_seconds")
+
+    def __init__(self) -> None:
+        self.buffered_messages = 0
+        self.buffered_bytes = 0
+        self.messages = 0
+        self.paused_seconds = 0.0
+
+    def add(self, statistics: DirectionStatistics) -> None:
+        """Add those of one more connection, which is open."""
+        self.buffered_messages += statistics.buffered_messages
+        self.buffered_bytes += statistics.buffered_bytes
+        self.add_ended(statistics)
+
+    def add_ended(self, statistics: DirectionStatistics) -> None:
+        """Add those of a connection that is over: nothing of it is buffered any more."""
+        self.messages += statistics.messages
+        self.paused_seconds += statistics.paused_seconds
+
+    def together(self, other: Direction) -> DirectionStatistics:
+        """Return the sums of both."""
+        return DirectionStatistics(
+            self.buffered_messages + other.buffered_messages,
+            self.buffered_bytes + other.buffered_bytes,
+            self.messages + other.messages,
+            self.paused_seconds + other.paused_seconds,
+        )
 
 
 class Sums:
@@ -19,16 +49,14 @@ class Sums:
         self.connections = 0
         self.bytes_received = 0
         self.bytes_sent = 0
-        self.readable = NOTHING
-        self.writable = NOTHING
+        self.readable = Direction()
+        self.writable = Direction()
 
-    def add(self, connection: Connection) -> None:
-        """Add those of one more."""
+    def count(self, connection: Connection) -> None:
+        """Count one more, and its bytes."""
         self.connections += 1
         self.bytes_received += connection.bytes_received
         self.bytes_sent += connection.bytes_sent
-        self.readable = _sum(self.readable, connection.inbox.statistics())
-        self.writable = _sum(self.writable, connection.outbox.statistics())
 
 
 class Tally:
@@ -42,16 +70,19 @@ class Tally:
         self.lost = 0
 
     def ended(self, connection: Connection) -> None:
-        """Take over the figures of a connection that is over; nothing of it is buffered any more."""
-        self._ended.add(connection)
-        self._ended.readable = _without_buffers(self._ended.readable)
-        self._ended.writable = _without_buffers(self._ended.writable)
+        """Take over the figures of a connection that is over."""
+        ended = self._ended
+        ended.count(connection)
+        ended.readable.add_ended(connection.inbox.statistics())
+        ended.writable.add_ended(connection.outbox.statistics())
 
     def statistics(self, clients: int, open_now: Iterable[Connection]) -> ServerStatistics:
         """Return the figures, given how many clients there are, and the connections of those that have one."""
         now, ended = Sums(), self._ended
         for connection in open_now:
-            now.add(connection)
+            now.count(connection)
+            now.readable.add(connection.inbox.statistics())
+            now.writable.add(connection.outbox.statistics())
         return ServerStatistics(
             connections=now.connections,
             handshakes=clients - now.connections,
@@ -60,19 +91,6 @@ class Tally:
             lost=self.lost,
             bytes_received=ended.bytes_received + now.bytes_received,
             bytes_sent=ended.bytes_sent + now.bytes_sent,
-            readable=_sum(ended.readable, now.readable),
-            writable=_sum(ended.writable, now.writable),
+            readable=ended.readable.together(now.readable),
+            writable=ended.writable.together(now.writable),
         )
-
-
-def _sum(one: DirectionStatistics, other: DirectionStatistics) -> DirectionStatistics:
-    return DirectionStatistics(
-        one.buffered_messages + other.buffered_messages,
-        one.buffered_bytes + other.buffered_bytes,
-        one.messages + other.messages,
-        one.paused_seconds + other.paused_seconds,
-    )
-
-
-def _without_buffers(statistics: DirectionStatistics) -> DirectionStatistics:
-    return DirectionStatistics(0, 0, statistics.messages, statistics.paused_seconds)
