@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import codecs
 import hashlib
 import re
+from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -74,7 +74,7 @@ class Headers(Mapping[str, str]):
     def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
         fields = list(raw)
         # Kept as they came: a server has them for as long as the connection lives, and hardly looks at them again.
-        self._lines = b"\n".join(name + b":" + value for name, value in fields)
+        self._lines = b"\n".join(map(b":".join, fields))
         self._index: dict[str, list[str]] | None = _index(fields)
 
     @property
@@ -84,7 +84,8 @@ class Headers(Mapping[str, str]):
         return tuple((name, value) for name, _, value in split)
 
     @property
-    def _values(self) -> dict[str, list[str]]:
+    def by_name(self) -> Mapping[str, list[str]]:
+        """All values by lower-case names, not to be changed: for who looks for many."""
         if self._index is None:
             self._index = _index(self.raw)
         return self._index
@@ -95,19 +96,19 @@ class Headers(Mapping[str, str]):
 
     def get_all(self, name: str) -> list[str]:
         """Return the values of every field of that name, in order; an empty list when there is none."""
-        return list(self._values.get(name.lower(), ()))
+        return list(self.by_name.get(name.lower(), ()))
 
     def __getitem__(self, name: str) -> str:
-        return ", ".join(self._values[name.lower()])
+        return ", ".join(self.by_name[name.lower()])
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._values
+        return isinstance(name, str) and name.lower() in self.by_name
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self.by_name)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.by_name)
 
     def __repr__(self) -> str:
         shown = {name: self._shown(name) for name in self}
@@ -181,6 +182,8 @@ def check_headers(headers: HeadersLike, reserved: frozenset[str]) -> Fields:
     :raises TypeError: this is no mapping or iterable of pairs of str
     :raises ValueError: a name or value cannot stand in a head, or the name is reserved
     """
+    if headers == ():
+        return []
     return [_check_field(name, value, reserved) for name, value in header_pairs(headers)]
 
 
@@ -261,13 +264,12 @@ def list_elements(values: Iterable[str]) -> list[str]:
 
 def accept_key(key: bytes) -> bytes:
     """Return the ``Sec-WebSocket-Accept`` that answers a ``Sec-WebSocket-Key`` (RFC 6455 section 4.2.2)."""
-    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+    return b2a_base64(hashlib.sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
 
 
 def serialise_head(start_line: bytes, fields: Fields) -> bytes:
     """Return a head in wire form; what goes in was checked before."""
-    lines = [start_line, *(name + b": " + value for name, value in fields), b"", b""]
-    return b"\r\n".join(lines)
+    return b"\r\n".join([start_line, *map(b": ".join, fields), b"", b""])
 
 
 def excerpt(data: bytes | bytearray) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
+from typing import TypeAlias
 
 from .arguments import is_token
 from .errors import InvalidHandshake
@@ -37,6 +39,8 @@ _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=]+)(?::([0-9]*))?")
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64, RFC 4648 section 4
 _NO_BODY = frozenset({204, 304})
+
+_Values: TypeAlias = Mapping[str, list[str]]  # of header fields, by lower-case names
 
 
 class BadRequest(InvalidHandshake):
@@ -76,6 +80,7 @@ class ServerHandshake:
         self._compression = compression
         self._reader = HeadReader(limits, _check_request_line)
         self._request: Request | None = None
+        self._key = ""
         self._answer: tuple[DeflateParameters, str] | None = None
         self._answered = False
 
@@ -113,7 +118,7 @@ class ServerHandshake:
         self.protocol = protocol or ""
         if self._answer is not None:
             self.deflate, self.extensions = self._answer
-        return serialise_head(b"HTTP/1.1 101 Switching Protocols", self._accept_fields(self._request) + extra)
+        return serialise_head(b"HTTP/1.1 101 Switching Protocols", self._accept_fields() + extra)
 
     def reject(self, status: int = 403, headers: HeadersLike = (), body: bytes | str = b"") -> bytes:
         """Return a refusal; write it and close the connection. It needs no request: a timeout is one reason.
@@ -133,12 +138,11 @@ class ServerHandshake:
             raise RuntimeError("the request has been answered already")
         self._answered = True
 
-    def _accept_fields(self, request: Request) -> Fields:
-        key = request.headers["Sec-WebSocket-Key"].encode("ascii")
+    def _accept_fields(self) -> Fields:
         fields = [
             (b"Upgrade", b"websocket"),
             (b"Connection", b"Upgrade"),
-            (b"Sec-WebSocket-Accept", accept_key(key)),
+            (b"Sec-WebSocket-Accept", accept_key(self._key.encode("ascii"))),
         ]
         if self.protocol:
             fields.append((b"Sec-WebSocket-Protocol", self.protocol.encode("ascii")))
@@ -157,26 +161,29 @@ class ServerHandshake:
             raise BadRequest(400, f"The request is malformed: {error}.") from None
 
     def _check(self, target: str, headers: Headers) -> Request:
-        _check_no_body(headers)
-        host = _single(headers, "Host")
+        values = headers.by_name
+        _check_no_body(values)
+        host = _single(values, "Host")
         _check_host(host)
         target = _origin_form(target, host)
-        _check_upgrade(headers)
-        if not _KEY.fullmatch(_single(headers, "Sec-WebSocket-Key")):
+        _check_upgrade(values)
+        self._key = _single(values, "Sec-WebSocket-Key")
+        if not _KEY.fullmatch(self._key):
             raise BadRequest(400, "The Sec-WebSocket-Key is not 16 bytes in base64.")
-        origins = headers.get_all("Origin")
+        origins = values.get("origin", ())
         if len(origins) > 1:
             raise BadRequest(400, "The request has more than one Origin.")
-        request = Request(target, headers, _offered_protocols(headers), origins[0] if origins else None)
-        self._answer = self._negotiate(headers)
+        request = Request(target, headers, _offered_protocols(values), origins[0] if origins else None)
+        if self._compression is not None:
+            self._answer = self._negotiate(values, self._compression)
         return request
 
-    def _negotiate(self, headers: Headers) -> tuple[DeflateParameters, str] | None:
-        value = headers.get("Sec-WebSocket-Extensions", "").strip(" \t,")
-        if self._compression is None or not value:
+    def _negotiate(self, values: _Values, compression: Compression) -> tuple[DeflateParameters, str] | None:
+        value = ", ".join(values.get("sec-websocket-extensions", ())).strip(" \t,")
+        if not value:
             return None
         try:
-            return negotiate(value, self._compression)
+            return negotiate(value, compression)
         except NegotiationError as error:
             raise BadRequest(400, f"The Sec-WebSocket-Extensions is malformed: {error}.") from None
 
@@ -196,14 +203,14 @@ def _check_request_line(line: bytes, complete: bool) -> None:
         raise BadRequest(405, "A WebSocket handshake is a GET request.", {"Allow": "GET"})
 
 
-def _check_no_body(headers: Headers) -> None:
+def _check_no_body(values: _Values) -> None:
     # What we read as frames, somebody in front of us would read as a body, or the other way round.
-    lengths = headers.get_all("Content-Length")
+    lengths = values.get("content-length", ())
     if len(lengths) > 1:
         raise BadRequest(400, "The request has more than one Content-Length.")
     if lengths and not (lengths[0].isascii() and lengths[0].isdigit()):
         raise BadRequest(400, "The request is malformed: its Content-Length is not a number.")
-    if "".join(lengths).strip("0") or "Transfer-Encoding" in headers:
+    if "".join(lengths).strip("0") or "transfer-encoding" in values:
         raise BadRequest(400, "A WebSocket handshake has no body.")
 
 
@@ -239,23 +246,27 @@ def _origin_form(target: str, host: str) -> str:
     return match[2] if match[2].startswith("/") else f"/{match[2]}"
 
 
-def _check_upgrade(headers: Headers) -> None:
-    if "upgrade" not in map(str.lower, list_elements(headers.get_all("Connection"))):
+def _check_upgrade(values: _Values) -> None:
+    connection = values.get("connection", ())
+    # Most say no more than this.
+    if connection != ["Upgrade"] and "upgrade" not in map(str.lower, list_elements(connection)):
         raise BadRequest(
             400, 'This is a WebSocket server, and the Connection of the request has no "Upgrade".'
         )
-    if _single(headers, "Upgrade").lower() != "websocket":
+    if _single(values, "Upgrade").lower() != "websocket":
         raise BadRequest(
             400, 'This is a WebSocket server, and the Upgrade of the request is not "websocket".'
         )
-    if headers.get_all("Sec-WebSocket-Version") != ["13"]:
+    if values.get("sec-websocket-version") != ["13"]:
         # RFC 9110 15.5.22 wants the Upgrade field in a 426, RFC 6455 4.4 the version.
         wanted = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
         raise BadRequest(426, "This server speaks version 13 of the WebSocket protocol only.", wanted)
 
 
-def _offered_protocols(headers: Headers) -> tuple[str, ...]:
-    protocols = list_elements(headers.get_all("Sec-WebSocket-Protocol"))
+def _offered_protocols(values: _Values) -> tuple[str, ...]:
+    if "sec-websocket-protocol" not in values:
+        return ()
+    protocols = list_elements(values["sec-websocket-protocol"])
     if not all(map(is_token, protocols)):
         raise BadRequest(400, "The Sec-WebSocket-Protocol has an element that is not a token.")
     if len(set(protocols)) != len(protocols):  # RFC 6455 4.1: all unique
@@ -263,12 +274,12 @@ def _offered_protocols(headers: Headers) -> tuple[str, ...]:
     return tuple(protocols)
 
 
-def _single(headers: Headers, name: str) -> str:
+def _single(values: _Values, name: str) -> str:
     """Return the value of a field that must be there exactly once."""
-    values = headers.get_all(name)
-    if len(values) != 1:
-        raise BadRequest(400, f"The request has {'more than one' if values else 'no'} {name}.")
-    return values[0]
+    found = values.get(name.lower(), ())
+    if len(found) != 1:
+        raise BadRequest(400, f"The request has {'more than one' if found else 'no'} {name}.")
+    return found[0]
 
 
 def check_refusal(status: int, headers: HeadersLike, body: bytes | str) -> tuple[Fields, bytes]:

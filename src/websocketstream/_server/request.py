@@ -107,7 +107,10 @@ class WebSocketRequest(TypedAttributeProvider):
     @property
     def protocol(self) -> str:
         """What :meth:`accept` picks by itself: the first offer that the server knows, "" for none."""
-        return next((offer for offer in self.protocols if offer in self._options.protocols), "")
+        for offer in self._request.protocols:
+            if offer in self._options.protocols:
+                return offer
+        return ""
 
     def protocol_token(self, prefix: str) -> str | None:
         """What stands behind a prefix in the first offered subprotocol that begins with it; None when there is none.
