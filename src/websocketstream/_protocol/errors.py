@@ -25,7 +25,9 @@ class WebSocketError(Exception):
 
     def __init__(self, message: str = "", *, close_code: int | None = None, reason: str = "") -> None:
         super().__init__(message)
-        self.close_code, self.reason = check_close(close_code, reason)
+        if close_code is not None or reason != "":  # what is no str has to be refused
+            close_code, reason = check_close(close_code, reason)
+        self.close_code, self.reason = close_code, reason
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception is pickled and copied as a call of its class with its args, which are not what ours are made of.

@@ -20,6 +20,8 @@ class State(enum.Enum):
     CLOSED = "closed"  # ended after a complete handshake
     BROKEN = "broken"  # ended in any other way
 
+    __hash__ = object.__hash__  # an Enum's own is a call in Python
+
 
 class Happening(enum.Enum):
     """What can change the state."""
@@ -29,6 +31,8 @@ class Happening(enum.Enum):
     PEER_CLOSE = "the peer's Close frame arrives"
     FAIL = "the peer breaks a rule, or is given up"
     END = "the transport has ended, or its time is up"
+
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: dict[tuple[State, Happening], State] = {
@@ -52,7 +56,7 @@ TRANSITIONS: dict[tuple[State, Happening], State] = {
     (State.FAILING, Happening.END): State.BROKEN,
 }
 
-ENDED = (State.CLOSED, State.BROKEN)  # no set: the hash of an Enum is a call in Python
+ENDED = (State.CLOSED, State.BROKEN)
 
 
 def advance(state: State, happening: Happening) -> State:

@@ -157,10 +157,11 @@ class Connection:
     @uninterrupted
     def start_close(self, code: int | None, reason: str) -> None:
         """Close with a code that was checked, or is ours to choose."""
-        self._life.close(code, reason, self.loop.clock())
         self._codec.discard_data()
         self.inbox.drop()
-        self._carry_out()
+        if not self._released.is_set:  # else everybody has met an end, and there is nothing left to do
+            self._life.close(code, reason, self.loop.clock())
+            self._carry_out()
 
     def cancel(self, error: BaseException | None) -> None:
         """Drop what has arrived, and close."""
