@@ -170,13 +170,13 @@ async def test_a_connection_that_fails_as_a_stream_is_made_of_it_costs_no_slot(
 ) -> None:
     failures = 5
 
-    async def wrap(accepted: socket.socket) -> Any:
+    async def wrap(accepted: socket.socket, loop: Any) -> Any:
         nonlocal failures
         failures -= 1
         if failures >= 0:
             accepted.close()
             raise OSError(errno.EINVAL, "Invalid argument")
-        return await wrap_socket(accepted)
+        return await wrap_socket(accepted, loop)
 
     monkeypatch.setattr("websocketstream._server.visit.wrap_socket", wrap)
     caplog.set_level(logging.INFO, SERVER_LOG)

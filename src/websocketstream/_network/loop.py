@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 from sniffio import current_async_library
 
 from .asyncio_loop import current_asyncio_loop
@@ -13,7 +16,12 @@ __all__ = ["EventLoop", "Handle", "Signal", "Waiter", "current_event_loop", "uni
 def current_event_loop() -> EventLoop:
     """Return the event loop that is running, the same object throughout its run; for calls from tasks."""
     if current_async_library() == "trio":
-        from .trio_loop import current_trio_loop
-
-        return current_trio_loop()
+        return _trio()()
     return current_asyncio_loop()
+
+
+@cache
+def _trio() -> Callable[[], EventLoop]:
+    from .trio_loop import current_trio_loop
+
+    return current_trio_loop

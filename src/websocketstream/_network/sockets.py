@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
+from functools import cache
 
 from . import asyncio_transport
 from .asyncio_loop import AsyncioLoop, current_asyncio_loop
 from .asyncio_transport import AsyncioStream
 from .direct_stream import DirectStream
+from .event_loop import EventLoop
 from .loop import current_event_loop
 from .selector_transport import SelectorStream
 
+_INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
+# What `socket.family` returns, without the call that makes a member of an Enum of the number.
+_family_of: Callable[[socket.socket], int] = socket.SocketType.family.__get__
 
-async def wrap_socket(connected: socket.socket) -> DirectStream:
-    """Return the byte stream of a connected socket, which belongs to it from now on."""
+
+async def wrap_socket(connected: socket.socket, loop: EventLoop | None = None) -> DirectStream:
+    """Return the byte stream of a connected socket, which belongs to it from now on.
+
+    :param loop: the event loop that is running, for who knows it
+    """
     try:
         connected.setblocking(False)
         _send_small_segments_at_once(connected)
-        loop = current_event_loop()
+        loop = loop or current_event_loop()
         if not isinstance(loop, AsyncioLoop):
-            from .trio_transport import TrioStream
-
-            return TrioStream(connected)
+            return _trio_stream()(connected)
         if _watches_sockets(loop):
             return SelectorStream(connected, loop)
         return (await asyncio.get_running_loop().connect_accepted_socket(AsyncioStream, connected))[1]
     except BaseException:
         connected.close()
         raise
+
+
+@cache
+def _trio_stream() -> Callable[[socket.socket], DirectStream]:
+    from .trio_transport import TrioStream
+
+    return TrioStream
 
 
 def watches_sockets() -> bool:
@@ -42,5 +57,5 @@ def _watches_sockets(loop: AsyncioLoop) -> bool:
 
 def _send_small_segments_at_once(sock: socket.socket) -> None:
     # asyncio does this by itself only for sockets that were made with the protocol's number.
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
+    if _family_of(sock) in _INTERNET:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

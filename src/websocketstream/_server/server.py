@@ -19,6 +19,7 @@ from anyio import (
 )
 from anyio.abc import AnyByteStream, Listener, SocketAttribute, SocketListener, TaskGroup, TaskStatus
 
+from .._network.loop import current_event_loop
 from .._network.task_transport import release
 from .._protocol.forwarded import NO_PROXIES, TrustedProxies
 from .._protocol.http import DEFAULT_LIMITS, HandshakeLimits, check_protocols
@@ -160,6 +161,7 @@ class _Server:
         self._no_visits = Event()
         self._stopped = Event()
         self._owner = Owner()
+        self._loop = current_event_loop()
         self._tally = Tally()
         self._handlers: TaskGroup
 
@@ -254,12 +256,18 @@ class _Server:
 
     def _start_visit(self, accepted: socket.socket | AnyByteStream) -> None:
         visit = Visit(
-            accepted, self._handler, self._options, self._owner, self._visit_over, tally=self._tally
+            accepted,
+            self._handler,
+            self._options,
+            self._owner,
+            self._visit_over,
+            loop=self._loop,
+            tally=self._tally,
         )
         self._visits.add(visit)
         if self._accepting.cancel_called:  # accepted in the moment of the shutdown
             visit.go_away()
-        self._handlers.start_soon(visit.run)
+        self._handlers.create_task(visit.run())
 
     def _visit_over(self, visit: Visit) -> None:
         self._visits.discard(visit)

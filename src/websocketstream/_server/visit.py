@@ -8,10 +8,11 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time, get_cancelled_exc_class
+from anyio import CancelScope, ClosedResourceError, EndOfStream, get_cancelled_exc_class
 from anyio.abc import AnyByteStream
 
 from .._network.any_stream import TRANSPORT_ERRORS, receive_head, say_and_drain
+from .._network.loop import EventLoop
 from .._network.sockets import wrap_socket
 from .._network.task_transport import release
 from .._network.tls import wrap_tls
@@ -47,17 +48,21 @@ class Visit:
         owner: Owner,
         on_end: Callable[[Visit], object],
         *,
+        loop: EventLoop,
         tally: Tally,
     ) -> None:
-        self._socket = (
-            accepted if isinstance(accepted, socket.socket) else None
-        )  # until a byte stream is made of it
-        self._stream = None if isinstance(accepted, socket.socket) else accepted
+        self._socket: socket.socket | None = None  # until a byte stream is made of it
+        self._stream: AnyByteStream | None = None
+        if isinstance(accepted, socket.socket):
+            self._socket = accepted
+        else:
+            self._stream = accepted
         self._source: str | None = None  # where a proxy says that the connection comes from
         self._handler = handler
         self._options = options
         self._owner = owner
         self._on_end = on_end
+        self._loop = loop
         self._tally = tally
         self._answer_by = CancelScope()  # disarmed by the handler's answer
         self._answer: Answer | None = None
@@ -127,7 +132,7 @@ class Visit:
 
     async def _serve(self) -> None:
         if self._options.open_timeout is not None:
-            self._answer_by.deadline = current_time() + self._options.open_timeout
+            self._answer_by.deadline = self._loop.clock() + self._options.open_timeout
         with self._answer_by:
             await self._receive_request()
             if self._request is not None:
@@ -181,7 +186,7 @@ class Visit:
     async def _open_stream(self) -> AnyByteStream:
         if self._socket is not None:
             accepted, self._socket = self._socket, None
-            self._stream = await wrap_socket(accepted)
+            self._stream = await wrap_socket(accepted, self._loop)
         assert self._stream is not None
         if self._options.proxy_protocol:
             proxies, limits = self._options.trusted_proxies, self._options.limits

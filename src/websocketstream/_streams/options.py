@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._protocol.arguments import check_seconds, check_size
 from .._protocol.codec import CodecLimits
@@ -32,6 +32,8 @@ class StreamOptions:
     max_message_size: int | None = 16 * 2**20
     max_fragments: int | None = None  # as many as max_message_size needs
     low_latency: bool = False
+    limits: CodecLimits = field(init=False)
+    """The part of the options that the codec enforces."""
 
     def __post_init__(self) -> None:
         check_size("read_buffer", self.read_buffer)
@@ -45,6 +47,11 @@ class StreamOptions:
                 check_size(name, getattr(self, name))
         if not isinstance(self.low_latency, bool):
             raise TypeError(f"low_latency must be a bool, not {type(self.low_latency).__name__}")
+        size, fragments = self.max_message_size, self.max_fragments
+        if fragments is None and size is not None:
+            fragments = max(_FEW_FRAMES, size // _FRAME)
+        limits = CodecLimits(max_message_size=size, max_fragments=fragments)
+        object.__setattr__(self, "limits", limits)  # once, for all connections of a server
 
     @property
     def buffers(self) -> tuple[int, int]:
@@ -52,14 +59,6 @@ class StreamOptions:
         if self.low_latency:
             return min(self.read_buffer, SHORT_READ_BUFFER), min(self.write_buffer, SHORT_WRITE_BUFFER)
         return self.read_buffer, self.write_buffer
-
-    @property
-    def limits(self) -> CodecLimits:
-        """The part of the options that the codec enforces."""
-        size, fragments = self.max_message_size, self.max_fragments
-        if fragments is None and size is not None:
-            fragments = max(_FEW_FRAMES, size // _FRAME)
-        return CodecLimits(max_message_size=size, max_fragments=fragments)
 
 
 def check_compression(value: bool | Compression) -> Compression | None:
