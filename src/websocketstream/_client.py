@@ -29,7 +29,7 @@ from ._protocol.negotiation import Compression
 from ._protocol.trace import TraceEvent, check_trace
 from ._protocol.url import WebSocketURL, parse_url
 from ._streams.block import StreamBlock
-from ._streams.options import StreamOptions, check_compression, check_seconds
+from ._streams.options import check_compression, check_seconds, stream_options
 from ._streams.stream import WebSocketStream
 
 
@@ -137,7 +137,7 @@ def open_websocket_stream(
     check_proxy_tls(proxies, proxy_ssl_context)
     proxy_for(proxies, parsed)  # complains about one that cannot be used
     check_trace(trace)
-    options = StreamOptions(
+    options = stream_options(
         read_buffer=read_buffer,
         write_buffer=write_buffer,
         ping_interval=ping_interval,
@@ -174,6 +174,8 @@ def open_websocket_stream(
 
 
 def _fields(headers: HeadersLike, cookies: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    if headers == () and cookies is None:
+        return []
     fields = list(header_pairs(headers))
     if cookies is None or not (value := cookie_field(cookies)):
         return fields

@@ -13,7 +13,7 @@ from anyio import EndOfStream, move_on_after
 from anyio.abc import AnyByteStream
 from anyio.streams.tls import TLSAttribute
 
-from ._network.any_stream import TRANSPORT_ERRORS, receive_some, send_all
+from ._network.any_stream import TRANSPORT_ERRORS, receive_head, send_all
 from ._network.dial import SocketSettings, dial
 from ._network.failures import connect_failed
 from ._network.proxy import Proxies, connect_through, proxy_for
@@ -201,7 +201,7 @@ class Opening:
 
     async def _receive(self, stream: AnyByteStream) -> bytes:
         try:
-            return await receive_some(stream)
+            return await receive_head(stream)
         except (EndOfStream, *TRANSPORT_ERRORS) as exc:
             if self.handshake.reading_rejection:
                 self.handshake.receive_eof()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import Any
@@ -76,6 +77,8 @@ def check_settings(local_host: object, options: object) -> SocketSettings:
             raise ValueError(
                 f"local_host must be an IP address of this machine, not {local_host!r:.100}"
             ) from None
+    if local_host is None and options == ():
+        return NO_SETTINGS
     if not is_collection(options):
         raise TypeError(f"socket_options must be (level, name, value) triples, not {type(options).__name__}")
     return SocketSettings(local_host, tuple(map(_check_option, options)))
@@ -102,11 +105,11 @@ async def dial(host: str, port: int, settings: SocketSettings = NO_SETTINGS) -> 
     if plain and literal and current_async_library() == "asyncio" and not watches_sockets():
         # Nothing to look up and nothing to race: the event loop's own way is the shortest on uvloop.
         return (await asyncio.get_running_loop().create_connection(AsyncioStream, host, port))[1]
-    return await wrap_socket(await _connect_socket(host, port, settings))
+    addresses = literal or _interleave(await getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    return await wrap_socket(await _connect_socket(addresses, settings))
 
 
-async def _connect_socket(host: str, port: int, settings: SocketSettings) -> socket.socket:
-    addresses = _literal(host, port) or _interleave(await getaddrinfo(host, port, type=socket.SOCK_STREAM))
+async def _connect_socket(addresses: list[tuple[int, Any]], settings: SocketSettings) -> socket.socket:
     addresses = settings.usable(addresses)
     if len(addresses) == 1:
         return await _connect(*addresses[0], settings)
@@ -182,14 +185,17 @@ class _Race:
 
 def _literal(host: str, port: int) -> list[tuple[int, Any]]:
     """Return the one address that an IP literal is, nothing for a name: asking the resolver takes a thread."""
+    family = _family(host)
+    return [] if family is None else [(family, (host, port))]
+
+
+@lru_cache(maxsize=64)  # most programs connect to the same few again and again
+def _family(address: str) -> int | None:
+    """Return the family of an IP address, None for a name."""
     try:
-        return [(_family(host), (host, port))]
+        return socket.AF_INET if ip_address(address).version == 4 else socket.AF_INET6
     except ValueError:
-        return []
-
-
-def _family(address: str) -> int:
-    return socket.AF_INET if ip_address(address).version == 4 else socket.AF_INET6
+        return None
 
 
 def _refused(what: str, reason: OSError) -> ConnectFailed:

@@ -55,7 +55,7 @@ def check_fingerprint(value: object) -> bytes:
 
 def is_collection(value: object) -> TypeGuard[Iterable[Any]]:
     """Tell whether this is a collection of values, and not one text that was given where several were meant."""
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes))
 
 
 def is_token(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import h11
@@ -202,38 +202,41 @@ class ClientHandshake:
 
     def _check(self, response: Response) -> None:
         """Check a 101 response as RFC 6455 section 4.1 asks, second list, steps 2-6."""
-        headers = response.headers
+        values = response.headers.by_name
         for name in ("Content-Length", "Transfer-Encoding"):
             # RFC 9110 8.6 and RFC 9112 6.1: not in a 101. Whoever sends one disagrees with us on where frames begin.
-            if name in headers:
+            if name.lower() in values:
                 raise InvalidHandshake(f"the 101 response has a {name} field")
-        upgrade = _single(headers, "Upgrade")
+        upgrade = _single(values, "Upgrade")
         if upgrade.lower() != "websocket":
             raise InvalidHandshake(f'the 101 response upgrades to "{_show(upgrade)}" instead of "websocket"')
-        if "upgrade" not in map(str.lower, list_elements(headers.get_all("Connection"))):
+        connection = values.get("connection", [])
+        # Most say no more than this.
+        if connection != ["Upgrade"] and "upgrade" not in map(str.lower, list_elements(connection)):
             raise InvalidHandshake('the 101 response has no "Upgrade" in its Connection field')
-        if _single(headers, "Sec-WebSocket-Accept").encode("latin-1") != accept_key(self._key):
+        if _single(values, "Sec-WebSocket-Accept").encode("latin-1") != accept_key(self._key):
             raise InvalidHandshake("the 101 response has a Sec-WebSocket-Accept that does not answer our key")
-        self.protocol = self._check_protocol(headers)
-        self._check_extensions(headers)
+        self.protocol = self._check_protocol(values)
+        if "sec-websocket-extensions" in values:
+            self._check_extensions(", ".join(values["sec-websocket-extensions"]))
 
-    def _check_protocol(self, headers: Headers) -> str:
-        if not headers.get_all("Sec-WebSocket-Protocol"):
+    def _check_protocol(self, values: Mapping[str, list[str]]) -> str:
+        if "sec-websocket-protocol" not in values:
             if self._protocols:
                 # Rule P6, stricter than RFC 6455: the browser's WebSocket does not go on without a protocol either.
                 raise InvalidHandshake(
                     f"the server chose none of the protocols we offered ({', '.join(self._protocols):.100})"
                 )
             return ""
-        protocol = _single(headers, "Sec-WebSocket-Protocol")
+        protocol = _single(values, "Sec-WebSocket-Protocol")
         if protocol not in self._protocols:
             raise InvalidHandshake(
                 f'the server chose the protocol "{_show(protocol)}", which we did not offer'
             )
         return protocol
 
-    def _check_extensions(self, headers: Headers) -> None:
-        value = headers.get("Sec-WebSocket-Extensions", "").strip(" \t,")
+    def _check_extensions(self, value: str) -> None:
+        value = value.strip(" \t,")
         if not value:  # an empty list says as much as no field (RFC 9110 5.6.1)
             return
         try:
@@ -302,12 +305,12 @@ def _check_status_line(line: bytes, complete: bool) -> None:
     )
 
 
-def _single(headers: Headers, name: str) -> str:
+def _single(values: Mapping[str, list[str]], name: str) -> str:
     """Return the value of a field that must be there exactly once."""
-    values = headers.get_all(name)
-    if len(values) != 1:
-        raise InvalidHandshake(f"the 101 response has {'more than one' if values else 'no'} {name} field")
-    return values[0]
+    found = values.get(name.lower(), ())
+    if len(found) != 1:
+        raise InvalidHandshake(f"the 101 response has {'more than one' if found else 'no'} {name} field")
+    return found[0]
 
 
 def _show(value: str) -> str:

@@ -182,7 +182,7 @@ def check_headers(headers: HeadersLike, reserved: frozenset[str]) -> Fields:
     :raises TypeError: this is no mapping or iterable of pairs of str
     :raises ValueError: a name or value cannot stand in a head, or the name is reserved
     """
-    if headers == ():
+    if headers in ((), []):
         return []
     return [_check_field(name, value, reserved) for name, value in header_pairs(headers)]
 
@@ -235,6 +235,8 @@ def check_protocols(protocols: Sequence[str]) -> tuple[str, ...]:
     :raises TypeError: it is a single str, or has something else than str in it
     :raises ValueError: one is not an HTTP token, or occurs twice without regard to case
     """
+    if protocols == ():
+        return ()
     checked = _strings(protocols)
     seen: set[str] = set()
     for protocol in checked:

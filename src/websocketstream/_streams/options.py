@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 from .._protocol.arguments import check_seconds, check_size
 from .._protocol.codec import CodecLimits
 from .._protocol.negotiation import Compression
 
-__all__ = ["StreamOptions", "check_compression", "check_seconds", "check_size"]
+__all__ = ["StreamOptions", "check_compression", "check_seconds", "check_size", "stream_options"]
 
 
 # Unless somebody says how many, a message may have as many frames as it has bytes in frames of 1 KiB: large ones are cut
@@ -59,6 +61,17 @@ class StreamOptions:
         if self.low_latency:
             return min(self.read_buffer, SHORT_READ_BUFFER), min(self.write_buffer, SHORT_WRITE_BUFFER)
         return self.read_buffer, self.write_buffer
+
+
+_known_options = lru_cache(maxsize=16, typed=True)(StreamOptions)
+
+
+def stream_options(**options: Any) -> StreamOptions:  # noqa: ANN401  (they are checked)
+    """Return checked options: most programs open connections with the same ones again and again."""
+    try:
+        return _known_options(**options)
+    except TypeError:  # perhaps only because one has no hash
+        return StreamOptions(**options)
 
 
 def check_compression(value: bool | Compression) -> Compression | None:
