@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
@@ -11,6 +13,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from anyio import CancelScope, Event, create_task_group, getaddrinfo, move_on_after
+from anyio.lowlevel import checkpoint_if_cancelled
 from sniffio import current_async_library
 
 from .._protocol.arguments import is_collection
@@ -20,6 +23,8 @@ from .direct_stream import DirectStream
 from .failures import connect_failed
 from .sockets import watches_sockets, wrap_socket
 
+# Whether a socket that is connecting, or has been connected meanwhile, may be told to connect: others call that an error.
+CONNECTS_TWICE = sys.platform == "linux"
 HAPPY_EYEBALLS_DELAY = 0.25  # seconds between attempts, RFC 8305 section 5
 
 
@@ -138,7 +143,9 @@ async def _connect(family: int, address: tuple[Any, ...], settings: SocketSettin
     try:
         sock.setblocking(False)
         settings.prepare(sock)
-        if current_async_library() == "asyncio":
+        if CONNECTS_TWICE and "%" not in address[0] and _connects_at_once(sock, address):
+            await checkpoint_if_cancelled()
+        elif current_async_library() == "asyncio":
             await asyncio.get_running_loop().sock_connect(sock, address)
         else:
             import trio
@@ -148,6 +155,20 @@ async def _connect(family: int, address: tuple[Any, ...], settings: SocketSettin
         sock.close()
         raise
     return sock
+
+
+def _connects_at_once(sock: socket.socket, address: tuple[Any, ...]) -> bool:
+    """Begin to connect, and tell whether that is done already.
+
+    On one machine it is, before anybody could wait for it; else whoever waits may begin once more.
+    """
+    with suppress(BlockingIOError):
+        sock.connect(address)
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 class _Race:
