@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import anyio
@@ -241,6 +241,37 @@ async def test_the_addresses_of_a_proxy_are_raced_as_those_of_a_server_and_from_
                     pytest.fail("the body must not run")
             tasks.cancel_scope.cancel()
     assert heard[0].startswith(b"CONNECT target.example:80 ")
+
+
+def begin(sock: socket.socket, address: Any) -> bool:
+    """Begin to connect to a host that is far away."""
+    with suppress(BlockingIOError):
+        sock.connect(address)
+    return False
+
+
+@pytest.mark.parametrize("begins", [True, False])
+async def test_a_connection_that_is_not_there_at_once_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, closed_port: int, begins: bool
+) -> None:
+    if begins and sys.platform != "linux":
+        pytest.skip("elsewhere a socket must not be told twice to connect")
+    monkeypatch.setattr("websocketstream._network.dial.CONNECTS_TWICE", begins)
+    monkeypatch.setattr("websocketstream._network.dial._connects_at_once", begin)
+    async with serving() as listener, open_websocket_stream(listener.url) as conn:
+        await conn.send("hello")
+        assert await conn.receive() == "hello"
+    with pytest.raises(ConnectFailed, match="refused"):
+        async with open_websocket_stream(f"ws://127.0.0.1:{closed_port}"):
+            pass
+
+
+async def test_who_is_cancelled_connects_to_nobody_however_near_that_is() -> None:
+    async with serving() as listener:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await dial("127.0.0.1", listener.port)
+        assert scope.cancelled_caught
 
 
 async def test_cancelling_while_connecting_leaves_no_socket() -> None:
