@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time
 from anyio.abc import ByteStream
@@ -16,6 +16,10 @@ from .event_loop import EventLoop, Signal, Waiter, uninterrupted
 from .transport import RELEASE_SECONDS, Buffer, Receiver, Transport, discard, lost
 
 MAX_BACKLOG = 65536  # bytes that may arrive although nobody reads: to stop the transport each time costs more
+
+# One for all who have written nothing yet that did not leave at once; it is set, so nobody waits for it.
+ALL_HAS_LEFT = Signal(cast("EventLoop", None))
+ALL_HAS_LEFT.set()
 
 
 class StreamTransport(Transport, ByteStream):
@@ -35,7 +39,7 @@ class StreamTransport(Transport, ByteStream):
         self._write_error: Exception | None = None  # reading may go on
         self._released = False
         self._sending_ended = False
-        self._flushed = Signal(self.loop)  # for who waits in `send`
+        self._flushed = ALL_HAS_LEFT  # for who waits in `send`
         self._gone = Signal(self.loop)
 
     # --- as a byte stream

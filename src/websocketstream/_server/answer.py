@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
+from collections.abc import Awaitable, Callable
 
 from .._protocol.close import CloseCode
 from .._protocol.server_handshake import ServerHandshake
 from .._streams.block import StreamBlock
-from .._streams.hints import OnlyAsyncWith
+from .._streams.connection import Connection
 from .._streams.stream import WebSocketStream
 from .outcome import Owner
 
@@ -78,26 +77,20 @@ class Answer:
         return ServerHandshake().reject(status)
 
 
-class AcceptBlock(OnlyAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
+class AcceptBlock(StreamBlock):
     """The block of a handler: as any other, but a cancellation of the handler's own making is its failure."""
 
-    __slots__ = ("_block", "_owner", "_stream")
+    __slots__ = ("_owner",)
 
-    def __init__(self, block: StreamBlock, owner: Owner) -> None:
-        self._block = block
-        self._owner = owner
-        self._stream: WebSocketStream
-
-    async def __aenter__(self) -> WebSocketStream:
-        self._stream = await self._block.__aenter__()
-        return self._stream
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    def __init__(
+        self, open_connection: Callable[[], Awaitable[tuple[Connection, WebSocketStream]]], owner: Owner
     ) -> None:
-        if exc is not None and not self._owner.lets_pass(exc):
-            self._stream.close(CloseCode.INTERNAL_ERROR)
-        await self._block.__aexit__(exc_type, exc, traceback)
+        super().__init__(open_connection)
+        self._owner = owner
+
+    def _about_to_leave(self, connection: Connection, exc: BaseException) -> None:
+        if not self._owner.lets_pass(exc):
+            connection.close(CloseCode.INTERNAL_ERROR)
 
     @property
     def how(self) -> str:

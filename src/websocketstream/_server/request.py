@@ -18,7 +18,6 @@ from .._protocol.http import Headers, HeadersLike, Request
 from .._protocol.parameters import QueryParams
 from .._protocol.server_handshake import ServerHandshake
 from .._protocol.trace import tracer_of
-from .._streams.block import StreamBlock
 from .._streams.connection import Connection
 from .._streams.errors import ConnectionBroken
 from .._streams.hints import explain_names, names_inside
@@ -165,7 +164,7 @@ class WebSocketRequest(TypedAttributeProvider):
         chosen = self.protocol if protocol is None else protocol
         answer = handshake.accept(chosen or None, headers)
         self._answer.call_for(HOW_TO_ACCEPT)
-        return AcceptBlock(StreamBlock(partial(self._open, handshake, answer)), self._owner)
+        return AcceptBlock(partial(self._open, handshake, answer), self._owner)
 
     def reject(
         self, status: int = 403, headers: HeadersLike = (), body: bytes | str = b""

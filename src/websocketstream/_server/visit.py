@@ -40,6 +40,26 @@ Handler = Callable[[WebSocketRequest], Awaitable[object]]
 class Visit:
     """Runs the handler for one accepted connection and releases that in the end."""
 
+    __slots__ = (
+        "_answer",
+        "_answer_by",
+        "_connection",
+        "_going_away",
+        "_handler",
+        "_id",
+        "_is_refused",
+        "_loop",
+        "_on_end",
+        "_options",
+        "_owner",
+        "_report",
+        "_request",
+        "_socket",
+        "_source",
+        "_stream",
+        "_tally",
+    )
+
     def __init__(
         self,
         accepted: socket.socket | AnyByteStream,
@@ -64,7 +84,9 @@ class Visit:
         self._on_end = on_end
         self._loop = loop
         self._tally = tally
-        self._answer_by = CancelScope()  # disarmed by the handler's answer
+        seconds = options.open_timeout
+        # Disarmed by the handler's answer.
+        self._answer_by = CancelScope(deadline=math.inf if seconds is None else loop.clock() + seconds)
         self._answer: Answer | None = None
         self._request: WebSocketRequest | None = None  # once the handler has it
         self._is_refused = False  # without the handler
@@ -91,31 +113,47 @@ class Visit:
 
     async def run(self) -> None:
         """Serve the client; errors of the client and of the handler end here."""
+        # The handler is called right here: each message that it receives passes through all that is around it.
         try:
             try:
-                await self._serve()
-            except BadProxyHeader as exc:
-                logger.warning("dropped a connection of a trusted proxy: %s", exc)
-            except (EndOfStream, *TRANSPORT_ERRORS) as exc:
-                logger.debug("%s connection lost during the opening handshake: %r", self._id, exc)
+                with self._answer_by:
+                    await self._receive_request()
+                    if self._request is not None:
+                        try:
+                            await self._handler(self._request)
+                        except BaseException as exc:
+                            if not await self._absorb(exc):
+                                raise
+                        else:
+                            self._note_return()
+                if self._request is not None:
+                    await self._answer_in_place_of_the_handler(self._request)
+            except (BadProxyHeader, EndOfStream, *TRANSPORT_ERRORS) as exc:
+                self._note_loss(exc)
             finally:
-                self.abandon()
-                self._request = None  # it knows us, as we know it
-                if self._stream is not None:
-                    with suppress(Exception):
-                        await release(self._stream)
+                await self._let_go()
         except BaseException as exc:  # a cancellation of the handler's making may be as late as the release
             if self._owner.lets_pass(exc):
                 raise
             logger.exception("%s a connection failed", self._id)
         finally:
-            self._count()
-            if self._report is not None:
-                self._report.write(self._answer, self._connection)
-            # The request knows us: without the garbage collector neither it nor the connection would go.
-            self._request = self._answer = self._connection = None
-            self._on_end(self)
+            self._end()
         await self._owner.absorb_cancellation()
+
+    async def _let_go(self) -> None:
+        self.abandon()
+        self._request = None  # it knows us, as we know it
+        if self._stream is not None:
+            with suppress(Exception):
+                await release(self._stream)
+
+    def _end(self) -> None:
+        self._count()
+        if self._report is not None:
+            self._report.write(self._answer, self._connection)
+        # The request knows us: without the garbage collector neither it nor the connection would go.
+        self._request = self._answer = self._connection = None
+        self._on_end(self)
 
     @property
     def connection(self) -> Connection | None:
@@ -130,27 +168,17 @@ class Visit:
         else:
             self._tally.lost += 1
 
-    async def _serve(self) -> None:
-        if self._options.open_timeout is not None:
-            self._answer_by.deadline = self._loop.clock() + self._options.open_timeout
-        with self._answer_by:
-            await self._receive_request()
-            if self._request is not None:
-                # Right here: each message that the handler receives passes through all that is around it.
-                try:
-                    await self._handler(self._request)
-                except GeneratorExit as exc:
-                    # Perhaps the event loop is gone and this coroutine is being closed: nothing can be waited for.
-                    self._note_failure(exc)
-                except BaseException as exc:
-                    if self._owner.lets_pass(exc):
-                        raise
-                    self._note_failure(exc)
-                    await self._owner.absorb_cancellation()
-                else:
-                    self._note_return()
-        if self._request is not None:
-            await self._answer_in_place_of_the_handler(self._request)
+    async def _absorb(self, exc: BaseException) -> bool:
+        """Take note of what the handler has let out, unless that is for those around us."""
+        if isinstance(exc, GeneratorExit):
+            # Perhaps the event loop is gone and this coroutine is being closed: nothing can be waited for.
+            self._note_failure(exc)
+            return True
+        if self._owner.lets_pass(exc):
+            return False
+        self._note_failure(exc)
+        await self._owner.absorb_cancellation()
+        return True
 
     async def _receive_request(self) -> None:
         """Receive the request for the handler; one that is bad, or not admitted, is answered here."""
@@ -217,6 +245,12 @@ class Visit:
         self._connection = connection
         if self._going_away:
             self.go_away()
+
+    def _note_loss(self, exc: Exception) -> None:
+        if isinstance(exc, BadProxyHeader):
+            logger.warning("dropped a connection of a trusted proxy: %s", exc)
+        else:
+            logger.debug("%s connection lost during the opening handshake: %r", self._id, exc)
 
     def _note_failure(self, exc: BaseException) -> None:
         if not isinstance(exc, GeneratorExit) and self._is_no_fault(exc):

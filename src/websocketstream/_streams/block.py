@@ -65,6 +65,8 @@ class StreamBlock(OnlyAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
         connection, self._connection = self._connection, None
         if connection is None:
             raise RuntimeError("this block has not been entered, or has been left before")
+        if exc is not None:
+            self._about_to_leave(connection, exc)
         cancelled = exc is not None and not isinstance(exc, Exception)
         try:
             await connection.leave(_farewell_code(exc), cancelled=cancelled, grace=CANCEL_GRACE)
@@ -73,6 +75,9 @@ class StreamBlock(OnlyAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
             # is not lost by that, its scope goes on being cancelled.
             if exc is None:
                 raise
+
+    def _about_to_leave(self, connection: Connection, exc: BaseException) -> None:
+        """Do what else is to be done when the body has let something out; this is for subclasses."""
 
 
 def _farewell_code(exc: BaseException | None) -> int | None:
