@@ -23,8 +23,8 @@ cdef class Writer:
     cdef Py_ssize_t _batch_bytes
     cdef Py_ssize_t _turn
     cdef object _call
-    cdef list _pongs
-    cdef list _pings
+    cdef tuple _pongs
+    cdef tuple _pings
     cdef object _pace
     cdef object _portions
     cdef Py_ssize_t _in_portions

@@ -18,6 +18,7 @@ from anyio import BrokenResourceError
 from .addresses import socket_attributes
 from .asyncio_loop import AsyncioLoop, current_asyncio_loop
 from .direct_stream import DirectStream
+from .event_loop import Signal
 from .hot import SystemCalls
 from .large_reads import LargeReads
 from .socket_calls import sender_of
@@ -44,6 +45,7 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
             wakeups=loop.wakeups,
         )
         super().__init__(loop)
+        self._gone = Signal(loop)
         self._transport: asyncio.Transport
         # Without a method in between.
         self.get_buffer = self._system.get_buffer  # type: ignore[method-assign]

@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
@@ -138,6 +138,11 @@ class Signal:
             if waiter in waiters:
                 waiters.remove(waiter)
             raise
+
+
+# One that is set, for all who have nothing to wait for.
+NOTHING_TO_WAIT_FOR = Signal(cast("EventLoop", None))
+NOTHING_TO_WAIT_FOR.set()
 
 
 def uninterrupted(function: Function) -> Function:

@@ -6,20 +6,16 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
-from typing import NoReturn, cast
+from typing import NoReturn
 
 from anyio import CancelScope, ClosedResourceError, EndOfStream, current_time
 from anyio.abc import ByteStream
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
-from .event_loop import EventLoop, Signal, Waiter, uninterrupted
+from .event_loop import NOTHING_TO_WAIT_FOR, EventLoop, Signal, Waiter, uninterrupted
 from .transport import RELEASE_SECONDS, Buffer, Receiver, Transport, discard, lost
 
 MAX_BACKLOG = 65536  # bytes that may arrive although nobody reads: to stop the transport each time costs more
-
-# One for all who have written nothing yet that did not leave at once; it is set, so nobody waits for it.
-ALL_HAS_LEFT = Signal(cast("EventLoop", None))
-ALL_HAS_LEFT.set()
 
 
 class StreamTransport(Transport, ByteStream):
@@ -39,8 +35,8 @@ class StreamTransport(Transport, ByteStream):
         self._write_error: Exception | None = None  # reading may go on
         self._released = False
         self._sending_ended = False
-        self._flushed = ALL_HAS_LEFT  # for who waits in `send`
-        self._gone = Signal(self.loop)
+        self._flushed = NOTHING_TO_WAIT_FOR  # for who waits in `send`
+        self._gone = NOTHING_TO_WAIT_FOR  # for who has released it; most are gone at once
 
     # --- as a byte stream
 

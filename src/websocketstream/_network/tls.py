@@ -19,7 +19,7 @@ from anyio.streams.tls import TLSAttribute
 
 from .._protocol.http import excerpt
 from .any_stream import TRANSPORT_ERRORS
-from .event_loop import EventLoop, Handle, Signal, uninterrupted
+from .event_loop import NOTHING_TO_WAIT_FOR, EventLoop, Handle, Signal, uninterrupted
 from .hot import TLSRecords
 from .loop import current_event_loop
 from .stream_transport import FedStream
@@ -149,6 +149,7 @@ class TLSTransport(FedStream):  # and Receiver
             self._records.may_read = self._records.may_write = True
             self._beginning = b""
             self._shaken.set()
+            self._shaken = NOTHING_TO_WAIT_FOR
         self._flush()  # also the alert that says what is wrong
         if error is not None:
             self._fail(error)
@@ -331,7 +332,6 @@ class TLSTransport(FedStream):  # and Receiver
         self._deliver_to(discard)
         self._records.release()
         self._broken = None
-        self._gone.set()
         self._shaken.set()
         if self._patience is not None:
             self._patience.cancel()

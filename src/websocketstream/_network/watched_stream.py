@@ -239,7 +239,6 @@ class WatchedStream(DirectStream):  # and Watched
             self._socket.shutdown(SHUT_WR)
 
     def _drop(self) -> None:
-        self._gone.set()
         self._system.release()
         self._unwatch()
         if self._is_attached:

@@ -143,8 +143,10 @@ class Hub:
             for _ in message.make_frame(encoder):
                 if perf_counter() > self._until:
                     yield
+        # One number for all: thousands of them would not fit the processor's cache.
+        end = self._first + len(news)
         for outlet in outlets:
-            outlet.take(news, self._first)
+            outlet.take(news, self._first, end)
             self._given += len(news)
             if perf_counter() > self._until:
                 yield
@@ -207,11 +209,14 @@ class Outlet:
 
     # --- called by the hub
 
-    def take(self, news: Sequence[SharedMessage], first: int) -> None:
-        """Take over the messages, numbered from ``first``, that were sent since it subscribed, and until it left."""
-        if (start := self._next - first) > 0:
-            news = news[start:]
-        self._next += len(news)
+    def take(self, news: Sequence[SharedMessage], first: int, end: int) -> None:
+        """Take over the messages, numbered from ``first`` to ``end``, that were sent since it subscribed, and until it left."""
+        start = self._next
+        if start >= end:
+            return
+        self._next = end
+        if start > first:
+            news = news[start - first :]
         if self._backlog is None and len(news) == 1:
             frame = news[0].frames.get(self.encoder)
             if frame is not None and news[0].excluded is not self.stream and self._writer.put_frame(frame):

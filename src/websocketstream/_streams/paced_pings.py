@@ -26,14 +26,15 @@ class PacedPings:
         """Whether nothing more should be written before the peer has read more, which we only learn while we read."""
         return self._pace.is_full and not self._inbox.full and self._life.hears_pongs
 
-    def written(self, total: int, pings: list[bytes]) -> None:
-        """Take note of how many bytes were ever written, and add a ping that should follow them."""
+    def written(self, total: int) -> bytes | None:
+        """Take note of how many bytes were ever written, and return the payload of a ping that should follow them."""
         self._pace.written = total
-        if self._pace.wants_ping:
-            mark = self._pace.mark()
-            ping = self._pings.start(self._loop.stopwatch())
-            ping.wake = partial(self._answered, ping, mark)
-            pings.append(ping.payload)
+        if not self._pace.wants_ping:
+            return None
+        mark = self._pace.mark()
+        ping = self._pings.start(self._loop.stopwatch())
+        ping.wake = partial(self._answered, ping, mark)
+        return ping.payload
 
     def _answered(self, ping: PendingPing, mark: Mark) -> None:
         if ping.latency is not None:

@@ -40,8 +40,8 @@ class PacedPings(Protocol):
         """Whether nothing more should be written before the peer has read more."""
         ...
 
-    def written(self, total: int, pings: list[bytes]) -> None:
-        """So many bytes were ever written: a ping may have to follow them."""
+    def written(self, total: int) -> bytes | None:
+        """So many bytes were ever written: return the payload of a ping if one has to follow them."""
         ...
 
 
@@ -104,8 +104,8 @@ class Writer:
         self._pace = pace  # where it counts how much is under way
         self._turn = -1  # the sender's turn in which a message was written at once
         self._call: Handle | None = None  # the turn to come
-        self._pongs: list[bytes] = []
-        self._pings: list[bytes] = []
+        self._pongs: tuple[bytes, ...] = ()
+        self._pings: tuple[bytes, ...] = ()
         self._portions: Iterator[list[Buffer]] | None = None  # a message that is encoded bit by bit
         self._in_portions = 0  # bytes of that message
         self._chunks: Iterator[Buffer] = NO_CHUNKS  # encoded, and not yet given to the transport
@@ -195,7 +195,8 @@ class Writer:
     def put_frame(self, item: Encoded) -> bool:
         """Take over a frame that was made for many if there is room for it, and write it at once if nothing is before it."""
         buffer = self._buffer
-        if not buffer.has_room:
+        # Not by has_room, for the sake of speed.
+        if buffer.free <= 0 or buffer.parts is not None or buffer.end is not None:
             return False
         if (
             self._pace is None
@@ -223,18 +224,16 @@ class Writer:
 
     def pong(self, payload: bytes) -> None:
         """Queue the answer to a ping; :meth:`flush` is the caller's, for there may be more."""
-        self._pongs.append(payload)
-        del self._pongs[:-MAX_QUEUED_PONGS]
+        self._pongs = (*self._pongs, payload)[-MAX_QUEUED_PONGS:]
 
     def ping(self, payload: bytes) -> None:
         """Send a ping."""
-        self._pings.append(payload)
+        self._pings = (*self._pings, payload)
         self.flush()
 
     def take_back_ping(self, payload: bytes) -> None:
         """Forget a ping that nobody waits for any more, unless it has left."""
-        if payload in self._pings:
-            self._pings.remove(payload)
+        self._pings = tuple(ping for ping in self._pings if ping != payload)
 
     # --- writing
 
@@ -375,8 +374,8 @@ class Writer:
             return False
         size = sum(map(len, buffers))
         self.written += size
-        if self._pace is not None:
-            self._pace.written(self.written, self._pings)
+        if self._pace is not None and (ping := self._pace.written(self.written)) is not None:
+            self._pings = (*self._pings, ping)
         self._unsent = size
         self._chunks = coalesce(buffers, size, self._write_bytes)
         self._buffer.left_to_send(size + self._in_portions)
@@ -386,8 +385,7 @@ class Writer:
         if self._pongs or self._pings:
             buffers += map(self._codec.send_pong, self._pongs)
             buffers += map(self._codec.send_ping, self._pings)
-            self._pongs.clear()
-            self._pings.clear()
+            self._pongs = self._pings = ()
 
     def _encode_batch(self, buffers: list[Buffer]) -> None:
         batch = self._buffer.take_batch(self._batch_bytes)
