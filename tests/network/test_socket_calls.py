@@ -21,9 +21,10 @@ SIZES = [1, 2, 2047, 2048, 2049, 70_000]
 
 @pytest.fixture(params=["chosen", "portable"])
 def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    if request.param == "chosen":
-        yield socket_calls
-        return
+    yield socket_calls if request.param == "chosen" else portable_module(monkeypatch)
+
+
+def portable_module(monkeypatch: pytest.MonkeyPatch) -> Any:
     specification = importlib.util.find_spec("websocketstream._network.socket_calls")
     assert specification is not None
     assert specification.loader is not None
@@ -32,7 +33,7 @@ def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     portable.__spec__ = specification
     portable.__package__ = specification.parent
     specification.loader.exec_module(portable)
-    yield portable
+    return portable
 
 
 @pytest.fixture
@@ -77,6 +78,40 @@ def test_no_more_is_received_than_there_is_room_for(module: Any, ends: Any) -> N
     assert [bytes(calls.receive(room)), bytes(calls.receive(room))] == [b"abcd", b"ef"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "got"), [(4, 10, b"abcdef"), (4, 1, b"abcde"), (4, 0, b"abcd"), (9, 5, b"abcdef")]
+)
+def test_what_does_not_go_into_one_buffer_goes_into_the_next(
+    module: Any, ends: Any, first: int, second: int, got: bytes
+) -> None:
+    ours, theirs = ends
+    theirs.sendall(b"abcdef")
+    room, behind = memoryview(bytearray(first)), memoryview(bytearray(second))
+    assert module.SocketCalls(ours).receive_both(room, behind) == len(got)
+    assert (bytes(room) + bytes(behind))[: max(first, len(got))].rstrip(b"\0") == got
+
+
+def test_much_goes_into_two_buffers_while_other_threads_run(module: Any, ends: Any) -> None:
+    ours, theirs = ends
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+    theirs.send(bytes(range(200)) * 100)
+    room, behind = memoryview(bytearray(10_000)), memoryview(bytearray(2**20))
+    assert module.SocketCalls(ours).receive_both(room, behind) == 20_000
+    assert room == behind[:10_000] == bytes(range(200)) * 50
+
+
+def test_where_there_is_no_call_for_two_buffers_the_first_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+
+    class Socket:
+        recv_into = staticmethod(len)
+        send = None
+
+    calls = portable_module(monkeypatch).SocketCalls(Socket())
+    assert calls.receive_both(memoryview(bytearray(5)), memoryview(bytearray(7))) == 5
+
+
 def test_the_end_is_nothing(module: Any, ends: Any) -> None:
     ours, theirs = ends
     theirs.close()
@@ -88,6 +123,8 @@ def test_nothing_ever_waits(module: Any, ends: Any) -> None:
     calls = module.SocketCalls(ours)
     with pytest.raises(BlockingIOError):
         calls.receive(memoryview(bytearray(10)))
+    with pytest.raises(BlockingIOError):
+        calls.receive_both(memoryview(bytearray(10)), memoryview(bytearray(10)))
     data = bytes(2**20)
     with pytest.raises(BlockingIOError):
         while True:
@@ -110,6 +147,8 @@ def test_failures_are_the_systems(module: Any, ends: Any) -> None:
         calls.send(b"x")
     with pytest.raises(OSError, match="Bad file descriptor"):
         calls.receive(memoryview(bytearray(10)))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        calls.receive_both(memoryview(bytearray(10)), memoryview(bytearray(10)))
 
 
 def test_what_is_no_buffer_is_refused(module: Any, ends: Any) -> None:
@@ -118,6 +157,10 @@ def test_what_is_no_buffer_is_refused(module: Any, ends: Any) -> None:
         calls.send("text")
     with pytest.raises((TypeError, BufferError)):
         calls.receive(memoryview(bytes(10)))
+    with pytest.raises((TypeError, BufferError)):
+        calls.receive_both(memoryview(bytes(10)), memoryview(bytearray(10)))
+    with pytest.raises((TypeError, BufferError)):
+        calls.receive_both(memoryview(bytearray(10)), memoryview(bytes(10)))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="only POSIX has this signal")

@@ -111,6 +111,12 @@ class Recorder:
         self.data += data
         self._note("data_received")
 
+    def room(self, most: int) -> memoryview | None:
+        return None
+
+    def room_filled(self, size: int, data: Any) -> None:
+        raise AssertionError("there was no room")
+
     def eof_received(self) -> None:
         self._note("eof_received")
 

@@ -2,6 +2,7 @@
 
 cimport cython
 
+cdef Py_ssize_t BEHIND_BYTES
 cdef Py_ssize_t FEW_RECORDS_BYTES
 cdef Py_ssize_t ENCRYPT_BYTES
 cdef Py_ssize_t FIRST_TYPE
@@ -24,6 +25,10 @@ cdef class TLSRecords:
     cdef bytes _header
     cdef bint _is_lost
     cdef public object deliver
+    cdef public object offer
+    cdef public object fill
+    cdef object _into
+    cdef Py_ssize_t _put
     cdef public bint may_read
     cdef public bint may_write
     cdef public bint is_waiting
@@ -33,8 +38,13 @@ cdef class TLSRecords:
 
     cpdef release(self)
     cpdef data_received(self, data)
-    @cython.locals(start=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t)
+    @cython.locals(start=Py_ssize_t, size=Py_ssize_t)
+    cdef _decrypt_much(self, data)
+    cdef _hand_on(self)
+    @cython.locals(start=Py_ssize_t, size=Py_ssize_t)
     cpdef decrypt(self, data)
+    @cython.locals(size=Py_ssize_t, end=Py_ssize_t)
+    cdef Py_ssize_t _decrypt_some(self, data, Py_ssize_t start) except -1
     @cython.locals(start=Py_ssize_t, size=Py_ssize_t)
     cpdef feed(self, data)
     @cython.locals(

@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0 /* macOS: Python ignores SIGPIPE */
@@ -9,6 +10,14 @@
 
 static inline ssize_t ws_send(int descriptor, const void *data, size_t size) {
     return send(descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static inline ssize_t ws_receive_both(int descriptor, void *room, size_t size, void *behind, size_t more) {
+    struct iovec parts[2] = {{room, size}, {behind, more}};
+    struct msghdr message = {0};
+    message.msg_iov = parts;
+    message.msg_iovlen = more ? 2 : 1;
+    return recvmsg(descriptor, &message, MSG_DONTWAIT);
 }
 
 static inline ssize_t ws_receive(int descriptor, void *room, size_t size) {

@@ -12,6 +12,7 @@ from libc.errno cimport EINTR, errno
 cdef extern from "_sockets.h":
     Py_ssize_t ws_send(int descriptor, const void *data, size_t size) nogil
     Py_ssize_t ws_receive(int descriptor, void *room, size_t size) nogil
+    Py_ssize_t ws_receive_both(int descriptor, void *room, size_t size, void *behind, size_t more) nogil
 
 cdef enum:
     # A copy of so much takes less time than a view of it.
@@ -72,6 +73,28 @@ cdef class SocketCalls:
         finally:
             PyBuffer_Release(&view)
         return room[:received]
+
+    def receive_both(self, room, behind):
+        cdef int descriptor = self._fileno()
+        cdef Py_buffer view, more
+        cdef Py_ssize_t received
+        PyObject_GetBuffer(room, &view, PyBUF_WRITABLE)
+        try:
+            PyObject_GetBuffer(behind, &more, PyBUF_WRITABLE)
+            try:
+                while True:
+                    if view.len + more.len <= MUCH_ROOM:
+                        received = ws_receive_both(descriptor, view.buf, view.len, more.buf, more.len)
+                    else:
+                        with nogil:
+                            received = ws_receive_both(descriptor, view.buf, view.len, more.buf, more.len)
+                    if received >= 0:
+                        return received
+                    _raise_unless_interrupted()
+            finally:
+                PyBuffer_Release(&more)
+        finally:
+            PyBuffer_Release(&view)
 
 
 def part_of(room, Py_ssize_t size):

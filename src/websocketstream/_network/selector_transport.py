@@ -44,6 +44,7 @@ class SelectorStream(LargeReads, WatchedStream):
             self.loop.scratch,
             send=calls.send,
             receive=calls.receive,
+            receive_both=calls.receive_both,
             running_loop=asyncio.get_running_loop,
             loop=self._loop,
             wakeups=self.loop.wakeups,

@@ -16,10 +16,11 @@ from .transport import Buffer
 class SocketCalls:
     """Sends and receives by a socket that does not block."""
 
-    __slots__ = ("_receive_into", "send")
+    __slots__ = ("_receive_into", "_receive_parts", "send")
 
     def __init__(self, connected: socket) -> None:
         self._receive_into = connected.recv_into
+        self._receive_parts = getattr(connected, "recvmsg_into", None)  # not on Windows
         self.send: Callable[[Buffer], int] = connected.send
 
     def receive(self, room: memoryview) -> Buffer:
@@ -29,6 +30,12 @@ class SocketCalls:
         :raises OSError: the socket has failed
         """
         return room[: self._receive_into(room)]
+
+    def receive_both(self, room: memoryview, behind: memoryview) -> int:
+        """Receive into two buffers, or into the first; return how many bytes, and raise as :meth:`receive`."""
+        if self._receive_parts is None:
+            return self._receive_into(room)
+        return self._receive_parts([room, behind])[0]  # type: ignore[no-any-return]
 
 
 def sender_of(connected: socket) -> Callable[[Buffer], int]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from anyio import ClosedResourceError
 
 from .._network.socket_calls import part_of
-from .._network.transport import Buffer, Scratch, discard, lost
+from .._network.transport import BEHIND_BYTES, Buffer, Scratch, discard, lost
 from .._network.turns import BUSY_BYTES
 from .wakeups import Wakeups
 
@@ -79,13 +79,16 @@ class SystemCalls:
         "_loop",
         "_owner",
         "_receive",
+        "_receive_both",
         "_running_loop",
         "_wakeups",
         "barred",
         "deliver",
+        "filled",
         "got",
         "large",
         "many",
+        "offer",
         "send",
         "small",
     )
@@ -97,12 +100,14 @@ class SystemCalls:
         *,
         send: Callable[[Buffer], int] | None = None,
         receive: Callable[[memoryview], Buffer] | None = None,
+        receive_both: Callable[[memoryview, memoryview], int] | None = None,
         running_loop: Callable[[], object] | None = None,
         loop: object = None,
         wakeups: Wakeups | None = None,
     ) -> None:
         self._owner: Owner = owner
         self._receive = receive
+        self._receive_both = receive_both
         self._running_loop = running_loop
         self._loop = loop
         self._wakeups: Wakeups | None = wakeups
@@ -110,6 +115,9 @@ class SystemCalls:
         self.large: memoryview = scratch.large
         self.send: Callable[[Buffer], int] | None = send
         self.deliver: Callable[[Buffer], object] | None = None  # takes what has arrived
+        # Where it may be put, and what takes it then: see `Receiver.room`.
+        self.offer: Callable[[int], memoryview | None] | None = None
+        self.filled: Callable[[int, Buffer], object] | None = None
         self.got: int = 0  # bytes, by the last read
         self.many: int = BUSY_BYTES  # a read that brings so many is a large one
         self.barred: bool = False  # nothing may be written
@@ -120,7 +128,8 @@ class SystemCalls:
         self.deliver = discard
         self.many = sys.maxsize  # nobody has to be asked where to read into
         self._owner = NOBODY
-        self.send = self._receive = self._running_loop = self._loop = None
+        self.offer = self.filled = None
+        self.send = self._receive = self._receive_both = self._running_loop = self._loop = None
 
     # --- reading, where we are told when to
 
@@ -141,7 +150,16 @@ class SystemCalls:
         if deliver is None:
             self._owner.arrived_unasked()
             return
-        room = self.small if self.got < self.many else self._owner.room()
+        if self.got < self.many:
+            room = self.small
+        else:
+            room = self._owner.room()
+            into = self.offer(len(room))  # type: ignore[misc]
+            if into is not None:
+                self._read_into(into, room)
+                return
+            if self._receive is None:  # released meanwhile
+                return
         try:
             data = self._receive(room)  # type: ignore[misc]
         except BlockingIOError:
@@ -152,6 +170,23 @@ class SystemCalls:
         self.got = len(data)
         if self.got:
             deliver(data)
+        else:
+            self._owner.read_nothing()
+
+    def _read_into(self, into: memoryview, room: memoryview) -> None:
+        """Read the rest of a message to where it shall stay, and a little of what is behind."""
+        size = len(into)
+        behind = room[: min(len(room) - size, BEHIND_BYTES)]
+        try:
+            got = self._receive_both(into, behind)  # type: ignore[misc]
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._owner.read_failed(exc)
+            return
+        self.got = got
+        if got:
+            self.filled(min(got, size), behind[: max(got - size, 0)])  # type: ignore[misc]
         else:
             self._owner.read_nothing()
 

@@ -24,7 +24,7 @@ from .hot import TLSRecords
 from .loop import current_event_loop
 from .stream_transport import FedStream
 from .task_transport import transport_of
-from .transport import NOTHING, Buffer, Transport, discard, lost
+from .transport import NOTHING, Buffer, Receiver, Transport, discard, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
 # Of ciphertext, what is decrypted in one go where it may be more than the scratch takes.
@@ -162,6 +162,18 @@ class TLSTransport(FedStream):  # and Receiver
                 await self._flushed.wait()
 
     # --- called by the transport below: what arrives goes to the records
+
+    def room(self, most: int) -> None:
+        """There is none for ciphertext."""
+
+    def room_filled(self, size: int, data: Buffer) -> None:
+        """There was none."""
+
+    @uninterrupted
+    def attach(self, receiver: Receiver) -> None:
+        """See :class:`Transport`."""
+        self._records.offer, self._records.fill = receiver.room, receiver.room_filled
+        super().attach(receiver)
 
     def eof_received(self) -> None:
         """Take note that nothing more arrives."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from anyio import ClosedResourceError
 
 from .._network.socket_calls import part_of
-from .._network.transport import Buffer, Scratch, Transport
+from .._network.transport import BEHIND_BYTES, NOTHING, Buffer, Scratch, Transport
 
 RECORD_BYTES = 2**14  # of plain text, the most that a record has (RFC 8446 section 5.1)
 # What is encrypted in one go: OpenSSL's buffers grow to that size and a third more, and keep it.
@@ -62,20 +62,24 @@ class TLSRecords:
         "_encrypt",
         "_header",
         "_incoming",
+        "_into",
         "_is_lost",
         "_missing",
         "_outgoing",
         "_owner",
+        "_put",
         "_read",
         "_scratch",
         "_write",
         "deliver",
         "encrypted",
         "ended",
+        "fill",
         "filled",
         "is_waiting",
         "may_read",
         "may_write",
+        "offer",
     )
 
     def __init__(
@@ -102,6 +106,11 @@ class TLSRecords:
         self._header = b""  # of a record, as long as that has come in part
         self._is_lost = False  # there was none where one had to begin: OpenSSL knows what follows from that
         self.deliver: Callable[[Buffer], object] | None = None  # takes plain text
+        # Where it may be put, and what takes it then: see `Receiver.room`.
+        self.offer: Callable[[int], memoryview | None] | None = None
+        self.fill: Callable[[int, Buffer], object] | None = None
+        self._into: memoryview | None = None  # where plain text goes first
+        self._put: int = 0  # bytes of it
         self.may_read: bool = False  # as long as there is nothing else to see to
         self.may_write: bool = False  # likewise
         self.is_waiting: bool = False  # something is to be written, which has to wait for what arrives
@@ -112,7 +121,7 @@ class TLSRecords:
     def release(self) -> None:
         """Let go of everything, so that the garbage collector is not needed for it."""
         self.may_read = self.may_write = False
-        self._owner = self._below = self._write = self.deliver = None
+        self._owner = self._below = self._write = self.deliver = self.offer = self.fill = None
 
     # --- reading
 
@@ -123,14 +132,52 @@ class TLSRecords:
                 self._owner.arrived(data)
             return
         try:
-            self.decrypt(data)
+            if len(data) > BEHIND_BYTES and self.offer is not None and not self.filled:
+                self._decrypt_much(data)
+            else:
+                self.decrypt(data)
         except ssl.SSLError as exc:
-            self._owner.broke(exc)  # type: ignore[union-attr]
+            if self._owner is not None:
+                self._owner.broke(exc)
             return
         if self.ended or self.is_waiting or self._outgoing.pending:
-            self._owner.decrypted()  # type: ignore[union-attr]
+            if self._owner is not None:
+                self._owner.decrypted()
         elif self.filled:
             self.deliver(self.take())  # type: ignore[misc]
+
+    def _decrypt_much(self, data: Buffer) -> None:
+        """Decrypt into the memory of the messages, as far as they are large, and hand that on; raises as :meth:`decrypt`.
+
+        The receiver is given the rest of the read although it wants to pause from some message on, as it is without this.
+        """
+        start, size = 0, len(data)
+        self._into = self.offer(size)  # type: ignore[misc]
+        if self._into is None:
+            if self._owner is not None:
+                self.decrypt(data)
+            return
+        try:
+            while self._into is not None and start < size and not self.ended:
+                start = self._decrypt_some(data, start)
+                if self.filled:  # it is full
+                    self._hand_on()
+                    if not self.may_read:
+                        return
+                    if size - start > BEHIND_BYTES:
+                        self._into = self.offer(size - start)  # type: ignore[misc]
+        finally:
+            if self._into is not None:
+                self._hand_on()
+        if start < size and not self.ended:
+            self.decrypt(data[start:])
+            if self.filled:
+                self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Hand on what was put into the memory of a message, and what is behind it."""
+        put, self._into, self._put = self._put, None, 0
+        self.fill(put, self.take() if self.filled else NOTHING)  # type: ignore[misc]
 
     def decrypt(self, data: Buffer) -> None:
         """Put the plain text of what has arrived behind what is in the scratch.
@@ -142,14 +189,18 @@ class TLSRecords:
         """
         start, size = 0, len(data)
         while start < size and not self.ended:
-            end = self._end_of_records(data, start)
-            if start or end < size:
-                self._incoming.write(data[start : end or size])
-            else:
-                self._incoming.write(data)
-            if not (self._missing or self._header):
-                self.read()
-            start = end
+            start = self._decrypt_some(data, start)
+
+    def _decrypt_some(self, data: Buffer, start: int) -> int:
+        size = len(data)
+        end = self._end_of_records(data, start)
+        if start or end < size:
+            self._incoming.write(data[start : end or size])
+        else:
+            self._incoming.write(data)
+        if not (self._missing or self._header):
+            self.read()
+        return end
 
     def feed(self, data: Buffer) -> None:
         """Give OpenSSL what belongs to the handshake, and perhaps what is behind it."""
@@ -217,12 +268,19 @@ class TLSRecords:
         incoming = self._incoming
         try:
             while True:
-                room = self._scratch[self.filled :] if self.filled else self._scratch
-                count = self._read(RECORD_BYTES, room)
+                into = self._into
+                if into is not None and self._put < len(into):
+                    count = self._read(RECORD_BYTES, into[self._put :])
+                    self._put += count
+                    if count and self._put == len(into):
+                        continue  # OpenSSL may have the rest of the record
+                else:
+                    room = self._scratch[self.filled :] if self.filled else self._scratch
+                    count = self._read(RECORD_BYTES, room)
+                    self.filled += count
                 if not count:
                     self.ended = True
                     return
-                self.filled += count
                 if not incoming.pending:
                     return
         except ssl.SSLWantReadError:

@@ -20,6 +20,9 @@ NOTHING = memoryview(b"")  # an empty part of a message would hold the whole of 
 READ_BYTES = 2**18
 LARGE_READ_BYTES = 2**20
 
+# Where the rest of a large message is read straight into its memory, this may come with it of what is behind.
+BEHIND_BYTES = 2**16
+
 # Of a read that was full, and perhaps cut off by TLS in the middle of a record.
 FULL_READ_BYTES = READ_BYTES - 2**15
 
@@ -53,6 +56,17 @@ class Receiver(Protocol):
 
     def data_received(self, data: Buffer) -> None:
         """Take what has arrived; the buffer is only good during the call."""
+        ...
+
+    def room(self, most: int) -> memoryview | None:
+        """Return where the next bytes that arrive may be put, up to so many, or None; it is asked for before each large read.
+
+        What is put there is said by :meth:`room_filled`, at once, and nobody holds a part of it then.
+        """
+        ...
+
+    def room_filled(self, size: int, data: Buffer) -> None:
+        """Take so many bytes that are in the :meth:`room`, and what has arrived behind them, as :meth:`data_received` does."""
         ...
 
     def eof_received(self) -> None:

@@ -70,7 +70,12 @@ class WatchedStream(DirectStream):  # and Watched
         if not self._is_attached:
             self._is_attached = True
             self.loop.attached()
-        self._system.deliver = receiver.data_received
+        system = self._system
+        system.deliver, system.offer, system.filled = (
+            receiver.data_received,
+            receiver.room,
+            receiver.room_filled,
+        )
         self._receiver = receiver
         if self._error is not None:
             self._tell_failure()
@@ -199,7 +204,9 @@ class WatchedStream(DirectStream):  # and Watched
 
     def _system_calls(self, connected: socket) -> SystemCalls:
         calls = SocketCalls(connected)
-        return SystemCalls(self, self.loop.scratch, send=calls.send, receive=calls.receive)
+        return SystemCalls(
+            self, self.loop.scratch, send=calls.send, receive=calls.receive, receive_both=calls.receive_both
+        )
 
     @abstractmethod
     async def _wait_readable(self) -> None:

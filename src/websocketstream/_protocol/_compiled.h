@@ -88,6 +88,46 @@ static int ws_copy(uint8_t *WS_RESTRICT dst, const uint8_t *WS_RESTRICT src, siz
     return ws_mask(dst, src, n, 0);
 }
 
+/* Unmask what lies where it shall stay. Returns whether it is all ASCII then. */
+WS_FOR_EACH_PROCESSOR
+static int ws_unmask(uint8_t *p, size_t n, ws_key key) {
+    const uint64_t wide = (uint64_t)key << 32 | key;
+    const size_t words = n / 8;
+    uint64_t seen = 0;
+    uint8_t key_bytes[4], tail = 0;
+    size_t i;
+
+    for (i = 0; i < words; i++) {
+        uint64_t word;
+        memcpy(&word, p + 8 * i, 8);
+        word ^= wide;
+        seen |= word;
+        memcpy(p + 8 * i, &word, 8);
+    }
+    memcpy(key_bytes, &key, 4);
+    for (i = 8 * words; i < n; i++) {
+        p[i] ^= key_bytes[i & 3];
+        tail |= p[i];
+    }
+    return !(seen & WS_HIGH_BITS) && !(tail & 0x80);
+}
+
+WS_FOR_EACH_PROCESSOR
+static int ws_is_ascii(const uint8_t *p, size_t n) {
+    const size_t words = n / 8;
+    uint64_t seen = 0;
+    size_t i;
+
+    for (i = 0; i < words; i++) {
+        uint64_t word;
+        memcpy(&word, p + 8 * i, 8);
+        seen |= word;
+    }
+    for (i = 8 * words; i < n; i++)
+        seen |= p[i];
+    return !(seen & WS_HIGH_BITS);
+}
+
 /* --- incremental UTF-8 (RFC 3629; the Unicode Standard, table 3-7) --- */
 
 /* What the next byte has to be: the number of continuation bytes to come, and the bounds of the first of them. */

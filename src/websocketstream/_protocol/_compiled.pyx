@@ -12,11 +12,11 @@ from codecs import getincrementaldecoder
 from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from cpython.ref cimport Py_XDECREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport INT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -45,6 +45,8 @@ cdef extern from "_compiled.h":
     ws_key ws_load_key(const uint8_t *p) noexcept nogil
     ws_key ws_advance_key(ws_key key, size_t n) noexcept nogil
     bint ws_mask(uint8_t *dst, const uint8_t *src, size_t n, ws_key key) noexcept nogil
+    bint ws_unmask(uint8_t *p, size_t n, ws_key key) noexcept nogil
+    bint ws_is_ascii(const uint8_t *p, size_t n) noexcept nogil
     bint ws_copy(uint8_t *dst, const uint8_t *src, size_t n) noexcept nogil
     PyObject *ws_new_buffer(Py_ssize_t size, bint text) except NULL
     uint8_t *ws_buffer_data(PyObject *buffer) noexcept
@@ -61,6 +63,7 @@ cdef extern from "Python.h":
     char *data_of "PyBytes_AS_STRING"(PyObject *) noexcept
     str PyUnicode_New(Py_ssize_t, Py_UCS4)
     void *PyUnicode_DATA(object) noexcept
+    Py_ssize_t Py_REFCNT(PyObject *) noexcept
     bint PyUnicode_IS_COMPACT_ASCII(object) noexcept
     Py_ssize_t PyUnicode_GET_LENGTH(object) noexcept
     Py_ssize_t PY_SSIZE_T_MAX
@@ -95,6 +98,12 @@ cdef enum:
     LARGE = 64 * 1024
     # A first buffer of this size is within everybody's means; more is only allocated for what has arrived.
     FIRST_BUFFER = 4096
+    # What follows of a frame of this size is read straight into the memory of its message, with little of what is behind.
+    # Of smaller ones, reads that bring many are better: to copy so much takes as long as some passes of the event loop.
+    DIRECT = 512 * 1024
+    # Of what a frame has announced, so much may be allocated if the message before was that large: without that, what has
+    # arrived of a new one, which is little, would say how much the next read can bring. A peer has paid for it by that message.
+    AHEAD = 1024 * 1024
     # Masking so much takes 0.1-2 ms (it is the fresh memory that costs).
     MASKED_AT_ONCE = 2 * 1024 * 1024
     ON_STACK = 1024
@@ -209,6 +218,20 @@ cdef struct Frame:
     bint large
 
 
+cdef class Room:
+    """Where the rest of a message goes: whoever holds it, or a view of it, holds the memory."""
+
+    cdef PyObject *_buffer
+    cdef uint8_t *_data
+    cdef Py_ssize_t _size
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self._data, self._size, 0, flags)
+
+    def __dealloc__(self):
+        Py_XDECREF(self._buffer)
+
+
 cdef class CompiledCodec:
     """A :class:`~.codec.Codec` in C. Like all of them it belongs to one thread at a time."""
 
@@ -228,6 +251,7 @@ cdef class CompiledCodec:
     cdef bint _in_payload
     cdef bint _fin
     cdef uint8_t _frame_opcode
+    cdef uint64_t _frame_size
     cdef ws_key _key
     cdef uint64_t _left
     cdef PyObject *_control  # of a control frame that did not come in one piece
@@ -242,6 +266,9 @@ cdef class CompiledCodec:
     cdef Py_ssize_t _size
     cdef bint _beyond_ascii
     cdef ws_utf8 _utf8
+    cdef object _room  # a view of the unused part of the buffer, while somebody reads into that
+    cdef Py_ssize_t _room_size
+    cdef Py_ssize_t _ahead  # bytes that may be allocated before they arrive
     # where messages are read in chunks
     cdef bint _in_chunks
     cdef object _decoder  # of text, from the first on
@@ -265,6 +292,7 @@ cdef class CompiledCodec:
         self._end()
         self._ended = self._discarding = self._in_chunks = False
         self._decoder = None
+        self._ahead = 0
         self._client = client
         self._size_limit = limits.max_message_size
         self._max_size = _bound(limits.max_message_size)
@@ -309,6 +337,49 @@ cdef class CompiledCodec:
 
     def receive_data(self, data):
         """Decode what arrived into events: 4096 data frames, 512 control frames, 2 MiB, or 32 KiB to inflate or 240 KiB inflated."""
+        return self._events(0, data)
+
+    def room(self, Py_ssize_t most):
+        """Return where the next bytes of a large message may be put, or None."""
+        cdef Py_ssize_t size
+        cdef Room room
+        if (
+            not self._in_payload
+            or self._frame_opcode >= CLOSE
+            or self._buffer is NULL
+            or self._compressed
+            or self._discarding
+            or self._in_chunks
+            or self.pending
+            or self._busy
+        ):
+            return None
+        if self._frame_size < DIRECT or not self._take_room():
+            return None
+        if <uint64_t>most > self._left:
+            most = <Py_ssize_t>self._left
+        size = ws_buffer_size(self._buffer) - self._size
+        if size < most:
+            try:
+                self._grow(self._size, False)
+            except BaseException:  # out of memory: as in receive_data()
+                self._end()
+                raise
+            size = ws_buffer_size(self._buffer) - self._size
+        if size < 1:
+            return None
+        room = Room()
+        room._data, room._size = ws_buffer_data(self._buffer) + self._size, min(size, most)
+        room._buffer = self._buffer
+        Py_INCREF(<object>self._buffer)
+        self._room, self._room_size = memoryview(room), room._size
+        return self._room
+
+    def receive_in_room(self, Py_ssize_t size, data):
+        """Decode what was put in the room that was given last, and what arrived behind it, as :meth:`receive_data` does."""
+        return self._events(size, data)
+
+    cdef list _events(self, Py_ssize_t in_room, data):
         cdef list events = []
         if self._busy:
             # Only a second thread gets here. It would pull the buffers away under the first one.
@@ -320,7 +391,7 @@ cdef class CompiledCodec:
             return events
         self._busy = True
         try:
-            self._receive(data, events)
+            self._receive(in_room, data, events)
             if self._in_chunks and self._size:
                 self._cut(events, False)
         except Violation as exc:
@@ -339,6 +410,7 @@ cdef class CompiledCodec:
     def read_in_chunks(self):
         """Hand messages out in chunks from now on, the one in progress included."""
         self._in_chunks = True
+        self._ahead = 0
         self._max_size = self._max_fragments = -1
         self._size_limit = None
         if self._deflate is not None:
@@ -351,8 +423,16 @@ cdef class CompiledCodec:
             self._stop_inflating()
             self._forget_message_data()
 
-    cdef int _receive(self, data, list events) except -1:
+    cdef int _receive(self, Py_ssize_t in_room, data, list events) except -1:
         cdef Py_ssize_t budget = BUDGET
+        if self._room is not None:
+            if in_room > self._room_size:
+                raise ValueError("there was less room than that")
+            if not self._take_room():
+                raise BufferError("somebody holds a part of the message in progress")
+            self._fill(in_room, events, &budget)
+        elif in_room:
+            raise ValueError("there was no room")
         if self._inflating is not None:
             self._inflate(events, &budget)
         if self._rest is None and self._inflating is None:
@@ -458,6 +538,7 @@ cdef class CompiledCodec:
             self._deliver(events, message)
             at += header + length
             budget[0] -= 1
+            self._ahead = 0
         return at
 
     # --- headers ---
@@ -558,7 +639,7 @@ cdef class CompiledCodec:
         self._in_payload = True
         self._fin = first & 0x80
         self._frame_opcode = opcode
-        self._left = length
+        self._frame_size = self._left = length
         if opcode >= CLOSE:
             return 0
         if opcode != CONTINUATION:
@@ -655,6 +736,7 @@ cdef class CompiledCodec:
         elif self._in_chunks and size >= FIRST_BUFFER and self._opcode == BINARY:
             self._take_chunk(data, size, last, events)
         elif last and self._buffer is NULL and not self._in_chunks:
+            self._ahead = 0 if size < DIRECT else min(size, AHEAD)
             self._deliver(events, self._message(data, size))
             self._end_message()
         else:
@@ -689,6 +771,44 @@ cdef class CompiledCodec:
             self._added(target, size, self._copy_plain(target, data, size), True)
         return 0
 
+    cdef bint _take_room(self) except -1:
+        """Take back the room, if there is one; false if somebody holds a part of it, who could write into a message."""
+        if self._room is not None:
+            try:
+                self._room.release()
+            except BufferError:
+                return False
+            if self._buffer is not NULL and Py_REFCNT(self._buffer) > 1:
+                return False
+            self._room = None
+        return True
+
+    cdef int _fill(self, Py_ssize_t size, list events, Py_ssize_t *budget) except -1:
+        """Take note of payload that was put where it shall stay."""
+        cdef uint8_t *data
+        cdef bint ascii = False, last
+        if not size:
+            return 0
+        self._left -= size
+        self._in_payload = self._left != 0
+        last = self._fin and not self._left
+        if self._buffer is NULL:  # nobody wants it any more
+            self._key = ws_advance_key(self._key, size)
+            if last:
+                self._end_message()
+            return 0
+        budget[0] -= 1 + size // BYTES_PER_UNIT
+        data = ws_buffer_data(self._buffer) + self._size
+        if not self._client:
+            ascii = ws_unmask(data, size, self._key)
+            self._key = ws_advance_key(self._key, size)
+        elif self._opcode == TEXT:
+            ascii = ws_is_ascii(data, size)
+        self._added(data, size, ascii, not last)
+        if last:
+            self._complete(events)
+        return 0
+
     cdef int _added(self, const uint8_t *data, Py_ssize_t size, bint ascii, bint check) except -1:
         """Text fails at its first bad byte (RFC 6455 8.1), and not only when the message is complete."""
         cdef int verdict
@@ -709,8 +829,19 @@ cdef class CompiledCodec:
             return ws_buffer_data(self._buffer) + self._size
         if more > PY_SSIZE_T_MAX // 4 - self._size:
             raise MemoryError
-        needed = self._size + more
-        wanted = needed if last else max(2 * needed, FIRST_BUFFER)
+        self._grow(self._size + more, last)
+        return ws_buffer_data(self._buffer) + self._size
+
+    cdef int _grow(self, Py_ssize_t needed, bint last) except -1:
+        """See to it that there is room for what has arrived, and, unless that is the last of it, for what follows.
+
+        For what was only announced nothing is allocated, but as much again as has arrived, or as the message before had.
+        """
+        cdef Py_ssize_t wanted = needed
+        if not last:
+            wanted = max(2 * needed, FIRST_BUFFER)
+            if not self._compressed and <uint64_t>wanted < needed + min(<uint64_t>self._ahead, self._left):
+                wanted = needed + <Py_ssize_t>min(<uint64_t>self._ahead, self._left)
         if self._fin and not self._compressed and <uint64_t>wanted > self._announced:
             wanted = <Py_ssize_t>self._announced  # all of it has been announced
         elif 0 <= self._max_size < wanted:
@@ -719,12 +850,13 @@ cdef class CompiledCodec:
             wanted = needed
         if self._buffer is NULL:
             self._buffer = ws_new_buffer(wanted, self._opcode == TEXT)
-        else:
+        elif wanted > ws_buffer_size(self._buffer):
             ws_resize_buffer(&self._buffer, wanted)
-        return ws_buffer_data(self._buffer) + self._size
+        return 0
 
     cdef int _complete(self, list events) except -1:
         """Deliver what was put together."""
+        self._ahead = 0 if self._size < DIRECT or self._in_chunks else min(self._size, AHEAD)
         if self._in_chunks:
             self._cut(events, True)
         elif self._buffer is NULL:
@@ -882,6 +1014,7 @@ cdef class CompiledCodec:
     cdef void _end(self) noexcept:
         """Let go of everything: nothing more is received."""
         self._ended = True
+        self._room = None
         self._rest = None
         self._queue = None
         self._forget_message_data()

@@ -142,6 +142,18 @@ class Codec(Protocol):
         """
         ...
 
+    def room(self, most: int) -> memoryview | None:
+        """Return where the next bytes that arrive may be put, in the memory of the message that they belong to.
+
+        That are no more than ``most``, and none behind the frame in progress; None where that is not worth the while, or not known. Until
+        the next call of :meth:`receive_in_room` or :meth:`receive_data`, after which nobody may hold a part of it.
+        """
+        ...
+
+    def receive_in_room(self, size: int, data: bytes | bytearray | memoryview) -> list[Event]:
+        """Take so many bytes that were put into the :meth:`room`, and what arrived behind them, as :meth:`receive_data` does."""
+        ...
+
     @property
     def pending(self) -> bool:
         """Whether ``receive_data(b"")`` would decode more of what was already given."""

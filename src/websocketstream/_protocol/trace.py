@@ -166,10 +166,17 @@ class TracedCodec:
         self._tracer = tracer
         self.discard_data = codec.discard_data
         self.read_in_chunks = codec.read_in_chunks
+        self.room = codec.room
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Decode, and tell."""
-        events = self._codec.receive_data(data)
+        return self._tell(self._codec.receive_data(data))
+
+    def receive_in_room(self, size: int, data: bytes | bytearray | memoryview) -> list[Event]:
+        """Decode, and tell."""
+        return self._tell(self._codec.receive_in_room(size, data))
+
+    def _tell(self, events: list[Event]) -> list[Event]:
         for event in events:
             self._tracer.received(event)
         return events

@@ -87,6 +87,13 @@ class WsprotoCodec:
         self.message_bytes = sum(map(_memory_of, events))
         return events
 
+    def room(self, most: int) -> None:
+        """There is none: a message is put together when all of it is there."""
+
+    def receive_in_room(self, size: int, data: bytes | bytearray | memoryview) -> list[Event]:  # noqa: ARG002
+        """Decode what arrived, for there was no room."""
+        return self.receive_data(data)
+
     @property
     def only_messages(self) -> bool:
         """Never sure here: telling events apart costs little beside decoding them."""

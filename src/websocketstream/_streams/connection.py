@@ -101,6 +101,8 @@ class Connection:
             owner=self,
         )
         self.data_received: Callable[[Buffer], None] = self._reader.data_received
+        self.room: Callable[[int], memoryview | None] = self._reader.room
+        self.room_filled: Callable[[int, Buffer], None] = self._reader.room_filled
         self._ends = Ends(self._life, self.inbox, self.outbox)
         self._timer: Handle | None = None
         self._timer_at = math.inf

@@ -112,6 +112,24 @@ class Reader:
         else:
             self._decode(data)
 
+    def room(self, most: int) -> memoryview | None:
+        """Return where the next bytes may be put, in the memory of a message, if they may be decoded at once."""
+        if self._put_off or self._calls.are_late():
+            return None
+        try:
+            return self._codec.room(most)
+        except Exception as exc:  # noqa: BLE001  (a bug of ours, or there is no memory)
+            if self._owner is not None:
+                self._owner.broke_down(exc)
+            return None
+
+    def room_filled(self, size: int, data: Buffer) -> None:
+        """Deliver what is complete by the bytes that were put there, and what arrived behind them."""
+        self.read += size + len(data)
+        if self.keepalive is not None:
+            self.keepalive.heard_at = self._clock()
+        self._decode(data, size)
+
     def failed(self, error: Exception) -> None:
         """Take note that the transport is no more; what it has brought before comes first."""
         if self._codec.pending or self._put_off:
@@ -162,15 +180,15 @@ class Reader:
             self._decode(data)
         self.read_on()
 
-    def _decode(self, data: Buffer) -> None:
+    def _decode(self, data: Buffer, in_room: int = 0) -> None:
         codec = self._codec
         try:
-            events = self._receive_data(data)
+            events = codec.receive_in_room(in_room, data) if in_room else self._receive_data(data)
         except Exception as exc:  # noqa: BLE001  (a bug of ours)
             if self._owner is not None:
                 self._owner.broke_down(exc)
             return
-        size = len(data)
+        size = len(data) + in_room
         message_bytes = codec.whole_bytes
         pending = message_bytes < 0 and codec.pending
         if pending or len(events) > MANY or size > BUSY_BYTES:
