@@ -20,8 +20,8 @@ SIZES = [1, 2, 2047, 2048, 2049, 70_000]
 
 
 @pytest.fixture(params=["chosen", "portable"])
-def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    yield socket_calls if request.param == "chosen" else portable_module(monkeypatch)
+def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    return socket_calls if request.param == "chosen" else portable_module(monkeypatch)
 
 
 def portable_module(monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -26,19 +26,21 @@ from hypothesis import given, settings, strategies as st
 
 from websocketstream._protocol.codec import Chunk, Close, Codec, Event, Failure, Ping
 from websocketstream._protocol.negotiation import DeflateParameters
+from websocketstream._protocol.trace import TracedCodec, Tracer
 from websocketstream._protocol.wsproto_codec import WsprotoCodec
 
 pytestmark = pytest.mark.skipif(CompiledCodec is None, reason=NOT_BUILT)
 
 KIB = 2**10
 MIB = 2**20
+DIRECT = 256 * KIB  # from which on there is room
 SERVER, CLIENT = Kit(CompiledCodec, False), Kit(CompiledCodec, True)
 both = pytest.mark.parametrize("kit", [SERVER, CLIENT], ids=["server", "client"])
 
 # Around the size from which there is room, and the one that is the most to be taken ahead.
 sizes = st.one_of(
     st.integers(0, 300),
-    st.integers(512 * KIB - 2, 512 * KIB + 2),
+    st.integers(DIRECT - 2, DIRECT + 2),
     st.integers(MIB - 2, MIB + 2),
     st.integers(65530, 1_500_000),
 )
@@ -104,7 +106,7 @@ def joined(events: list[Event]) -> list[Event]:
 @given(
     data=st.data(),
     client=st.booleans(),
-    limit=st.sampled_from([None, 2 * MIB, MIB, 512 * KIB]),
+    limit=st.sampled_from([None, 2 * MIB, MIB, DIRECT]),
     cuts=st.lists(st.integers(0, 3 * MIB), max_size=8),
     turn=st.sampled_from(["discard_data", "read_in_chunks", None, None]),
     turn_at=st.integers(0, 6),
@@ -174,7 +176,7 @@ def test_there_is_room_in_the_middle_of_a_large_plain_frame_only(kit):
     assert drain(codec, kit.frame(BINARY, bytes(MIB))[: 10 if kit.client else 14]) == []
     assert codec.room(MIB) is None  # nothing has arrived of it
     for opcode, payload, rsv in [
-        (BINARY, bytes(512 * KIB - 1), 0),
+        (BINARY, bytes(DIRECT - 1), 0),
         (BINARY, Deflater(level=0)(bytes(MIB)), RSV1),
         (PING, b"12345678", 0),
     ]:
@@ -241,7 +243,7 @@ def test_nothing_is_allocated_for_what_was_only_announced(kit):
 @both
 @pytest.mark.parametrize(
     ("before", "most"),
-    [(512 * KIB - 1, 0), (512 * KIB, 512 * KIB), (700_000, 700_000), (3 * MIB, MIB)],
+    [(DIRECT - 1, 0), (DIRECT, DIRECT), (700_000, 700_000), (3 * MIB, MIB)],
 )
 @pytest.mark.parametrize("in_one_read", [False, True])
 def test_no_more_is_allocated_ahead_than_the_message_before_had_and_than_a_large_read_brings(
@@ -313,3 +315,11 @@ def test_a_failure_behind_the_message_comes_behind_it(kit):
     assert isinstance(events[0], bytes)
     assert isinstance(events[1], Failure)
     assert codec.receive_in_room(0, b"more") == []
+
+
+@both
+def test_what_is_read_straight_into_a_message_is_traced_too(kit):
+    told = []
+    codec, rest = begun(kit)
+    assert len(put(TracedCodec(codec, Tracer("1", [told.append])), rest + kit.frame(PING))) == 2
+    assert [(event.kind, event.size) for event in told] == [("binary", 2 * MIB), ("ping", 0)]

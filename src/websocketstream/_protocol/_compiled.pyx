@@ -100,7 +100,7 @@ cdef enum:
     FIRST_BUFFER = 4096
     # What follows of a frame of this size is read straight into the memory of its message, with little of what is behind.
     # Of smaller ones, reads that bring many are better: to copy so much takes as long as some passes of the event loop.
-    DIRECT = 512 * 1024
+    DIRECT = 256 * 1024
     # Of what a frame has announced, so much may be allocated if the message before was that large: without that, what has
     # arrived of a new one, which is little, would say how much the next read can bring. A peer has paid for it by that message.
     AHEAD = 1024 * 1024

@@ -145,8 +145,8 @@ class Codec(Protocol):
     def room(self, most: int) -> memoryview | None:
         """Return where the next bytes that arrive may be put, in the memory of the message that they belong to.
 
-        That are no more than ``most``, and none behind the frame in progress; None where that is not worth the while, or not known. Until
-        the next call of :meth:`receive_in_room` or :meth:`receive_data`, after which nobody may hold a part of it.
+        They are no more than ``most``, and none behind the frame in progress; it is None where that is not worth the while.
+        The next call of this codec takes the room back, whoever holds it.
         """
         ...
 
