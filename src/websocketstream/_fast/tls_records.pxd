@@ -8,6 +8,7 @@ cdef Py_ssize_t ENCRYPT_BYTES
 cdef Py_ssize_t FIRST_TYPE
 cdef Py_ssize_t HEADER_BYTES
 cdef Py_ssize_t LAST_TYPE
+cdef Py_ssize_t LITTLE_BYTES
 cdef Py_ssize_t MAJOR_VERSION
 cdef Py_ssize_t MAX_CIPHERTEXT_BYTES
 cdef Py_ssize_t RECORD_BYTES
@@ -38,8 +39,13 @@ cdef class TLSRecords:
 
     cpdef release(self)
     cpdef data_received(self, data)
+    @cython.locals(size=Py_ssize_t)
+    cdef bint _is_little(self, data) except -1
+    cdef _decrypt_little(self, data)
+    cdef _put_back(self, bytes plain)
+    cdef _decrypt_all(self, data)
     @cython.locals(start=Py_ssize_t, size=Py_ssize_t)
-    cdef _decrypt_much(self, data)
+    cdef _decrypt_into_rooms(self, data)
     cdef _hand_on(self)
     @cython.locals(start=Py_ssize_t, size=Py_ssize_t)
     cpdef decrypt(self, data)

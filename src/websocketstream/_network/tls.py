@@ -24,7 +24,7 @@ from .hot import TLSRecords
 from .loop import current_event_loop
 from .stream_transport import FedStream
 from .task_transport import transport_of
-from .transport import NOTHING, Buffer, Receiver, Transport, discard, lost
+from .transport import NOTHING, Buffer, Transport, discard, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
 # Of ciphertext, what is decrypted in one go where it may be more than the scratch takes.
@@ -168,12 +168,6 @@ class TLSTransport(FedStream):  # and Receiver
 
     def room_filled(self, size: int, data: Buffer) -> None:
         """There was none."""
-
-    @uninterrupted
-    def attach(self, receiver: Receiver) -> None:
-        """See :class:`Transport`."""
-        self._records.offer, self._records.fill = receiver.room, receiver.room_filled
-        super().attach(receiver)
 
     def eof_received(self) -> None:
         """Take note that nothing more arrives."""
@@ -319,7 +313,11 @@ class TLSTransport(FedStream):  # and Receiver
 
     def _deliver_to(self, taker: Callable[[Buffer], object]) -> None:
         super()._deliver_to(taker)
-        self._records.deliver = taker  # without a method in between
+        records, receiver = self._records, self._receiver
+        records.deliver = taker  # without a method in between
+        records.offer = None  # who is paused is given nothing, and has no room
+        if receiver is not None and not self._paused:
+            records.offer, records.fill = receiver.room, receiver.room_filled
 
     # --- the end
 

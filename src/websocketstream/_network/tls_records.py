@@ -17,6 +17,8 @@ ENCRYPT_BYTES = 2**15
 HEADER_BYTES = 5  # of a record, the last two of which say how much follows
 # What follows is no more than that (RFC 8446 section 5.2); TLS 1.2 would allow for compression.
 MAX_CIPHERTEXT_BYTES = RECORD_BYTES + 256
+# A record that is no larger is decrypted into memory of its own.
+LITTLE_BYTES = 2**11
 # The types of records, and the first byte of every version (RFC 8446 section 5.1).
 FIRST_TYPE = 20
 LAST_TYPE = 23
@@ -131,32 +133,64 @@ class TLSRecords:
             if self._owner is not None:
                 self._owner.arrived(data)
             return
+        plain = b""
         try:
-            if len(data) > BEHIND_BYTES and self.offer is not None and not self.filled:
-                self._decrypt_much(data)
+            if self._is_little(data):
+                plain = self._decrypt_little(data)
             else:
-                self.decrypt(data)
+                self._decrypt_all(data)
         except ssl.SSLError as exc:
             if self._owner is not None:
                 self._owner.broke(exc)
             return
         if self.ended or self.is_waiting or self._outgoing.pending:
+            self._put_back(plain)
             if self._owner is not None:
                 self._owner.decrypted()
+        elif plain:
+            self.deliver(plain)  # type: ignore[misc]
         elif self.filled:
             self.deliver(self.take())  # type: ignore[misc]
 
-    def _decrypt_much(self, data: Buffer) -> None:
-        """Decrypt into the memory of the messages, as far as they are large, and hand that on; raises as :meth:`decrypt`.
+    def _is_little(self, data: Buffer) -> bool:
+        """Tell whether that is a small record, and nothing else."""
+        size = len(data)
+        return (
+            HEADER_BYTES <= size <= LITTLE_BYTES
+            and not (self.filled or self._missing or self._header or self._is_lost)
+            and self._size_of_record(data, 0) == size
+        )
 
-        The receiver is given the rest of the read although it wants to pause from some message on, as it is without this.
-        """
+    def _decrypt_little(self, data: Buffer) -> bytes:
+        """Return the plain text of a small record; raises as :meth:`decrypt`."""
+        self._incoming.write(data)
+        try:
+            plain = self._read(len(data))
+        except ssl.SSLWantReadError:
+            return b""  # it was TLS's own
+        except ssl.SSLZeroReturnError:
+            plain = b""
+        self.ended = not plain
+        return plain  # type: ignore[no-any-return]
+
+    def _put_back(self, plain: bytes) -> None:
+        """Put plain text where everybody looks for it."""
+        if plain:
+            self._scratch[: len(plain)] = plain
+            self.filled = len(plain)
+
+    def _decrypt_all(self, data: Buffer) -> None:
+        """Decrypt into the memory of the messages, as far as they are large; raises as :meth:`decrypt`."""
+        if len(data) > BEHIND_BYTES and not self.filled and self.offer is not None:
+            self._into = self.offer(len(data))
+        if self._into is not None:
+            self._decrypt_into_rooms(data)
+        elif self._owner is not None:
+            self.decrypt(data)
+
+    def _decrypt_into_rooms(self, data: Buffer) -> None:
+        """Decrypt into the memory of one message after the other, and hand that on; raises as :meth:`decrypt`."""
         start, size = 0, len(data)
-        self._into = self.offer(size)  # type: ignore[misc]
-        if self._into is None:
-            if self._owner is not None:
-                self.decrypt(data)
-            return
         try:
             while self._into is not None and start < size and not self.ended:
                 start = self._decrypt_some(data, start)
@@ -164,15 +198,15 @@ class TLSRecords:
                     self._hand_on()
                     if not self.may_read:
                         return
-                    if size - start > BEHIND_BYTES:
-                        self._into = self.offer(size - start)  # type: ignore[misc]
+                    if size - start > BEHIND_BYTES and self.offer is not None:
+                        self._into = self.offer(size - start)
         finally:
             if self._into is not None:
                 self._hand_on()
         if start < size and not self.ended:
             self.decrypt(data[start:])
             if self.filled:
-                self._hand_on()
+                self.deliver(self.take())  # type: ignore[misc]
 
     def _hand_on(self) -> None:
         """Hand on what was put into the memory of a message, and what is behind it."""
