@@ -67,7 +67,7 @@ class HeadReader:
                 self._check_start(line, True)
                 self._start_line = line
             elif not line:
-                return self._cut()
+                return self._cut(bytes(self._buffer[: self._line_start]))
             else:
                 self._check_field(line)
             self._lines += 1
@@ -78,16 +78,20 @@ class HeadReader:
         match = _HEAD.match(self._buffer, 0, self._limits.head_size)
         if match is None:
             return None
-        lines = match[0][:-4].split(b"\r\n")
-        if len(lines) - 1 > self._limits.header_count or max(map(len, lines)) > self._limits.line_size:
+        head: bytes = match[0]
+        lines = head[:-4].split(b"\r\n")
+        limits = self._limits
+        if len(lines) - 1 > limits.header_count:
+            return None
+        if len(head) > limits.line_size and max(map(len, lines)) > limits.line_size:
             return None
         self._check_start(lines[0], True)
         self._start_line = lines[0]
         # As _field() does; its call would cost as much again.
         parts = [line.partition(b":") for line in lines[1:]]
         self._begun = [(name, value.strip(b" \t")) for name, _, value in parts]
-        self._line_start = match.end()
-        return self._cut()
+        self._line_start = len(head)
+        return self._cut(head)
 
     def take_rest(self) -> bytes:
         """Take everything behind the last head."""
@@ -136,8 +140,7 @@ class HeadReader:
             raise MalformedHead(_complaint(line))
         self._begun.append(_field(line))
 
-    def _cut(self) -> bytes:
-        head = bytes(self._buffer[: self._line_start])
+    def _cut(self, head: bytes) -> bytes:
         del self._buffer[: self._line_start]
         self.start_line, self.fields = self._start_line, self._begun
         self._begin_head()
