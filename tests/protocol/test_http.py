@@ -59,6 +59,18 @@ def test_headers_compare_as_mappings():
     assert copy.copy(Headers([(b"A", b"1")])) == {"a": "1"}
 
 
+def test_a_value_with_a_line_feed_in_it_is_no_other_field() -> None:
+    # What an ASGI server lets through; in a head of our own reading there is none.
+    assert dict(Headers([(b"X", b"a\nOrigin: b")])) == {"x": "a\nOrigin: b"}
+
+
+@pytest.mark.parametrize("value", [b" a b", b"a b", b"\t a b \t"])
+def test_the_space_around_a_value_in_a_line_is_no_part_of_it(value: bytes) -> None:
+    headers = Headers(lines=[b"X:" + value, b"Y:"])
+    assert headers == {"x": "a b", "y": ""}
+    assert headers.raw == ((b"X", b"a b"), (b"Y", b""))
+
+
 def test_values_beyond_ascii_are_latin_1():
     """A40."""
     assert Headers([(b"X", b"caf\xe9")])["x"] == "caf\u00e9"

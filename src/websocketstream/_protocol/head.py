@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from .http import Fields, HandshakeLimits, excerpt
+from .http import HandshakeLimits, excerpt
 
 # A field name directly followed by a colon (RFC 9112 5.1), then no control character but the tab.
 _FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+")
@@ -36,7 +36,7 @@ class HeadReader:
     """
 
     start_line: bytes  # of the last complete head
-    fields: Fields
+    lines: list[bytes]  # its header fields
 
     def __init__(self, limits: HandshakeLimits, check_start: Callable[[bytes, bool], None]) -> None:
         self._limits = limits
@@ -48,7 +48,7 @@ class HeadReader:
         self._line_start = 0
         self._searched = 0
         self._lines = 0
-        self._begun: Fields = []
+        self._begun: list[bytes] = []
 
     def feed(self, data: bytes) -> None:
         """Take what arrived."""
@@ -87,9 +87,7 @@ class HeadReader:
             return None
         self._check_start(lines[0], True)
         self._start_line = lines[0]
-        # As _field() does; its call would cost as much again.
-        parts = [line.partition(b":") for line in lines[1:]]
-        self._begun = [(name, value.strip(b" \t")) for name, _, value in parts]
+        self._begun = lines[1:]
         self._line_start = len(head)
         return self._cut(head)
 
@@ -138,18 +136,13 @@ class HeadReader:
             )
         if not _FIELD.fullmatch(line):
             raise MalformedHead(_complaint(line))
-        self._begun.append(_field(line))
+        self._begun.append(line)
 
     def _cut(self, head: bytes) -> bytes:
         del self._buffer[: self._line_start]
-        self.start_line, self.fields = self._start_line, self._begun
+        self.start_line, self.lines = self._start_line, self._begun
         self._begin_head()
         return head
-
-
-def _field(line: bytes) -> tuple[bytes, bytes]:
-    name, _, value = line.partition(b":")
-    return name, value.strip(b" \t")  # RFC 9112 5: optional white space is no part of the value
 
 
 def _beyond(what: str, bound: str, option: str) -> str:

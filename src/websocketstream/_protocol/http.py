@@ -71,23 +71,30 @@ class Headers(Mapping[str, str]):
 
     __slots__ = ("_index", "_lines")
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        fields = list(raw)
+    def __init__(
+        self, raw: Iterable[tuple[bytes, bytes]] = (), *, lines: Iterable[bytes] | None = None
+    ) -> None:
+        self._index: dict[str, list[str]] | None = None
         # Kept as they came: a server has them for as long as the connection lives, and hardly looks at them again.
-        self._lines = b"\n".join(map(b":".join, fields))
-        self._index: dict[str, list[str]] | None = _index(fields)
+        if lines is not None:  # of a head that was checked
+            self._lines = b"\n".join(lines)
+        else:
+            fields = list(raw)
+            self._lines = b"\n".join(map(b":".join, fields))
+            self._index = _index(fields)
 
     @property
     def raw(self) -> tuple[tuple[bytes, bytes], ...]:
         """The fields in order, names in the case that was received."""
         split = (line.partition(b":") for line in self._lines.split(b"\n") if line)
-        return tuple((name, value) for name, _, value in split)
+        # RFC 9112 5: optional white space is no part of the value.
+        return tuple((name, value.strip(b" \t")) for name, _, value in split)
 
     @property
     def by_name(self) -> Mapping[str, list[str]]:
         """All values by lower-case names, not to be changed: for who looks for many."""
         if self._index is None:
-            self._index = _index(self.raw)
+            self._index = _index_lines(self._lines.decode("latin-1").split("\n")) if self._lines else {}
         return self._index
 
     def pack(self) -> None:
@@ -124,6 +131,14 @@ def _index(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
     index: dict[str, list[str]] = {}
     for name, value in fields:
         index.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return index
+
+
+def _index_lines(lines: list[str]) -> dict[str, list[str]]:
+    index: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        index.setdefault(name.lower(), []).append(value.strip(" \t"))
     return index
 
 

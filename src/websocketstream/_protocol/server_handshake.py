@@ -98,7 +98,7 @@ class ServerHandshake:
             refusal.has_body = not self._reader.incomplete.startswith(b"HEAD ")
             raise
         _, target, _ = self._reader.start_line.split(b" ")
-        self._request = self._check(target.decode("ascii"), Headers(self._reader.fields))
+        self._request = self._check(target.decode("ascii"), Headers(lines=self._reader.lines))
         self.trailing_data = self._reader.take_rest()
         return self._request
 
