@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import ssl
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -313,3 +314,85 @@ def test_much_is_encrypted_in_records_of_the_largest_size(ends: Ends, size: int)
     while ends.answer.pending:
         decrypted += ends.server.read(RECORD_BYTES)
     assert decrypted == text[:size]
+
+
+def offer_rooms(ends: Ends, sizes: Iterator[int | None]) -> list[int]:
+    """Let there be room of these sizes, one after the other; return how much was put into each, in the end."""
+    target = memoryview(b"")
+    put: list[int] = []
+
+    def offer(most: int) -> memoryview | None:
+        nonlocal target
+        size = next(sizes)
+        if size is None:
+            return None
+        target = memoryview(bytearray(min(size, most)))
+        return target
+
+    def fill(size: int, data: Any) -> None:
+        ends.received.extend(target[:size])
+        ends.received.extend(data)
+        put.append(size)
+
+    ends.records.offer, ends.records.fill = offer, fill
+    return put
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_text_goes_to_where_there_is_room_and_what_is_behind_follows_it(ends: Ends, seed: int) -> None:
+    some = random.Random(seed)
+    sizes = iter(lambda: some.choice([None, 1, 300, RECORD_BYTES, RECORD_BYTES + 1, 200_000]), 0)
+    put = offer_rooms(ends, chain([300], sizes))
+    texts = [some.randbytes(some.choice([1, 300, 5000, RECORD_BYTES])) for _ in range(200)]
+    cuts = iter(lambda: some.choice([100, 20_000, 70_000, 300_000, LARGE_READ_BYTES]), None)
+    ends.arrive(ends.encrypted(*texts), chain([100_000], cuts))
+    assert ends.received == b"".join(texts)
+    assert sum(put)
+
+
+def test_what_came_before_something_that_is_no_record_is_handed_on_although_there_was_more_room(
+    ends: Ends,
+) -> None:
+    offer_rooms(ends, iter([2**20]))
+    text = random.Random(1).randbytes(100_000)
+    data = ends.encrypted(text) + b"HTTP/1.1 400 Bad Request\r\n"
+    ends.arrive(data, iter(lambda: len(data), None))
+    assert isinstance(ends.owner.told[0], ssl.SSLError)
+    assert ends.received == text
+
+
+def test_the_end_of_the_peers_direction_comes_behind_what_was_put_into_a_room(ends: Ends) -> None:
+    offer_rooms(ends, iter([2**20]))
+    text = random.Random(1).randbytes(100_000)
+    with suppress(ssl.SSLWantReadError):
+        ends.server.write(text)
+        ends.server.unwrap()
+    data = ends.encrypted()
+    ends.arrive(data, iter(lambda: len(data), None))
+    assert ends.received == text
+    assert ends.records.ended
+    assert ends.owner.told == ["decrypted"]
+
+
+def test_who_lets_go_while_text_is_handed_on_is_given_no_more(ends: Ends) -> None:
+    offer_rooms(ends, iter([100, 100]))
+    fill = ends.records.fill
+    assert fill is not None
+
+    def fill_and_release(size: int, data: Any) -> None:
+        fill(size, data)
+        ends.records.release()
+
+    ends.records.fill = fill_and_release
+    data = ends.encrypted(bytes(300_000))
+    ends.arrive(data, iter(lambda: len(data), None))
+    assert ends.received == bytes(RECORD_BYTES)
+    assert not ends.owner.told
+
+
+def test_who_lets_go_when_asked_for_room_is_given_nothing(ends: Ends) -> None:
+    ends.records.offer = lambda _: ends.records.release()  # type: ignore[func-returns-value]
+    data = ends.encrypted(bytes(300_000))
+    ends.arrive(data, iter(lambda: len(data), None))
+    assert not ends.received
+    assert not ends.owner.told

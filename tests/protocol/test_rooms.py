@@ -277,6 +277,19 @@ def test_nothing_is_allocated_ahead_behind_a_small_message(kit, small):
 
 
 @both
+def test_nothing_is_allocated_ahead_behind_a_message_that_was_inflated(kit):
+    codec = kit.codec(max_message_size=None, deflate=DeflateParameters())
+    assert drain(codec, kit.frame(BINARY, Deflater()(bytes(MIB)), rsv=RSV1)) == [bytes(MIB)]
+    head = kit.frame(BINARY, length=2**40)[: 10 if kit.client else 14] + bytes(100)
+    tracemalloc.start()
+    try:
+        assert drain(codec, head) == []
+        assert tracemalloc.get_traced_memory()[0] < 16 * KIB
+    finally:
+        tracemalloc.stop()
+
+
+@both
 def test_memory_that_somebody_still_holds_is_not_made_a_message(kit):
     codec, rest = begun(kit)
     part = codec.room(MIB)[10:]

@@ -40,6 +40,9 @@ class PlainCodec:
         self.discarded = False
         self.in_chunks = False
 
+    def room(self, most: int) -> memoryview:
+        return memoryview(bytearray(most))
+
     def discard_data(self) -> None:
         self.discarded = True
 
@@ -133,6 +136,7 @@ def test_everything_else_is_the_codecs(seen: Recorded) -> None:
     assert (codec.pending, codec.only_messages, codec.portion) == (False, True, 8)
     assert (codec.whole_bytes, codec.message_bytes) == (6, 7)
     assert codec.deflate == "deflate"  # type: ignore[comparison-overlap]
+    assert len(codec.room(9) or b"") == 9
     codec.discard_data()
     assert inner.discarded
     codec.read_in_chunks()

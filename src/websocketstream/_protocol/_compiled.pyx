@@ -101,8 +101,8 @@ cdef enum:
     # What follows of a frame of this size is read straight into the memory of its message, with little of what is behind.
     # Of smaller ones, reads that bring many are better: to copy so much takes as long as some passes of the event loop.
     DIRECT = 256 * 1024
-    # Of what a frame has announced, so much may be allocated if the message before was that large: without that, what has
-    # arrived of a new one, which is little, would say how much the next read can bring. A peer has paid for it by that message.
+    # Of what a frame has announced, so much may be allocated if the message before was that large, and was not inflated: what has
+    # arrived of a new one is little, and would say how much the next read may bring. The peer has paid for it.
     AHEAD = 1024 * 1024
     # Masking so much takes 0.1-2 ms (it is the fresh memory that costs).
     MASKED_AT_ONCE = 2 * 1024 * 1024
@@ -856,7 +856,7 @@ cdef class CompiledCodec:
 
     cdef int _complete(self, list events) except -1:
         """Deliver what was put together."""
-        self._ahead = 0 if self._size < DIRECT or self._in_chunks else min(self._size, AHEAD)
+        self._ahead = 0 if self._size < DIRECT or self._in_chunks or self._compressed else min(self._size, AHEAD)
         if self._in_chunks:
             self._cut(events, True)
         elif self._buffer is NULL:
