@@ -37,6 +37,9 @@ from .visit import Handler, Visit
 
 logger = logging.getLogger("websocketstream.server")
 
+# What anyio calls such a task: to find that out it makes a frame object, which stays as long as the task, and a name for each.
+_TASK_NAME = f"{Visit.run.__module__}.{Visit.run.__qualname__}"
+
 
 async def serve_websocket_streams(
     handler: Handler,
@@ -267,7 +270,7 @@ class _Server:
         self._visits.add(visit)
         if self._accepting.cancel_called:  # accepted in the moment of the shutdown
             visit.go_away()
-        self._handlers.create_task(visit.run())
+        self._handlers.create_task(visit.run(), name=_TASK_NAME)
 
     def _visit_over(self, visit: Visit) -> None:
         self._visits.discard(visit)
