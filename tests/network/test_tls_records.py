@@ -298,7 +298,7 @@ def test_the_most_that_is_read_in_one_go_fits_into_the_scratch(ends: Ends, begun
 
 
 def test_what_may_not_fit_is_the_owners(ends: Ends) -> None:
-    data = bytes(ends.records.room())
+    data = bytes(ends.records.space())
     ends.records.data_received(data)
     assert ends.owner.told == [data]
 

@@ -63,7 +63,7 @@ cdef class TLSRecords:
     cdef Py_ssize_t _size_of_record(self, data, Py_ssize_t start) except -1
     @cython.locals(count=Py_ssize_t)
     cpdef read(self)
-    cpdef Py_ssize_t room(self)
+    cpdef Py_ssize_t space(self)
     cpdef take(self)
     cpdef write(self, data)
     @cython.locals(done=Py_ssize_t, end=Py_ssize_t, records=list)

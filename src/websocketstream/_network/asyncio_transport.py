@@ -113,7 +113,7 @@ class AsyncioStream(asyncio.BufferedProtocol, LargeReads, FedStream, DirectStrea
 
     # --- called by the system calls
 
-    def room(self) -> memoryview:
+    def share(self) -> memoryview:
         """See :class:`Owner`."""
         buffer = self._system.large if self.large_reads else self._system.small
         return self._share_of(buffer, self.loop.read_turns, perf_counter())

@@ -61,9 +61,9 @@ class SelectorStream(LargeReads, WatchedStream):
         if self._loop.is_closed():
             raise BrokenResourceError("the event loop has ended")
 
-    def room(self) -> memoryview:
+    def share(self) -> memoryview:
         """See :class:`Owner`."""
-        return self._share_of(super().room(), self.loop.read_turns, perf_counter())
+        return self._share_of(super().share(), self.loop.read_turns, perf_counter())
 
     def arrived_unasked(self) -> None:
         """See :class:`Owner`."""

@@ -17,7 +17,7 @@ from .wakeups import Wakeups
 class Owner(Protocol):
     """Whose socket it is."""
 
-    def room(self) -> memoryview:
+    def share(self) -> memoryview:
         """Return the part of the scratch that the next read may fill, after one that brought much."""
         ...
 
@@ -57,7 +57,7 @@ class Nobody:
         """Take note of whatever else there is."""
         return 0
 
-    room = arrived_unasked = read_much = read_nothing = read_failed = keep_unsent = ignore
+    share = arrived_unasked = read_much = read_nothing = read_failed = keep_unsent = ignore
 
 
 NOBODY: Any = Nobody()
@@ -153,7 +153,7 @@ class SystemCalls:
         if self.got < self.many:
             room = self.small
         else:
-            room = self._owner.room()
+            room = self._owner.share()
             into = self.offer(len(room))  # type: ignore[misc]
             if into is not None:
                 self._read_into(into, room)
@@ -194,7 +194,7 @@ class SystemCalls:
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Return where to read into."""
-        return self.small if self.got < self.many else self._owner.room()
+        return self.small if self.got < self.many else self._owner.share()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand on what was read."""

@@ -241,7 +241,7 @@ class TLSTransport(FedStream):  # and Receiver
                 records.feed(portion)
                 if self._go_on_shaking():
                     records.read()
-            if records.room() < 2 * DECRYPT_BYTES:
+            if records.space() < 2 * DECRYPT_BYTES:
                 self._deliver(records.take())
 
     # --- from plain text to ciphertext

@@ -129,7 +129,7 @@ class TLSRecords:
 
     def data_received(self, data: Buffer) -> None:
         """Decrypt what has arrived, and hand it on."""
-        if not self.may_read or len(data) + RECORD_BYTES > self.room():  # a record may have come in part
+        if not self.may_read or len(data) + RECORD_BYTES > self.space():  # a record may have come in part
             if self._owner is not None:
                 self._owner.arrived(data)
             return
@@ -322,7 +322,7 @@ class TLSRecords:
         except ssl.SSLZeroReturnError:
             self.ended = True
 
-    def room(self) -> int:
+    def space(self) -> int:
         """Return how many bytes more the scratch can take."""
         return len(self._scratch) - self.filled
 

@@ -119,7 +119,7 @@ class WatchedStream(DirectStream):  # and Watched
 
     # --- called by the system calls
 
-    def room(self) -> memoryview:
+    def share(self) -> memoryview:
         """See :class:`Owner`."""
         return self._system.large if self.large_reads else self._system.small
 

@@ -23,12 +23,12 @@ class Direction:
         """Add those of one more connection, which is open."""
         self.buffered_messages += statistics.buffered_messages
         self.buffered_bytes += statistics.buffered_bytes
-        self.add_ended(statistics)
+        self.add_totals((statistics.messages, statistics.paused_seconds))
 
-    def add_ended(self, statistics: DirectionStatistics) -> None:
+    def add_totals(self, totals: tuple[int, float]) -> None:
         """Add those of a connection that is over: nothing of it is buffered any more."""
-        self.messages += statistics.messages
-        self.paused_seconds += statistics.paused_seconds
+        self.messages += totals[0]
+        self.paused_seconds += totals[1]
 
     def together(self, other: Direction) -> DirectionStatistics:
         """Return the sums of both."""
@@ -73,8 +73,8 @@ class Tally:
         """Take over the figures of a connection that is over."""
         ended = self._ended
         ended.count(connection)
-        ended.readable.add_ended(connection.inbox.statistics())
-        ended.writable.add_ended(connection.outbox.statistics())
+        ended.readable.add_totals(connection.inbox.totals())
+        ended.writable.add_totals(connection.outbox.totals())
 
     def statistics(self, clients: int, open_now: Iterable[Connection]) -> ServerStatistics:
         """Return the figures, given how many clients there are, and the connections of those that have one."""

@@ -310,3 +310,7 @@ class ReceiveBuffer:
             messages=self._count,
             paused_seconds=self._paused.read(self._loop.stopwatch()),
         )
+
+    def totals(self) -> tuple[int, float]:
+        """Return how many messages have arrived ever, and for how long the peer was held back."""
+        return self._count, self._paused.read(self._loop.stopwatch())

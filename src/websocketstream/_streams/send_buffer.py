@@ -365,6 +365,11 @@ class SendBuffer:
             paused_seconds=self._paused.read(self._loop.stopwatch()),
         )
 
+    def totals(self) -> tuple[int, float]:
+        """Return how many messages were accepted ever, and for how long senders were held back."""
+        messages = self._taken + len(self.queue) - self._withdrawn
+        return messages, self._paused.read(self._loop.stopwatch())
+
 
 def ends(item: Queued) -> bool:
     """Tell whether a message is complete with this."""
