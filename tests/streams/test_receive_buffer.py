@@ -35,7 +35,7 @@ def ended(words: str) -> EndError:
 
 
 class Filler:
-    """Notes what it is told; ``on_caught_up`` is what it does when the application has taken everything."""
+    """Notes what it is told; ``on_caught_up`` is what it does when the application has taken the last of everything."""
 
     def __init__(self, on_caught_up: Any = lambda: None) -> None:
         self.calls: list[str] = []
@@ -279,14 +279,17 @@ def test_the_end_lifts_the_limit(loop: LockstepLoop) -> None:
     assert filler.calls == ["room made"]
 
 
-def test_who_fills_it_learns_that_the_application_comes_for_more(loop: LockstepLoop) -> None:
+def test_who_fills_it_learns_that_the_application_comes_for_more_than_the_last(loop: LockstepLoop) -> None:
     buffer = buffer_on(loop)
     buffer.filler = filler = Filler()
     push(buffer, "one")
     assert not buffer.is_drained
     taken(buffer, 1)
     assert buffer.is_drained
+    with pytest.raises(anyio.WouldBlock):
+        buffer.receive_nowait()
     assert not filler.calls
+    buffer.is_last = True
     with pytest.raises(anyio.WouldBlock):
         buffer.receive_nowait()
     assert filler.calls == ["caught up"]
@@ -308,6 +311,7 @@ def test_an_end_that_follows_from_having_caught_up_is_met_at_once(loop: Lockstep
     for receive in ("receive", "receive_nowait"):
         buffer = buffer_on(loop)
         buffer.filler = Filler(lambda buffer=buffer: buffer.finish(ended("the last word")))
+        buffer.is_last = True
         with pytest.raises(Closed, match="the last word"):
             if receive == "receive":
                 Task(reader_of(buffer).receive()).result()
@@ -325,6 +329,7 @@ def test_iteration_ends_where_that_is_the_clean_end(loop: LockstepLoop, waits_fi
         task.go_on()
         assert task.result() == "the last"
     buffer.filler = filler = Filler(lambda: buffer.finish(EndError(anyio.EndOfStream)))
+    buffer.is_last = True
     with pytest.raises(StopAsyncIteration):
         Task(reader.__anext__()).result()
     assert filler.calls == ["caught up"]

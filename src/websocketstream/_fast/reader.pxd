@@ -10,6 +10,7 @@ cdef Py_ssize_t BUSY_BYTES
 cdef Py_ssize_t FEW
 cdef Py_ssize_t FULL_READ_BYTES
 cdef Py_ssize_t MANY
+cdef double NOT_SINCE
 
 cdef class Reader:
     cdef object _transport
@@ -23,10 +24,10 @@ cdef class Reader:
     cdef Calls _calls
     cdef object _clock
     cdef object _owner
-    cdef public object keepalive
+    cdef object _keepalive
+    cdef double _heard_at
     cdef object _call
     cdef object _put_off
-    cdef bint _heard_word
     cdef object _failure
     cdef readonly Py_ssize_t read
 

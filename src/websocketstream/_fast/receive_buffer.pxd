@@ -12,6 +12,7 @@ cdef class ReceiveBuffer:
     cdef readonly Budget budget
     cdef readonly list ready
     cdef public object filler
+    cdef public bint is_last
     cdef readonly bint full
     cdef list _batch
     cdef Py_ssize_t _size

@@ -5,6 +5,7 @@ It never waits, and it reads no more than the application keeps up with: a full 
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from .._network.loop import EventLoop, Handle
@@ -17,6 +18,7 @@ from .writer import Writer
 
 MANY = 8  # messages or so, of one read: they take a good part of the event loop's pass
 BUSY_BYTES = 2**16  # of one read: likewise
+NOT_SINCE = -math.inf
 FEW = 4  # messages of one full read: they are large, and larger reads are better
 
 
@@ -50,7 +52,8 @@ class Reader:
         "_clock",
         "_codec",
         "_failure",
-        "_heard_word",
+        "_heard_at",
+        "_keepalive",
         "_life",
         "_loop",
         "_owner",
@@ -59,7 +62,6 @@ class Reader:
         "_receive_data",
         "_transport",
         "_writer",
-        "keepalive",
         "read",
     )
 
@@ -86,14 +88,25 @@ class Reader:
         self._calls = loop.calls
         self._clock = loop.clock
         self._owner: Owner | None = owner  # None when it is over
-        self.keepalive: Keepalive | None = (
-            None  # which wants to know when something arrives, and when we do not read
-        )
+        # Which wants to know when something arrives, and when we do not read.
+        self._keepalive: Keepalive | None = None
+        self._heard_at = NOT_SINCE  # when something arrived of which it does not know
         self._call: Handle | None = None  # the turn in which the codec goes on with what it was given
         self._put_off: Buffer = b""  # what arrived when the pass had taken long enough
-        self._heard_word = False  # the peer's last: only then the life is asked what has become of it
         self._failure: Exception | None = None  # of the transport; the codec has to come so far
         self.read: int = 0  # bytes that have arrived
+
+    @property
+    def keepalive(self) -> Keepalive | None:
+        """The keepalive, which is told only here when something has arrived: that is all that a read costs it."""
+        keepalive = self._keepalive
+        if keepalive is not None and self._heard_at != NOT_SINCE:
+            keepalive.heard_at, self._heard_at = self._heard_at, NOT_SINCE
+        return keepalive
+
+    @keepalive.setter
+    def keepalive(self, keepalive: Keepalive | None) -> None:
+        self._keepalive = keepalive
 
     def put_off(self, data: bytes) -> None:
         """Take what arrived before the transport was attached; it is decoded in the event loop's next pass."""
@@ -104,8 +117,8 @@ class Reader:
     def data_received(self, data: Buffer) -> None:
         """Decode what arrived and deliver it."""
         self.read += len(data)
-        if self.keepalive is not None:
-            self.keepalive.heard_at = self._clock()
+        if self._keepalive is not None:
+            self._heard_at = self._clock()
         if self._calls.are_late():
             # Hundreds of peers together must not hold the event loop, either.
             self.put_off(bytes(data))
@@ -126,8 +139,8 @@ class Reader:
     def room_filled(self, size: int, data: Buffer) -> None:
         """Deliver what is complete by the bytes that were put there, and what arrived behind them."""
         self.read += size + len(data)
-        if self.keepalive is not None:
-            self.keepalive.heard_at = self._clock()
+        if self._keepalive is not None:
+            self._heard_at = self._clock()
         self._decode(data, size)
 
     def failed(self, error: Exception) -> None:
@@ -142,8 +155,9 @@ class Reader:
         """Go on with what is next, unless the application has to catch up first."""
         if self._buffer.full or self._life.word is not None or self._owner is None:
             return
-        if self.keepalive is not None:
-            self.keepalive.resume(self._clock())
+        keepalive = self.keepalive
+        if keepalive is not None:
+            keepalive.resume(self._clock())
         if self._codec.pending or self._put_off:
             # One peer must not hold the event loop: the codec works in portions.
             if self._call is None:
@@ -163,7 +177,7 @@ class Reader:
 
     def caught_up(self) -> None:
         """See :class:`Filler`: now the peer's last word counts."""
-        if self._heard_word and self._life.word is not None and self._owner is not None:
+        if self._buffer.is_last and self._life.word is not None and self._owner is not None:
             self._owner.word_taken()
 
     def stop(self) -> None:
@@ -201,7 +215,7 @@ class Reader:
             self._buffer.push(events, codec.message_bytes)  # type: ignore[arg-type]
         else:
             self._sort(events)
-        if self._buffer.full or pending or (self._heard_word and self._life.word is not None):
+        if self._buffer.full or pending or (self._buffer.is_last and self._life.word is not None):
             self._hold_back()
 
     def _sort(self, events: list[Event]) -> None:
@@ -218,7 +232,7 @@ class Reader:
                 self._pings.pong(event.payload, self._loop.stopwatch())
                 writes = True  # what had to wait until the peer has read more
             elif isinstance(event, (Close, Failure)):
-                self._heard_word = True
+                self._buffer.is_last = True
                 self._life.take_word(event, self._clock())
         if writes:
             self._writer.flush()
@@ -228,8 +242,9 @@ class Reader:
     def _hold_back(self) -> None:
         """Read nothing more until the application has caught up, or the codec has."""
         self._transport.pause()
-        if self.keepalive is not None and (self._buffer.full or self._life.word is not None):
-            self.keepalive.pause(self._clock())
+        keepalive = self.keepalive
+        if keepalive is not None and (self._buffer.full or self._life.word is not None):
+            keepalive.pause(self._clock())
         if self._buffer.full:
             self._writer.flush()  # what waits for an answer that we would not read
         self.read_on()

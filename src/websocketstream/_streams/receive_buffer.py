@@ -39,7 +39,7 @@ class Filler(Protocol):
         ...
 
     def caught_up(self) -> None:
-        """The application has taken everything, and comes for more."""
+        """The application has taken the last of everything, and comes for more."""
         ...
 
 
@@ -69,6 +69,7 @@ class ReceiveBuffer:
         "budget",
         "filler",
         "full",
+        "is_last",
         "ready",
     )
 
@@ -80,6 +81,7 @@ class ReceiveBuffer:
         self._wake = loop.wake
         self.ready: list[Message] = []  # always this object
         self.filler: Filler | None = None
+        self.is_last: bool = False  # nothing follows what is here, for the peer has said its last word
         self.full: bool = False  # from reaching the limit until half of it is left, so that it does not flip with every batch
         self._batch: list[Message] = []  # what is being handed out behind `ready`, the next one last
         self._size = 0  # bytes of that whole batch
@@ -127,7 +129,7 @@ class ReceiveBuffer:
 
     def _come_for_more(self) -> None:
         """Raise what receivers meet at the end; before that, say that they have come that far."""
-        if self._end is None and self.filler is not None:
+        if self._end is None and self.is_last and self.filler is not None:
             self.filler.caught_up()
         if self._end is not None:
             raise self._end.to_raise()
@@ -200,7 +202,7 @@ class ReceiveBuffer:
         """
         if self._receiving or self._batch or self._end is not None:
             return None
-        if self.filler is not None:
+        if self.is_last and self.filler is not None:
             self.filler.caught_up()
         if self._batch or self._end is not None:
             return None
