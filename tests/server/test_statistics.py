@@ -49,6 +49,14 @@ async def test_connections_are_counted_while_they_are_open_and_afterwards() -> N
         assert (then.readable.messages, then.writable.messages) == (3, 3)
 
 
+async def test_bytes_that_came_together_with_the_request_are_counted() -> None:
+    masked = b"\x82\x81" + bytes(4) + b"!"
+    async with serving() as listener, await say(listener, request_bytes(listener) + masked) as client:
+        await until(lambda: listener.statistics().writable.messages == 1)
+        assert listener.statistics().bytes_received == len(masked)
+        await client.aclose()
+
+
 async def test_those_without_a_connection_are_counted_by_what_became_of_them() -> None:
     async def handler(request: WebSocketRequest) -> None:
         if request.path == "/reject":

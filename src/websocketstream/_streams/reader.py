@@ -109,20 +109,21 @@ class Reader:
         self._keepalive = keepalive
 
     def put_off(self, data: bytes) -> None:
-        """Take what arrived before the transport was attached; it is decoded in the event loop's next pass."""
+        """Take what arrived, perhaps before the transport was attached; it is decoded in the event loop's next pass."""
+        self.read += len(data)
         self._put_off = data
         self._transport.pause()
         self.read_on()
 
     def data_received(self, data: Buffer) -> None:
         """Decode what arrived and deliver it."""
-        self.read += len(data)
         if self._keepalive is not None:
             self._heard_at = self._clock()
         if self._calls.are_late():
             # Hundreds of peers together must not hold the event loop, either.
             self.put_off(bytes(data))
         else:
+            self.read += len(data)
             self._decode(data)
 
     def room(self, most: int) -> memoryview | None:
