@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
+from websocketstream import open_websocket_stream
 from websocketstream._streams.options import StreamOptions
 from websocketstream.testing import websocket_stream_pair
 
@@ -49,3 +50,9 @@ async def test_a_raised_max_message_size_raises_the_number_of_frames_with_it(cou
                 with pytest.raises(Exception, match="more than 8192 fragments"):
                     await server.receive()
                 tasks.cancel_scope.cancel()
+
+
+def test_a_wrong_option_is_complained_about_once() -> None:
+    with pytest.raises(TypeError, match="read_buffer must be an int") as caught:
+        open_websocket_stream("ws://example.com/", read_buffer="much")  # type: ignore[arg-type]
+    assert caught.value.__context__ is None

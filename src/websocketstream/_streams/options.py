@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -68,10 +69,9 @@ _known_options = lru_cache(maxsize=16, typed=True)(StreamOptions)
 
 def stream_options(**options: Any) -> StreamOptions:  # noqa: ANN401  (they are checked)
     """Return checked options: most programs open connections with the same ones again and again."""
-    try:
+    with suppress(TypeError):  # perhaps only because one has no hash; else it is raised once more, by itself
         return _known_options(**options)
-    except TypeError:  # perhaps only because one has no hash
-        return StreamOptions(**options)
+    return StreamOptions(**options)
 
 
 def check_compression(value: bool | Compression) -> Compression | None:
