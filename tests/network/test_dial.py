@@ -274,6 +274,13 @@ async def test_who_is_cancelled_connects_to_nobody_however_near_that_is() -> Non
         assert scope.cancelled_caught
 
 
+async def test_who_is_cancelled_is_not_told_who_refuses(closed_port: int) -> None:
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await dial("127.0.0.1", closed_port)
+    assert scope.cancelled_caught
+
+
 async def test_cancelling_while_connecting_leaves_no_socket() -> None:
     """A port whose queue is full answers nothing: connecting hangs until it is cancelled."""
     with socket.create_server(("127.0.0.1", 0), backlog=1) as full, ExitStack() as stack:

@@ -13,7 +13,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from anyio import CancelScope, Event, create_task_group, getaddrinfo, move_on_after
-from anyio.lowlevel import checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from sniffio import current_async_library
 
 from .._protocol.arguments import is_collection
@@ -151,8 +151,10 @@ async def _connect(family: int, address: tuple[Any, ...], settings: SocketSettin
             import trio
 
             await trio.socket.from_stdlib_socket(sock).connect(address)
-    except BaseException:
+    except BaseException as exc:
         sock.close()
+        if isinstance(exc, OSError):
+            await checkpoint()  # who is refused at once, and tries again and again, could not be cancelled
         raise
     return sock
 
