@@ -181,9 +181,9 @@ async def test_cancelling_at_any_stage_leaves_nothing(
     # Cancelled later and later, until the opening is through: TCP, TLS, the request, the answer.
     passes = 0
     while not await _opened_within(passes, url, context):
-        passes += 2 + passes // 10
+        passes += 1 + passes // 10
         assert passes < 10_000
-    assert passes > 5
+    assert passes > 2  # within one machine, it is a matter of few
 
 
 async def _opened_within(passes: int, url: str, context: ssl.SSLContext | None) -> bool:
