@@ -64,6 +64,13 @@ def test_a_value_with_a_line_feed_in_it_is_no_other_field() -> None:
     assert dict(Headers([(b"X", b"a\nOrigin: b")])) == {"x": "a\nOrigin: b"}
 
 
+def test_white_space_around_a_value_is_no_part_of_it_wherever_the_fields_come_from() -> None:
+    for headers in (Headers([(b"X", b" a b\t")]), Headers(lines=[b"X: a b\t"])):
+        for _ in range(2):
+            assert (headers["x"], headers.raw) == ("a b", ((b"X", b"a b"),))
+            headers.pack()
+
+
 @pytest.mark.parametrize("value", [b" a b", b"a b", b"\t a b \t"])
 def test_the_space_around_a_value_in_a_line_is_no_part_of_it(value: bytes) -> None:
     headers = Headers(lines=[b"X:" + value, b"Y:"])

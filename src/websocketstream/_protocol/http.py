@@ -79,7 +79,7 @@ class Headers(Mapping[str, str]):
         if lines is not None:  # of a head that was checked
             self._lines = b"\n".join(lines)
         else:
-            fields = list(raw)
+            fields = [(name, value.strip(b" \t")) for name, value in raw]  # as those of a head
             self._lines = b"\n".join(map(b":".join, fields))
             self._index = _index(fields)
 
