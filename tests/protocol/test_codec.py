@@ -594,3 +594,11 @@ def test_discarding_after_the_end_changes_nothing(kit):
     assert drain(codec, kit.frame(CLOSE)) == [Close()]
     codec.discard_data()
     assert drain(codec, kit.frame(TEXT, b"x")) == []
+
+
+def test_the_portable_engine_has_no_room_and_takes_what_arrives_all_the_same():
+    codec = Kit(WsprotoCodec, client=True).codec()
+    wire = send(Kit(WsprotoCodec, client=False).codec(), bytes(2**19))
+    assert codec.receive_data(wire[:-1000]) == []
+    assert codec.room(1000) is None
+    assert codec.receive_in_room(0, wire[-1000:]) == [bytes(2**19)]

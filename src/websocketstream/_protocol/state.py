@@ -20,8 +20,6 @@ class State(enum.Enum):
     CLOSED = "closed"  # ended after a complete handshake
     BROKEN = "broken"  # ended in any other way
 
-    __hash__ = object.__hash__  # an Enum's own is a call in Python
-
 
 class Happening(enum.Enum):
     """What can change the state."""
@@ -32,7 +30,9 @@ class Happening(enum.Enum):
     FAIL = "the peer breaks a rule, or is given up"
     END = "the transport has ended, or its time is up"
 
-    __hash__ = object.__hash__
+
+# An Enum's own is a call in Python.
+State.__hash__ = Happening.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 TRANSITIONS: dict[tuple[State, Happening], State] = {
