@@ -17,7 +17,7 @@ import sys
 import termios
 import time
 import traceback
-from typing import Any, ClassVar
+from typing import Any
 
 from .contenders import ENTRIES, OURS
 from .measure import Measurement, sending
@@ -43,12 +43,9 @@ class PatientPoll:
     """An epoll that waits until no more bytes come: how many a read brings then depends on nobody's pace."""
 
     epoll = select.epoll
-    polls: ClassVar[dict[int, PatientPoll]] = {}  # by descriptor: one may wait for another
 
     def __init__(self, *arguments: Any) -> None:
         self._poll = self.epoll(*arguments)
-        self.watched: set[int] = set()
-        self.polls[self._poll.fileno()] = self
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._poll, name)
@@ -56,7 +53,6 @@ class PatientPoll:
     def register(self, fd: Any, *events: int) -> None:
         self._poll.register(fd, *events)
         number = fd if isinstance(fd, int) else fd.fileno()
-        self.watched.add(number)
         # The system makes the buffer larger as it thinks fit, and reads bring more then; not if somebody has set it.
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -69,10 +65,6 @@ class PatientPoll:
         return events
 
     def _settle(self, fd: int) -> None:
-        if fd in self.polls:  # whoever waits for that need not ask it who is ready
-            for number in self.polls[fd].watched:
-                self._settle(number)
-            return
         steady, last = 0, b""
         with contextlib.suppress(OSError):  # it is no socket
             while steady < 2:
