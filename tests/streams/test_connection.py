@@ -45,6 +45,7 @@ class Sent:
         self.payload = (b"%07d." % number).ljust(size, b"x")
         self.task: Task | None = None
         self.accepted = False  # without waiting
+        self.overtakes: set[int] = set()  # messages whose senders were still waiting for their turn
 
     @property
     def has_returned(self) -> bool:
@@ -108,6 +109,11 @@ class ConnectionMachine(RuleBasedStateMachine):
             assert not self.undisturbed or self.closing
         else:
             sent.accepted = True
+            sent.overtakes = {
+                number
+                for number, other in enumerate(self.messages)
+                if other.task is not None and not other.task.done
+            }
             self.messages.append(sent)
 
     @rule(which=st.integers(0, 2**16))
@@ -214,7 +220,16 @@ class ConnectionMachine(RuleBasedStateMachine):
         messages = {sent.payload[:8]: sent for sent in self.messages}
         left = [payload for kind, payload in found if kind == "M"]
         assert all(messages[payload[:8]].payload == payload for payload in left)
-        assert [payload[:8] for payload in left] == sorted({payload[:8] for payload in left})
+        numbers = [int(payload[:7]) for payload in left]
+        assert len(set(numbers)) == len(numbers)
+        in_order = [number for number in numbers if not self.messages[number].overtakes]
+        assert in_order == sorted(in_order)
+        for position, number in enumerate(numbers):
+            if overtakes := self.messages[number].overtakes:
+                assert overtakes.issuperset(late for late in numbers[position:] if late < number)
+                assert not any(
+                    early > number and not self.messages[early].overtakes for early in numbers[:position]
+                )
         kinds = [kind for kind, _ in found]
         assert "C" not in kinds[:-1], "the Close frame is the last of all"
 
