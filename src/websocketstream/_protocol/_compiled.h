@@ -42,7 +42,8 @@ static inline ws_key ws_advance_key(ws_key key, size_t n) {
 #define WS_FOR_EACH_PROCESSOR
 #endif
 
-static inline int ws_mask_words(uint8_t *WS_RESTRICT dst, const uint8_t *WS_RESTRICT src, size_t n, ws_key key) {
+/* dst and src do not overlap, or are the same. */
+static inline int ws_mask_words(uint8_t *dst, const uint8_t *src, size_t n, ws_key key) {
     const uint64_t wide = (uint64_t)key << 32 | key;
     const size_t words = n / 8;
     uint64_t seen = 0;
@@ -91,25 +92,7 @@ static int ws_copy(uint8_t *WS_RESTRICT dst, const uint8_t *WS_RESTRICT src, siz
 /* Unmask what lies where it shall stay. Returns whether it is all ASCII then. */
 WS_FOR_EACH_PROCESSOR
 static int ws_unmask(uint8_t *p, size_t n, ws_key key) {
-    const uint64_t wide = (uint64_t)key << 32 | key;
-    const size_t words = n / 8;
-    uint64_t seen = 0;
-    uint8_t key_bytes[4], tail = 0;
-    size_t i;
-
-    for (i = 0; i < words; i++) {
-        uint64_t word;
-        memcpy(&word, p + 8 * i, 8);
-        word ^= wide;
-        seen |= word;
-        memcpy(p + 8 * i, &word, 8);
-    }
-    memcpy(key_bytes, &key, 4);
-    for (i = 8 * words; i < n; i++) {
-        p[i] ^= key_bytes[i & 3];
-        tail |= p[i];
-    }
-    return !(seen & WS_HIGH_BITS) && !(tail & 0x80);
+    return ws_mask_words(p, p, n, key);
 }
 
 WS_FOR_EACH_PROCESSOR
