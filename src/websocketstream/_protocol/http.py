@@ -78,8 +78,8 @@ class Headers(Mapping[str, str]):
         # Kept as they came: a server has them for as long as the connection lives, and hardly looks at them again.
         if lines is not None:  # of a head that was checked
             self._lines = b"\n".join(lines)
-        else:
-            fields = [(name, value.strip(b" \t")) for name, value in raw]  # as those of a head
+        else:  # of an ASGI server: its values may have line feeds in them, which the index keeps from being other fields
+            fields = [(name, value.strip(b" \t")) for name, value in raw]
             self._lines = b"\n".join(map(b":".join, fields))
             self._index = _index(fields)
 

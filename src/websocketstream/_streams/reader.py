@@ -18,8 +18,8 @@ from .writer import Writer
 
 MANY = 8  # messages or so, of one read: they take a good part of the event loop's pass
 BUSY_BYTES = 2**16  # of one read: likewise
-NOT_SINCE = -math.inf
 FEW = 4  # messages of one full read: they are large, and larger reads are better
+NOT_SINCE = -math.inf  # nothing has arrived that the keepalive does not know of
 
 
 class Owner(Protocol):
