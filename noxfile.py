@@ -27,7 +27,7 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("without", ["compiler", "zlib-header", "epoll", "tcp-info", "direct-writes"])
+@nox.parametrize("without", ["compiler", "zlib-header", "openssl", "epoll", "tcp-info", "direct-writes"])
 def absences(session: nox.Session, without: str) -> None:
     """Run all tests as on a system that lacks something; tests/absences.py says how."""
     if without == "compiler":

@@ -17,6 +17,7 @@ HOT = {
     "readiness": "_network",
     "wakeups": "_network",
     "system_calls": "_network",
+    "tls_calls": "_network",
     "tls_records": "_network",
     "budget": "_streams",
     "receive_buffer": "_streams",
@@ -32,6 +33,7 @@ MODULES = {
         ["_protocol/_compiled.h", "_protocol/_zlib.h", "_protocol/_zlib.pxd"],
         [],
     ),
+    "_network._openssl": ("_network/_openssl.pyx", ["_network/_openssl.h"], ["dl"]),
     "_network._sockets": ("_network/_sockets.pyx", ["_network/_sockets.h"], []),
     "_protocol._zlib": ("_protocol/_zlib.pyx", ["_protocol/_zlib.h", "_protocol/_zlib.pxd"], ["z"]),
     **{

@@ -43,14 +43,20 @@ def _without_direct_writes() -> None:
     _network("asyncio_transport").DIRECT_WRITES = False
 
 
+def _without_openssl() -> None:
+    """As where OpenSSL's functions are not found, for they are a part of Python, or could not be built upon."""
+    sys.modules["websocketstream._network._openssl"] = None  # type: ignore[assignment]
+
+
 def _network(module: str) -> Any:
     return importlib.import_module(f"websocketstream._network.{module}")
 
 
-# The first two come before anything of the library is imported, as the others do.
+# The first three come before anything of the library is imported, as the others do.
 ABSENCES: dict[str, Callable[[], None]] = {
     "compiler": _without_compiler,
     "zlib-header": _without_zlib_header,
+    "openssl": _without_openssl,
     "epoll": _without_epoll,
     "tcp-info": _without_tcp_info,
     "direct-writes": _without_direct_writes,

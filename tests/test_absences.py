@@ -19,7 +19,7 @@ from anyio.abc import SocketAttribute
 
 import absences
 import websocketstream
-from websocketstream._network import asyncio_transport
+from websocketstream._network import asyncio_transport, openssl
 from websocketstream._network.tcp import ask_tcp
 from websocketstream._network.trio_loop import TrioLoop
 from websocketstream._network.trio_readiness import TaskReadiness
@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 REPRESENTATIVES = {
     "compiler": "tests/promises/test_wire_errors.py",
     "zlib-header": "tests/protocol/test_discard.py",
+    "openssl": "tests/network/test_tls_by_hand.py",
     "epoll": "tests/network/test_trio_loop.py",
     "tcp-info": "tests/promises/test_paused_peer.py",
     "direct-writes": "tests/network/test_asyncio_transport.py",
@@ -58,7 +59,7 @@ def test_an_absence_that_does_not_exist_is_refused() -> None:
     done = run_pytest("--collect-only", without="electricity")
     assert done.returncode != 0
     assert (
-        "must name some of compiler, zlib-header, epoll, tcp-info, direct-writes, not 'electricity'"
+        "must name some of compiler, zlib-header, openssl, epoll, tcp-info, direct-writes, not 'electricity'"
         in done.stderr
     )
 
@@ -77,6 +78,10 @@ def has_compiled_engine() -> bool:
 
 def has_zlib_header() -> bool:
     return find_spec("websocketstream._protocol._zlib") is not None
+
+
+def has_openssl() -> bool:
+    return openssl.own is not None
 
 
 def has_epoll() -> bool:
@@ -110,6 +115,7 @@ def has_direct_writes() -> bool:
 PRESENT: dict[str, Callable[[], bool]] = {
     "compiler": has_compiled_engine,
     "zlib-header": has_zlib_header,
+    "openssl": has_openssl,
     "epoll": has_epoll,
     "tcp-info": has_tcp_info,
     "direct-writes": has_direct_writes,
@@ -124,6 +130,8 @@ def test_what_this_run_goes_without_is_not_there(name: str) -> None:
 @pytest.mark.skipif(
     sys.platform != "linux" or bool(absences.simulated()), reason="only a whole Linux has everything"
 )
-@pytest.mark.parametrize("name", [name for name in PRESENT if name not in {"compiler", "zlib-header"}])
+@pytest.mark.parametrize(
+    "name", [name for name in PRESENT if name not in {"compiler", "zlib-header", "openssl"}]
+)
 def test_what_others_go_without_is_there_on_linux(name: str) -> None:
     assert PRESENT[name]()

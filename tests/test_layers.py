@@ -86,8 +86,11 @@ ORDER: dict[str, list[str]] = {
         "_sockets",
         "socket_calls",
         "system_calls",
+        "_openssl",
+        "tls_calls",
         "tls_records",
         "hot",
+        "openssl",
         "large_reads",
         # the event loop that is running
         "timers",

@@ -174,7 +174,7 @@ async def test_answers_that_nobody_reads_do_not_pile_up() -> None:
                 key_update(peer.tls)
                 peer.write()
             await some_passes(5)
-        assert tls._outgoing.pending < 2 * MAX_ANSWERS
+        assert tls._calls.pending < 2 * MAX_ANSWERS
 
         def everything_has_left() -> bool:
             peer.go_on()
@@ -275,7 +275,7 @@ async def test_behind_our_end_tls_answers_nothing_any_more() -> None:
             key_update(peer.tls)
             peer.write(b"x")
             await receiver.has(b"x" * number)
-        assert tls._outgoing.pending == 0
+        assert tls._calls.pending == 0
         peer.go_on()
         assert peer.received == b"last words"
         assert "write_failed" not in receiver
@@ -289,7 +289,7 @@ async def test_answers_that_cannot_leave_are_not_kept() -> None:
             key_update(peer.tls)
             peer.write(b"x")
             await receiver.has(b"x" * number)
-        assert tls._outgoing.pending == 0
+        assert tls._calls.pending == 0
         assert receiver.calls == ["write_failed", *["data_received"] * 8]
 
 
@@ -302,7 +302,7 @@ async def test_what_comes_behind_the_end_of_tls_is_neither_kept_nor_read() -> No
         for _ in range(100):
             peer.write_raw(bytes(2**16))
             await some_passes(2)
-        assert tls._incoming.pending == 0
+        assert tls._calls.left == 0
         tls.resume()
         await some_passes()
         assert (receiver.data, receiver.calls) == (b"last words", ["data_received", "eof_received"])

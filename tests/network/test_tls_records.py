@@ -1,4 +1,7 @@
-"""OpenSSL is asked for what has arrived when there is a whole record, however the network has cut the records."""
+"""What has arrived is decrypted as soon as there is a whole record, however the network has cut the records.
+
+So it is by OpenSSL's own functions and by Python's ssl module, which is asked only then.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from transport_kit import tls_contexts
 
-from websocketstream._network import tls_records as portable
-from websocketstream._network.hot import TLSRecords
-from websocketstream._network.tls_records import FEW_RECORDS_BYTES, MAX_CIPHERTEXT_BYTES, RECORD_BYTES
+from websocketstream._network import openssl, tls_calls, tls_records
+from websocketstream._network.hot import TLSCalls, TLSRecords
+from websocketstream._network.tls_calls import FEW_RECORDS_BYTES, MAX_CIPHERTEXT_BYTES, RECORD_BYTES
 from websocketstream._network.transport import LARGE_READ_BYTES, Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KINDS = {TLSRecords: "chosen", portable.TLSRecords: "portable"}  # one where nothing is compiled
+# Those that use Python's ssl module: one where nothing is compiled.
+BY_PYTHON = {"chosen": (TLSRecords, TLSCalls)} | {"portable": (tls_records.TLSRecords, tls_calls.TLSCalls)}
+KINDS = [*BY_PYTHON] if openssl.own is None else [*BY_PYTHON, "openssl"]
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 MOST_OF_TLS_1_2 = RECORD_BYTES + 2048  # of a record, with its header (RFC 5246 section 6.2.3)
 SIZES = [0, 1, 4, 64, 1000, RECORD_BYTES - 1, RECORD_BYTES]
 
 
-class Calls:
-    """What OpenSSL does, with a note of each time when it was asked too early."""
+class SSLModule:
+    """What Python's ssl module does, with a note of each time when it was asked too early."""
 
     def __init__(self, tls: ssl.SSLObject) -> None:
         self._tls = tls
@@ -79,26 +84,31 @@ class Owner:
     def decrypted(self) -> None:
         self.told.append("decrypted")
 
-    def broke(self, error: ssl.SSLError) -> None:
-        self.told.append(error)
-
 
 class Ends:
     """A client's records, and the server whose records they are."""
 
-    def __init__(self, kind: Any, version: ssl.TLSVersion) -> None:
+    calls: Any
+    records: Any
+
+    def __init__(self, kind: str, version: ssl.TLSVersion) -> None:
         client, server = tls_contexts(version)
         server.num_tickets = 0
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._sent = ssl.MemoryBIO()
-        tls = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
-        self.calls = Calls(tls)
-        self.incoming = Incoming(incoming)
         self.owner = Owner()
         self.received = bytearray()
-        self.records = kind(
-            self.owner, self.owner, self.calls, incoming=self.incoming, outgoing=outgoing, scratch=Scratch()
-        )
+        if kind == "openssl":
+            tls, self.calls = openssl.wrap(client, False, "localhost", None)
+            assert not isinstance(self.calls, TLSCalls)
+            self.records = TLSRecords(self.owner, self.owner, self.calls, Scratch())
+        else:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            tls = client.wrap_bio(incoming, outgoing, server_hostname="localhost")
+            self.module = SSLModule(tls)
+            self.incoming = Incoming(incoming)
+            make_records, make_calls = BY_PYTHON[kind]
+            self.calls = make_calls(self.module, self.incoming, outgoing)
+            self.records = make_records(self.owner, self.owner, self.calls, Scratch())
         self.records.deliver = self.received.extend
         asked = self.answer = ssl.MemoryBIO()  # what the server reads
         self.server = server.wrap_bio(asked, self._sent, server_side=True)
@@ -110,14 +120,23 @@ class Ends:
                     end.do_handshake()
                 except ssl.SSLWantReadError:
                     done = False
-                asked.write(outgoing.read())
-                self.records.feed(self._sent.read())
+                asked.write(self.calls.take())
+                self.calls.feed(self._sent.read())
+        self.records.read()
+        if kind != "openssl":
+            self.module.asked = self.module.too_early = 0
         self.records.may_read = self.records.may_write = True
 
     def encrypted(self, *texts: bytes) -> bytes:
         for text in texts:
             self.server.write(text)
         return self._sent.read()
+
+    def check_asked(self, times: int) -> None:
+        """Check that Python's ssl module, if it is used, was asked so often, and never too early."""
+        module = getattr(self, "module", None)
+        if module is not None:
+            assert (module.too_early, module.asked) == (0, times)
 
     def arrive(self, data: bytes, cuts: Iterator[int]) -> None:
         """Let the data arrive in pieces of these sizes, and check that nothing is held back."""
@@ -130,7 +149,7 @@ class Ends:
 
 @pytest.fixture(
     params=[(kind, version) for kind in KINDS for version in VERSIONS],
-    ids=lambda each: f"{KINDS[each[0]]}-{each[1].name}",
+    ids=lambda each: f"{each[0]}-{each[1].name}",
 )
 def ends(request: pytest.FixtureRequest) -> Ends:
     return Ends(*request.param)
@@ -142,7 +161,7 @@ def test_records_cut_into_equal_pieces(ends: Ends, size: int) -> None:
     texts = [some.randbytes(length) for length in [*SIZES, *SIZES[::-1]] if length]
     ends.arrive(ends.encrypted(*texts), iter(lambda: size, None))
     assert ends.received == b"".join(texts)
-    assert (ends.calls.too_early, ends.calls.asked) == (0, len(texts))
+    ends.check_asked(len(texts))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -154,7 +173,7 @@ def test_records_cut_anywhere(ends: Ends, seed: int) -> None:
         iter(lambda: some.choice([1, 2, 4, 5, 7, 100, 3000, 20_000, LARGE_READ_BYTES]), None),
     )
     assert ends.received == b"".join(texts)
-    assert (ends.calls.too_early, ends.calls.asked) == (0, len(texts))
+    ends.check_asked(len(texts))
 
 
 def test_a_record_is_handed_on_with_its_last_byte(ends: Ends) -> None:
@@ -176,7 +195,7 @@ def test_what_holds_no_text_is_seen_to_all_the_same(ends: Ends) -> None:
         ends.server.unwrap()
     goodbye = ends.encrypted()
     ends.arrive(goodbye, iter(lambda: 1, None))
-    assert ends.records.ended
+    assert ends.calls.ended
     assert ends.owner.told == ["decrypted"]
 
 
@@ -212,13 +231,14 @@ def test_what_is_no_record_fails_as_soon_as_openssl_says_so(
 ) -> None:
     data = (ends.encrypted(before) if before else b"") + no_record
     ends.arrive(data, iter(lambda: pieces, None))
-    assert isinstance(ends.owner.told[0], ssl.SSLError)
+    assert ends.owner.told[0] == "decrypted"
+    assert isinstance(ends.calls.error, ssl.SSLError)
     # What came before may still be in the scratch, for the owner to take.
     assert bytes(ends.received) + bytes(ends.records.take()) == before
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("kind", KINDS, ids=KINDS.values())
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_only_an_older_version_allows_is_left_to_openssl(kind: Any, version: ssl.TLSVersion) -> None:
     ends = Ends(kind, version)
     ends.records.data_received(b"\x17\x03\x03" + (MAX_CIPHERTEXT_BYTES + 1).to_bytes(2, "big"))
@@ -227,7 +247,7 @@ def test_what_only_an_older_version_allows_is_left_to_openssl(kind: Any, version
     ends.records.data_received(bytes(MAX_CIPHERTEXT_BYTES))
     assert bool(ends.owner.told) is fails_at_once
     ends.records.data_received(bytes(1))
-    assert isinstance(ends.owner.told[0], ssl.SSLError)
+    assert isinstance(ends.calls.error, ssl.SSLError)
 
 
 class Another:
@@ -236,33 +256,30 @@ class Another:
     def __init__(self, incoming: ssl.MemoryBIO) -> None:
         self._incoming = incoming
 
-    def read(self, size: int, room: memoryview) -> int:
+    def read(self, size: int, room: memoryview | None = None) -> Any:
         data = self._incoming.read(size)
         if not data:
             raise ssl.SSLWantReadError
+        if room is None:
+            return data
         room[: len(data)] = data
         return len(data)
 
     write = read
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=KINDS.values())
+@pytest.mark.parametrize("kind", BY_PYTHON)
 @pytest.mark.parametrize("pieces", [1, 3, 5, 7, 100])
-def test_behind_what_is_no_record_openssl_is_asked_each_time(kind: Any, pieces: int) -> None:
+def test_behind_what_is_no_record_openssl_is_asked_each_time(kind: str, pieces: int) -> None:
     incoming, owner, received = ssl.MemoryBIO(), Owner(), bytearray()
-    records = kind(
-        owner,
-        owner,
-        Another(incoming),
-        incoming=incoming,
-        outgoing=ssl.MemoryBIO(),
-        scratch=Scratch(),
-    )
+    make_records, make_calls = BY_PYTHON[kind]
+    calls: Any = make_calls(Another(incoming), incoming, ssl.MemoryBIO())  # type: ignore[arg-type]
+    records: Any = make_records(owner, owner, calls, Scratch())  # type: ignore[arg-type]
     records.deliver = received.extend
     records.may_read = True
     greeting = b"\x80\x2e\x01\x03\x03"
     for start in range(0, len(greeting), pieces):
-        records.feed(greeting[start : start + pieces])
+        calls.feed(greeting[start : start + pieces])
     incoming.read()
     text = 100 * b"\x17\x03\x03\x40\x00"
     for start in range(0, len(text), pieces):
@@ -270,8 +287,10 @@ def test_behind_what_is_no_record_openssl_is_asked_each_time(kind: Any, pieces: 
         assert received == text[: start + pieces]
 
 
+@pytest.mark.parametrize("kind", BY_PYTHON)
 @pytest.mark.parametrize("size", [100, 5000, 17_000, 50_000, LARGE_READ_BYTES])
-def test_openssl_never_holds_more_than_one_large_record(ends: Ends, size: int) -> None:
+def test_openssl_never_holds_more_than_one_large_record(kind: str, size: int) -> None:
+    ends = Ends(kind, ssl.TLSVersion.TLSv1_3)
     text = random.Random(size).randbytes(RECORD_BYTES)
     texts = [text, text[:100]] * 20 + [text] * 20 + [text[:20]] * 2000
     ends.arrive(ends.encrypted(*texts), iter(lambda: size, None))
@@ -279,9 +298,11 @@ def test_openssl_never_holds_more_than_one_large_record(ends: Ends, size: int) -
     assert ends.incoming.most <= FEW_RECORDS_BYTES
 
 
-def test_openssl_holds_no_more_where_it_knows_better_than_we(ends: Ends) -> None:
-    with suppress(ssl.SSLError):
-        ends.records.decrypt(bytes([24, 3, 3, 0, 40]) + bytes(10**6))
+@pytest.mark.parametrize("kind", BY_PYTHON)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_openssl_holds_no_more_where_it_knows_better_than_we(kind: str, version: ssl.TLSVersion) -> None:
+    ends = Ends(kind, version)
+    ends.records.decrypt(bytes([24, 3, 3, 0, 40]) + bytes(10**6))
     assert ends.incoming.most <= FEW_RECORDS_BYTES
 
 
@@ -357,7 +378,7 @@ def test_what_came_before_something_that_is_no_record_is_handed_on_although_ther
     text = random.Random(1).randbytes(100_000)
     data = ends.encrypted(text) + b"HTTP/1.1 400 Bad Request\r\n"
     ends.arrive(data, iter(lambda: len(data), None))
-    assert isinstance(ends.owner.told[0], ssl.SSLError)
+    assert isinstance(ends.calls.error, ssl.SSLError)
     assert ends.received == text
 
 
@@ -370,7 +391,7 @@ def test_the_end_of_the_peers_direction_comes_behind_what_was_put_into_a_room(en
     data = ends.encrypted()
     ends.arrive(data, iter(lambda: len(data), None))
     assert ends.received == text
-    assert ends.records.ended
+    assert ends.calls.ended
     assert ends.owner.told == ["decrypted"]
 
 
@@ -386,7 +407,7 @@ def test_who_lets_go_while_text_is_handed_on_is_given_no_more(ends: Ends) -> Non
     ends.records.fill = fill_and_release
     data = ends.encrypted(bytes(300_000))
     ends.arrive(data, iter(lambda: len(data), None))
-    assert ends.received == bytes(RECORD_BYTES)
+    assert ends.received == bytes(100 + RECORD_BYTES)  # what was behind is there already
     assert not ends.owner.told
 
 

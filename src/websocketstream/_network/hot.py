@@ -11,17 +11,18 @@ IS_COMPILED: bool = False
 
 if not TYPE_CHECKING and ENGINE == "compiled":
     try:
-        from .._fast import calls, readiness, system_calls, tls_records, wakeups
+        from .._fast import calls, readiness, system_calls, tls_calls, tls_records, wakeups
     except ImportError:  # it was not built
-        from . import calls, readiness, system_calls, tls_records, wakeups
+        from . import calls, readiness, system_calls, tls_calls, tls_records, wakeups
     else:
         IS_COMPILED = True
 else:
-    from . import calls, readiness, system_calls, tls_records, wakeups
+    from . import calls, readiness, system_calls, tls_calls, tls_records, wakeups
 
 Callback = readiness.Callback
 Calls = calls.Calls
 EpollReadiness = readiness.EpollReadiness
 SystemCalls = system_calls.SystemCalls
+TLSCalls = tls_calls.TLSCalls
 TLSRecords = tls_records.TLSRecords
 Wakeups = wakeups.Wakeups

@@ -22,8 +22,10 @@ from .any_stream import TRANSPORT_ERRORS
 from .event_loop import NOTHING_TO_WAIT_FOR, EventLoop, Handle, Signal, uninterrupted
 from .hot import TLSRecords
 from .loop import current_event_loop
+from .openssl import wrap
 from .stream_transport import FedStream
 from .task_transport import transport_of
+from .tls_calls import TLSCalls
 from .transport import NOTHING, Buffer, Transport, discard, lost
 
 ALERT_SECONDS = 1.0  # how long a peer that does not read may hold up the news that TLS has failed
@@ -61,10 +63,8 @@ async def wrap_tls(
     below = transport_of(stream, loop)
     transport: Transport = below
     try:
-        tls_object = context.wrap_bio(
-            incoming := ssl.MemoryBIO(), outgoing := ssl.MemoryBIO(), server_side, hostname, session
-        )
-        transport = tls = TLSTransport(below, tls_object, incoming, outgoing, loop)
+        tls_object, calls = wrap(context, server_side, hostname, session)
+        transport = tls = TLSTransport(below, tls_object, calls, loop)
         await tls.shake_hands()
         tls.keep_session = keep_session
     except BaseException:
@@ -84,13 +84,10 @@ class TLSTransport(FedStream):  # and Receiver
         self,
         below: Transport,
         tls: ssl.SSLObject,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
+        calls: TLSCalls,
         loop: EventLoop,
     ) -> None:
-        self._records = TLSRecords(
-            self, below, tls, incoming=incoming, outgoing=outgoing, scratch=loop.scratch
-        )
+        self._records = TLSRecords(self, below, calls, loop.scratch)
         super().__init__(loop)
         # Without a method in between.
         self.data_received: Callable[[Buffer], None] = self._records.data_received
@@ -99,8 +96,7 @@ class TLSTransport(FedStream):  # and Receiver
         self.write = self._records.write  # type: ignore[method-assign]
         self._below = below
         self.keeps_last_words = below.keeps_last_words  # type: ignore[misc]
-        self._incoming = incoming
-        self._outgoing = outgoing
+        self._calls = calls
         self._tls = tls
         self.keep_session: Callable[[ssl.SSLSession | None], object] | None = None  # when it ends
         self._unsent = NOTHING  # plain text that has not been encrypted yet
@@ -194,29 +190,19 @@ class TLSTransport(FedStream):  # and Receiver
 
     def arrived(self, data: Buffer) -> None:
         """See :class:`Owner`."""
-        if self._ended or self._error is not None:
-            return
-        try:
+        if not self._ended and self._error is None:
             self._decrypt(data)
-        except ssl.SSLError as exc:
-            self.broke(exc)
-        else:
             self.decrypted()
 
     def _decrypt_copy(self, data: Buffer) -> None:
         """Decrypt what is in the very buffer that we decrypt into."""
         self._records.data_received(bytes(data))
 
-    def broke(self, error: ssl.SSLError) -> None:
-        """See :class:`Owner`."""
-        self._broken = error.with_traceback(None)
-        self.decrypted()
-
     def decrypted(self) -> None:
         """See :class:`Owner`."""
-        records = self._records
-        self._ended = records.ended or self._broken is not None
-        if self._outgoing.pending or self._unsent:
+        records, calls = self._records, self._calls
+        self._ended, self._broken = calls.ended, calls.error
+        if calls.pending or self._unsent:
             self._flush()
         if records.filled:
             self._deliver(records.take())
@@ -226,10 +212,7 @@ class TLSTransport(FedStream):  # and Receiver
             self._end()
 
     def _decrypt(self, data: Buffer) -> None:
-        """Decrypt what belongs to the handshake, and what is behind it, or much, portion by portion.
-
-        :raises ssl.SSLError: as :meth:`TLSRecords.decrypt`
-        """
+        """Decrypt what belongs to the handshake, and what is behind it, or much, portion by portion."""
         records, view = self._records, memoryview(data)
         if self._shaking:
             self._beginning = self._beginning or bytes(view[:100])
@@ -238,7 +221,7 @@ class TLSTransport(FedStream):  # and Receiver
             if not self._shaking:
                 records.decrypt(portion)
             else:
-                records.feed(portion)
+                self._calls.feed(portion)
                 if self._go_on_shaking():
                     records.read()
             if records.space() < 2 * DECRYPT_BYTES:
@@ -294,11 +277,11 @@ class TLSTransport(FedStream):  # and Receiver
         if self._released:
             return
         if self._end_said or self._write_error is not None:
-            self._outgoing.read()  # answers, which only who has more to say must give (RFC 8446 section 4.6.3)
+            self._calls.take()  # answers, which only who has more to say must give (RFC 8446 section 4.6.3)
             return
         try:
             if not self._push():
-                if self._outgoing.pending > MAX_ANSWERS:
+                if self._calls.pending > MAX_ANSWERS:
                     self._below.pause()
                 return
         except TRANSPORT_ERRORS as exc:
