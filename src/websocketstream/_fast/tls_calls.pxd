@@ -30,8 +30,13 @@ cdef class TLSCalls:
     cpdef give(self, data)
     @cython.locals(most=Py_ssize_t)
     cpdef decrypt(self, data)
+    @cython.locals(size=Py_ssize_t)
+    cdef bint _is_one_record(self, data) except -1
+    cdef _read_text(self, Py_ssize_t most)
     @cython.locals(filled=Py_ssize_t, size=Py_ssize_t, count=Py_ssize_t)
     cpdef Py_ssize_t read(self, room) except -1
+    @cython.locals(count=Py_ssize_t)
+    cdef Py_ssize_t _read_into(self, room) except -1
     cdef _has_read(self, Py_ssize_t count, Py_ssize_t most)
     cdef _take_note(self, error)
     @cython.locals(start=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t)

@@ -92,36 +92,56 @@ class TLSCalls:
 
     def decrypt(self, data: Buffer) -> bytes:
         """Take what has arrived, if it is little, and return all plain text that it makes."""
+        if self._is_one_record(data):  # which a small message is
+            self._incoming.write(data)
+            return self._read_text(len(data))
         self.give(data)
         plain = b""
         while self._may_read():
             most = self._incoming.pending or RECORD_BYTES  # no less than the text
-            try:
-                some = self._read(most)
-            except ssl.SSLError as exc:
-                self._take_note(exc)
-            else:
-                plain += some
-                self._has_read(len(some), most)
+            text = self._read_text(most)
+            self._has_read(len(text), most)
+            plain += text
         return plain
+
+    def _is_one_record(self, data: Buffer) -> bool:
+        """Tell whether that is one whole record, and nothing has come before of which something is left."""
+        size = len(data)
+        return (
+            size >= HEADER_BYTES
+            and not (self._is_fed or self._missing or self._header or self._is_lost or self.ended)
+            and self._size_of_record(data, 0) == size
+        )
+
+    def _read_text(self, most: int) -> bytes:
+        try:
+            text: bytes = self._read(most)
+        except ssl.SSLError as exc:
+            self._take_note(exc)
+            return b""
+        self.ended = not text
+        return text
 
     def read(self, room: memoryview) -> int:
         """Put plain text into the room; return how many bytes, less than there is room for if there is no more."""
         filled, size = 0, len(room)
         while filled < size and self._may_read():
-            try:
-                count = self._read(RECORD_BYTES, room[filled:] if filled else room)
-            except ssl.SSLError as exc:
-                self._take_note(exc)
-            else:
-                self._has_read(count, size - filled)
-                filled += count
+            count = self._read_into(room[filled:] if filled else room)
+            self._has_read(count, size - filled)
+            filled += count
         return filled
 
+    def _read_into(self, room: memoryview) -> int:
+        try:
+            count: int = self._read(RECORD_BYTES, room)
+        except ssl.SSLError as exc:
+            self._take_note(exc)
+            return 0
+        self.ended = not count
+        return count
+
     def _has_read(self, count: int, most: int) -> None:
-        if not count:
-            self.ended = True
-        elif count < most and not self._incoming.pending:
+        if count < most and not self._incoming.pending:
             self._is_fed = False
 
     def _take_note(self, error: ssl.SSLError) -> None:
