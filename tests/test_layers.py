@@ -163,6 +163,7 @@ ORDER: dict[str, list[str]] = {
         "report",
         "tally",
         "visit",
+        "patience",
         "server",
         "program",
         # connections that somebody else's server has accepted

@@ -32,6 +32,7 @@ from .listener import WebSocketListener, calling_when_closed, close_listener, li
 from .options import ServerOptions, check_capacity, check_handler, check_place
 from .origins import check_origins
 from .outcome import Owner
+from .patience import Patience
 from .tally import Tally
 from .visit import Handler, Visit
 
@@ -165,6 +166,7 @@ class _Server:
         self._stopped = Event()
         self._owner = Owner()
         self._loop = current_event_loop()
+        self._patience: Patience[Visit] = Patience(options.open_timeout, Visit.hurry, self._loop)
         self._tally = Tally()
         self._handlers: TaskGroup
 
@@ -173,6 +175,7 @@ class _Server:
         with ExitStack() as stack:
             acceptors = self._acceptors(listener, stack)
             stack.callback(self._stopped.set)
+            stack.callback(self._patience.end)
             stack.callback(self._abandon_visits)
             async with create_task_group() as self._handlers:
                 await self._accept_all(listener, acceptors, task_status)
@@ -263,17 +266,20 @@ class _Server:
             self._handler,
             self._options,
             self._owner,
-            self._visit_over,
             loop=self._loop,
             tally=self._tally,
+            on_answer=self._patience.forget,
+            on_end=self._visit_over,
         )
         self._visits.add(visit)
+        self._patience.begin(visit)
         if self._accepting.cancel_called:  # accepted in the moment of the shutdown
             visit.go_away()
-        self._handlers.create_task(visit.run(), name=_TASK_NAME)
+        visit.started(self._handlers.create_task(visit.run(), name=_TASK_NAME))
 
     def _visit_over(self, visit: Visit) -> None:
         self._visits.discard(visit)
+        self._patience.forget(visit)
         self._slots.give_back()
         if not self._visits:
             self._no_visits.set()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from anyio import CancelScope, ClosedResourceError, EndOfStream, get_cancelled_exc_class
+from anyio import ClosedResourceError, EndOfStream, TaskHandle, get_cancelled_exc_class, move_on_after
 from anyio.abc import AnyByteStream
 
-from .._network.any_stream import TRANSPORT_ERRORS, receive_head, say_and_drain
+from .._network.any_stream import DRAIN_SECONDS, TRANSPORT_ERRORS, receive_head, say_and_drain
 from .._network.loop import EventLoop
 from .._network.sockets import wrap_socket
 from .._network.task_transport import release
@@ -42,13 +41,14 @@ class Visit:
 
     __slots__ = (
         "_answer",
-        "_answer_by",
         "_connection",
         "_going_away",
         "_handler",
         "_id",
+        "_is_hurried",
         "_is_refused",
         "_loop",
+        "_on_answer",
         "_on_end",
         "_options",
         "_owner",
@@ -58,6 +58,7 @@ class Visit:
         "_source",
         "_stream",
         "_tally",
+        "_task",
     )
 
     def __init__(
@@ -66,10 +67,11 @@ class Visit:
         handler: Handler,
         options: ServerOptions,
         owner: Owner,
-        on_end: Callable[[Visit], object],
         *,
         loop: EventLoop,
         tally: Tally,
+        on_answer: Callable[[Visit], object],
+        on_end: Callable[[Visit], object],
     ) -> None:
         self._socket: socket.socket | None = None  # until a byte stream is made of it
         self._stream: AnyByteStream | None = None
@@ -81,12 +83,12 @@ class Visit:
         self._handler = handler
         self._options = options
         self._owner = owner
-        self._on_end = on_end
         self._loop = loop
         self._tally = tally
-        seconds = options.open_timeout
-        # Disarmed by the handler's answer.
-        self._answer_by = CancelScope(deadline=math.inf if seconds is None else loop.clock() + seconds)
+        self._on_answer = on_answer
+        self._on_end = on_end
+        self._task: TaskHandle[None] | None = None
+        self._is_hurried = False  # there is no time left for an answer
         self._answer: Answer | None = None
         self._request: WebSocketRequest | None = None  # once the handler has it
         self._is_refused = False  # without the handler
@@ -104,7 +106,19 @@ class Visit:
         if self._connection is not None:
             self._connection.start_close(CloseCode.GOING_AWAY, "")
         elif self._request is None:
-            self._answer_by.cancel()
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Cancel what has not led to an answer: there is no time left for one by the handler."""
+        self._is_hurried = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def started(self, task: TaskHandle[None]) -> None:
+        """Take note of the task that is about to :meth:`run`."""
+        self._task = task
+        if self._is_hurried:
+            task.cancel()
 
     def abandon(self) -> None:
         """Close the socket of a visit that never began."""
@@ -113,20 +127,19 @@ class Visit:
 
     async def run(self) -> None:
         """Serve the client; errors of the client and of the handler end here."""
-        # The handler is called right here: each message that it receives passes through all that is around it.
+        # The handler is called right here: each message that it receives passes through all that is around it. Nor is there a
+        # cancel scope for it beside that of the task: who has no answer in time is cancelled as a whole.
         try:
             try:
-                with self._answer_by:
-                    await self._receive_request()
-                    if self._request is not None:
-                        try:
-                            await self._handler(self._request)
-                        except BaseException as exc:
-                            if not await self._absorb(exc):
-                                raise
-                        else:
-                            self._note_return()
+                await self._receive_request()
                 if self._request is not None:
+                    try:
+                        await self._handler(self._request)
+                    except BaseException as exc:
+                        if not (self._is_out_of_time(exc) or await self._absorb(exc)):
+                            raise
+                    else:
+                        self._note_return()
                     await self._answer_in_place_of_the_handler(self._request)
             except (BadProxyHeader, EndOfStream, *TRANSPORT_ERRORS) as exc:
                 self._note_loss(exc)
@@ -152,7 +165,7 @@ class Visit:
         if self._report is not None:
             self._report.write(self._answer, self._connection)
         # The request knows us: without the garbage collector neither it nor the connection would go.
-        self._request = self._answer = self._connection = None
+        self._request = self._answer = self._connection = self._task = None
         self._on_end(self)
 
     @property
@@ -167,6 +180,10 @@ class Visit:
             self._tally.refused += 1
         else:
             self._tally.lost += 1
+
+    def _is_out_of_time(self, exc: BaseException) -> bool:
+        """Tell whether this is how the handler learns of it, so that it is answered in its place."""
+        return self._is_hurried and isinstance(exc, get_cancelled_exc_class())
 
     async def _absorb(self, exc: BaseException) -> bool:
         """Take note of what the handler has let out, unless that is for those around us."""
@@ -241,7 +258,7 @@ class Visit:
         return False
 
     def _answered(self, connection: Connection | None) -> None:
-        self._answer_by.deadline = math.inf
+        self._on_answer(self)
         self._connection = connection
         if self._going_away:
             self.go_away()
@@ -278,15 +295,17 @@ class Visit:
 
     async def _answer_in_place_of_the_handler(self, request: WebSocketRequest) -> None:
         assert self._answer is not None
-        in_time = not self._answer_by.cancel_called
         if self._answer.begun:
-            if not in_time:
+            if self._is_hurried:
                 logger.debug("%s the client of %r did not take the answer in time", self._id, request)
             return
-        if not in_time:
-            logger.error("%s handler did not answer %r within open_timeout", self._id, request)
         assert self._stream is not None
-        await say_and_drain(self._stream, self._answer.refuse(500 if in_time else 503))
+        if not self._is_hurried:
+            await say_and_drain(self._stream, self._answer.refuse(500))
+            return
+        logger.error("%s handler did not answer %r within open_timeout", self._id, request)
+        with move_on_after(DRAIN_SECONDS, shield=True):  # this very task is cancelled
+            await say_and_drain(self._stream, self._answer.refuse(503))
 
     def _is_no_fault(self, exc: BaseException) -> bool:
         """Tell whether an error says no more than that the peer went away, or that the server shuts down."""
