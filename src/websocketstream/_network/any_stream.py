@@ -15,7 +15,7 @@ from anyio import (
 from anyio.abc import AnyByteStream, ByteReceiveStream
 
 from .direct_stream import BelowAttribute, DirectStream
-from .stream_transport import StreamTransport
+from .stream_transport import is_stream_transport
 
 READ_BYTES = 65536
 # After the last byte of ours, how long (seconds) the peer may take to end the transport before we do. RFC 6455
@@ -37,14 +37,14 @@ async def receive_some(stream: AnyByteStream) -> bytes:
 
 async def receive_head(stream: AnyByteStream) -> bytes:
     """As :func:`receive_some`, without yielding to the event loop for no reason: for what has a limit, and is soon over."""
-    if isinstance(stream, StreamTransport):
+    if is_stream_transport(stream):
         return await stream.receive_some(READ_BYTES)
     return await receive_some(stream)
 
 
 async def send_all(stream: AnyByteStream, data: bytes) -> None:
     """Send bytes without yielding to the event loop for no reason: the caller waits for an answer anyway."""
-    if isinstance(stream, StreamTransport):
+    if is_stream_transport(stream):
         await stream.send_all(data)
     else:
         await stream.send(data)

@@ -20,17 +20,20 @@ from anyio.abc import AnyByteStream
 from .any_stream import half_close, receive_some, socket_below
 from .event_loop import EventLoop, Signal, Waiter, uninterrupted
 from .loop import current_event_loop
+from .stream_transport import is_stream_transport
 from .transport import RELEASE_SECONDS, Buffer, Receiver, Transport, lost
 
 
 def transport_of(stream: AnyByteStream, loop: EventLoop) -> Transport:
     """Return the transport that a byte stream is, or make one of it."""
-    return stream if isinstance(stream, Transport) else AnyStreamTransport(stream, loop)
+    if is_stream_transport(stream) or isinstance(stream, Transport):
+        return stream
+    return AnyStreamTransport(stream, loop)
 
 
 async def release(stream: AnyByteStream) -> None:
     """Drop a byte stream that is no transport yet; this cannot fail, and takes a second at the most."""
-    transport = stream if isinstance(stream, Transport) else transport_of(stream, current_event_loop())
+    transport = stream if is_stream_transport(stream) else transport_of(stream, current_event_loop())
     transport.release()
     await transport.wait_released()
 

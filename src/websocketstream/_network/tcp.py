@@ -16,7 +16,7 @@ from anyio import TypedAttributeProvider
 from anyio.abc import SocketAttribute
 
 from .._protocol.keepalive import TcpReport
-from .stream_transport import StreamTransport
+from .stream_transport import is_stream_transport
 
 # linux/tcp.h, struct tcp_info. Newer kernels have it longer, older ones shorter: what they do not have yet counts as 0.
 _TCP_INFO_SIZE = 148
@@ -119,7 +119,7 @@ def _socket_of(stream: TypedAttributeProvider) -> socket.socket | None:
     """The socket below a stream, or the event loop's stand-in for it, which can be asked as well."""
     if sys.platform != "linux":
         return None
-    if isinstance(stream, StreamTransport):
+    if is_stream_transport(stream):
         return stream.raw_socket  # a tenth of the time
     try:
         # Asked for anew each time: a stand-in that outlives its connection may stand for another file's descriptor.

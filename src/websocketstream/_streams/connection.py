@@ -18,7 +18,7 @@ from anyio import CancelScope
 from anyio.abc import AnyByteStream
 
 from .._network.loop import EventLoop, Handle, Signal, current_event_loop, uninterrupted
-from .._network.stream_transport import StreamTransport
+from .._network.stream_transport import is_stream_transport
 from .._network.task_transport import transport_of
 from .._network.tcp import ask_in_silence, ask_tcp, keep_little_unsent, probe_often
 from .._network.transport import Buffer
@@ -56,7 +56,7 @@ class Connection:
         id_: str = "",
         tracer: Tracer | None = None,
     ) -> None:
-        loop = stream.loop if isinstance(stream, StreamTransport) else current_event_loop()
+        loop = stream.loop if is_stream_transport(stream) else current_event_loop()
         self.loop: EventLoop = loop
         self.stream: AnyByteStream = stream
         self.server = server
