@@ -13,9 +13,10 @@ from streams.connection_kit import Cancelled, LockstepLoop, Task
 from streams.raw_peer import some_passes
 from websocketstream._network.event_loop import EventLoop
 from websocketstream._network.loop import current_event_loop
+from websocketstream._protocol.close import CloseInfo
 from websocketstream._streams import hot, waits
 from websocketstream._streams.budget import CHECKPOINT_EVERY, CHECKPOINT_NOT_BEFORE, LOOK_EVERY
-from websocketstream._streams.errors import EndError
+from websocketstream._streams.errors import ConnectionClosed, EndError
 from websocketstream._streams.hot import Budget, ReceiveBuffer
 from websocketstream._streams.readable import ReadableStream
 from websocketstream._streams.receive_buffer import memory_of
@@ -333,6 +334,34 @@ def test_iteration_ends_where_that_is_the_clean_end(loop: LockstepLoop, waits_fi
     with pytest.raises(StopAsyncIteration):
         Task(reader.__anext__()).result()
     assert filler.calls == ["caught up"]
+
+
+def test_who_iterates_again_and_again_after_a_close_yields_to_others_by_budget(loop: LockstepLoop) -> None:
+    buffer = buffer_on(loop)
+    buffer.finish(EndError(ConnectionClosed, CloseInfo(1000, "", True)))
+    for _ in range(CHECKPOINT_EVERY + 1):
+        task = Task(reader_of(buffer).__anext__())
+        if not task.done:
+            break
+        with pytest.raises(StopAsyncIteration):
+            task.result()
+    assert task.is_ready
+    task.go_on()
+    with pytest.raises(StopAsyncIteration):
+        task.result()
+
+
+def test_iteration_does_not_end_for_who_comes_while_another_task_receives(loop: LockstepLoop) -> None:
+    buffer = buffer_on(loop)
+    waiting = Task(reader_of(buffer).receive())
+    buffer.finish(EndError(ConnectionClosed, CloseInfo(1000, "", True)))
+    another = Task(reader_of(buffer).__anext__())
+    another.go_on()
+    with pytest.raises(anyio.BusyResourceError):
+        another.result()
+    waiting.go_on()
+    with pytest.raises(ConnectionClosed):
+        waiting.result()
 
 
 def test_statistics_tell_what_waits_what_ever_came_and_for_how_long_the_peer_was_held_back(

@@ -34,6 +34,7 @@ cdef class ReceiveBuffer:
     cdef _next_batch(self)
     cpdef expect(self)
     cpdef take_arrived(self)
+    cpdef bint is_over(self) except -1
     cpdef begin_waiting(self)
     cpdef arrival(self)
     cpdef arrival_after_wait(self)

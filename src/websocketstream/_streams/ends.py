@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 
 from .._protocol.close import CloseInfo, check_close
 from .._protocol.errors import WebSocketError
@@ -44,7 +43,7 @@ class Ends:
         """Tell those of an end who do not know of it; this may be asked at any time."""
         life = self._life
         if self._error is None and life.reason is not None:
-            self._error = EndError(partial(_broken, life, life.peer_close))
+            self._error = EndError(_broken, life, life.peer_close)
         if life.receive_end is not self._told_receivers:
             self._told_receivers = life.receive_end
             if life.receive_end is not None:
@@ -65,7 +64,7 @@ class Ends:
             return EndError(closed_here)
         info = self._life.peer_close
         if end is End.CLOSED_BY_PEER and info is not None:
-            return EndError(partial(closed, info))
+            return EndError(closed, info)
         assert self._error is not None
         return self._error
 

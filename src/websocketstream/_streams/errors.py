@@ -65,10 +65,12 @@ class EndError:
     that it would be a cycle, which only the garbage collector finds.
     """
 
-    __slots__ = ("_alive", "_make")
+    __slots__ = ("_alive", "_arguments", "_make", "is_close")
 
-    def __init__(self, make: Callable[[], Exception]) -> None:
+    def __init__(self, make: Callable[..., Exception], *arguments: object) -> None:
         self._make = make
+        self._arguments = arguments
+        self.is_close: bool = make is ConnectionClosed  # that is where iteration just ends
         self._alive: Callable[[], Exception | None] = _nobody
 
     @property
@@ -80,7 +82,7 @@ class EndError:
         """Return the error as it was before it was raised."""
         error = self._alive()
         if error is None:
-            error = self._make()
+            error = self._make(*self._arguments)
             self._alive = ref(error)
         return error.with_traceback(None)
 

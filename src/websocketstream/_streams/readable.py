@@ -77,6 +77,8 @@ class ReadableStream(ObjectReceiveStream[Message]):
             message = buffer.take_arrived()
         if message is not None:
             return message
+        if buffer.is_over():
+            raise StopAsyncIteration
         try:
             return await wait_for_message(buffer)
         except EndOfStream:

@@ -216,6 +216,16 @@ class ReceiveBuffer:
         self.end_waiting()
         return self.pop() if self._batch else None
 
+    def is_over(self) -> bool:
+        """Tell whether the peer has closed and nothing is left, for who would make an error of that only to drop it.
+
+        Not where another task receives, or where who asks again and again has to yield first: that is for :meth:`begin_waiting`.
+        """
+        end = self._end
+        return (
+            end is not None and end.is_close and not (self._batch or self._receiving) and self.budget.allows()
+        )
+
     def begin_waiting(self) -> Waiter | None:
         """Let one receiver wait, and nobody else receive.
 
