@@ -34,6 +34,9 @@ class ScriptedSocket:
     def dup(self) -> socket.socket:
         return self._readable.dup()
 
+    def gettimeout(self) -> None:
+        """Say that only Python can accept from it."""
+
     def accept(self) -> tuple[str, None]:
         step = self._script.pop(0) if self._script else errno.EBADF
         if step is not None:

@@ -8,6 +8,18 @@
 #define MSG_NOSIGNAL 0 /* macOS: Python ignores SIGPIPE */
 #endif
 
+#ifdef __linux__
+static inline int ws_accept(int descriptor) {
+    return accept4(descriptor, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+#else
+#include <errno.h>
+static inline int ws_accept(int descriptor) { /* nobody asks for it */
+    errno = ENOSYS;
+    return -1;
+}
+#endif
+
 static inline ssize_t ws_send(int descriptor, const void *data, size_t size) {
     return send(descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

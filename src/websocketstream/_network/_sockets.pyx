@@ -10,6 +10,7 @@ from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from libc.errno cimport EINTR, errno
 
 cdef extern from "_sockets.h":
+    int ws_accept(int descriptor) nogil
     Py_ssize_t ws_send(int descriptor, const void *data, size_t size) nogil
     Py_ssize_t ws_receive(int descriptor, void *room, size_t size) nogil
     Py_ssize_t ws_receive_both(int descriptor, void *room, size_t size, void *behind, size_t more) nogil
@@ -95,6 +96,15 @@ cdef class SocketCalls:
                 PyBuffer_Release(&more)
         finally:
             PyBuffer_Release(&view)
+
+
+def accept(int descriptor):
+    cdef int accepted
+    while True:
+        accepted = ws_accept(descriptor)
+        if accepted >= 0:
+            return accepted
+        _raise_unless_interrupted()
 
 
 def part_of(room, Py_ssize_t size):

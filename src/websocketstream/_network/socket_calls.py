@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -43,6 +44,11 @@ def sender_of(connected: socket) -> Callable[[Buffer], int]:
     return partial(os.write, connected.fileno())
 
 
+# Accepts a connection that does not block, without asking whose it is, and returns its descriptor; None where only Python's
+# sockets can.
+accept: Callable[[int], int] | None = None
+
+
 def part_of(room: memoryview, size: int) -> Buffer:
     """Return the first bytes of a buffer, or a copy of them."""
     return room[:size]
@@ -51,3 +57,6 @@ def part_of(room: memoryview, size: int) -> Buffer:
 if not TYPE_CHECKING and ENGINE == "compiled":
     with suppress(ImportError):  # it was not built, as on Windows
         from ._sockets import SocketCalls, part_of, sender_of  # noqa: F401
+
+        if sys.platform == "linux":  # others have no such system call
+            from ._sockets import accept  # noqa: F401

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from functools import cache
 
-from . import asyncio_transport
+from . import asyncio_transport, socket_calls
 from .asyncio_loop import AsyncioLoop, current_asyncio_loop
 from .asyncio_transport import AsyncioStream
 from .direct_stream import DirectStream
@@ -20,14 +21,46 @@ _INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
 _family_of: Callable[[socket.socket], int] = socket.SocketType.family.__get__
 
 
+class AcceptedSocket(socket.socket):
+    """One that is as we want it already: it does not block, and sends small segments at once."""
+
+    __slots__ = ()
+
+
+def connections_of(listening: socket.socket) -> Callable[[], socket.socket]:
+    """Return what accepts the next connection of a listening socket that does not block.
+
+    Where the system is called directly, the listening socket is given what Linux lets its connections have from it, and they
+    need nothing more.
+    """
+    accept = socket_calls.accept
+    if accept is None or listening.gettimeout() != 0:
+        return lambda: listening.accept()[0]
+    _send_small_segments_at_once(listening)
+    # Numbers: to make members of an Enum of them, as `socket.accept` does, takes longer than to accept.
+    family, kind, protocol = _family_of(listening), listening.type | socket.SOCK_NONBLOCK, listening.proto
+    fileno = listening.fileno  # which knows when the socket has been closed
+
+    def accept_directly() -> socket.socket:
+        descriptor = accept(fileno())
+        try:
+            return AcceptedSocket(family, kind, protocol, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    return accept_directly
+
+
 async def wrap_socket(connected: socket.socket, loop: EventLoop | None = None) -> DirectStream:
     """Return the byte stream of a connected socket, which belongs to it from now on.
 
     :param loop: the event loop that is running, for who knows it
     """
     try:
-        connected.setblocking(False)
-        _send_small_segments_at_once(connected)
+        if type(connected) is not AcceptedSocket:
+            connected.setblocking(False)
+            _send_small_segments_at_once(connected)
         loop = loop or current_event_loop()
         if not isinstance(loop, AsyncioLoop):
             return _trio_stream()(connected)

@@ -12,6 +12,8 @@ from itertools import count
 from anyio import Semaphore, WouldBlock, current_time, sleep, wait_readable
 from anyio.lowlevel import checkpoint
 
+from .._network.sockets import connections_of
+
 logger = logging.getLogger("websocketstream.server")
 
 ACCEPTED_AT_ONCE = 32  # connections, then it is the turn of others
@@ -72,7 +74,7 @@ class Acceptor:
     def __init__(
         self, listening: socket.socket, slots: Slots, on_connection: Callable[[socket.socket], object]
     ) -> None:
-        self._listening = listening
+        self._next_connection = connections_of(listening)
         # An event loop must not be left waiting for a descriptor that somebody else closes, and that may by then be
         # that of another socket: it waits for a duplicate.
         self._waiting = listening.dup()
@@ -102,7 +104,7 @@ class Acceptor:
                 await wait_readable(self._waiting)  # who has no connection yet must not queue for a slot
                 await self._slots.take()
             try:
-                return self._listening.accept()[0]
+                return self._next_connection()
             except OSError as exc:
                 self._slots.give_back()
                 if exc.errno in _CLOSED:
