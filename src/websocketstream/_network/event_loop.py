@@ -117,8 +117,10 @@ class Signal:
     def set(self) -> None:
         """Wake all who wait; further calls change nothing."""
         self.is_set = True
+        if self._waiters is None:
+            return
         waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
+        for waiter in waiters:
             with suppress(RuntimeError):  # their event loop was closed before they were through
                 self._loop.wake(waiter)
 

@@ -111,6 +111,7 @@ class SelectorStream(LargeReads, WatchedStream):
         if self._arrival is not None:
             self.loop.wake(self._arrival)
         super()._drop()
+        self.is_gone = True
 
     @property
     def raw_socket(self) -> Any:  # noqa: ANN401  (a stand-in has no type in common with a socket)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from socket import socket
 from typing import NoReturn, TypeGuard
 
@@ -97,8 +98,10 @@ class StreamTransport(Transport, ByteStream):
             self._released = True
             self._receiver = self._error = self._write_error = None  # whose tracebacks hold us
             self._flushed.set()
-            with suppress(Exception):
+            try:  # noqa: SIM105  (suppress() takes longer)
                 self._drop()
+            except Exception:  # noqa: BLE001, S110  (whatever a socket says, it is over)
+                pass
 
     async def wait_released(self) -> None:
         """See :class:`Transport`."""
@@ -181,8 +184,13 @@ class StreamTransport(Transport, ByteStream):
 
 
 def is_stream_transport(stream: object) -> TypeGuard[StreamTransport]:
-    """Tell whether a stream is one of these, in a tenth of the time that isinstance() takes for an abstract class."""
-    return StreamTransport in type(stream).__mro__
+    """Tell whether a stream is one of these, in a fraction of the time that isinstance() takes for an abstract class."""
+    return _are_stream_transports(type(stream))  # type: ignore[arg-type]  # to mypy, a class has no hash
+
+
+@lru_cache(maxsize=64)
+def _are_stream_transports(kind: type) -> bool:
+    return issubclass(kind, StreamTransport)
 
 
 class FedStream(StreamTransport):

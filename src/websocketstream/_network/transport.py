@@ -93,6 +93,7 @@ class Transport(TypedAttributeProvider):
     keeps_last_words: ClassVar[bool]
 
     large_reads: bool = False  # set by the receiver, while large messages arrive
+    is_gone: bool = False  # it was released, and there is nothing that `wait_released` would wait for
     congested: bool = False  # from a write that did not leave whole until `flushed`
 
     @abstractmethod

@@ -238,8 +238,10 @@ class WatchedStream(DirectStream):  # and Watched
     def _unwatch(self) -> None:
         if self.reading or self.writing:
             self.reading = self.writing = False
-            with suppress(OSError):
+            try:  # noqa: SIM105  (suppress() takes longer)
                 self.loop.watch(self)
+            except OSError:
+                pass
 
     def _end_direction(self) -> None:
         with suppress(OSError):  # it has failed, as whoever reads will learn

@@ -197,6 +197,7 @@ class WebSocketRequest(TypedAttributeProvider):
         except (EndOfStream, *TRANSPORT_ERRORS) as exc:
             raise ConnectionBroken("the client went away before it was answered") from exc
         options = self._options
+        secure = options.ssl_context is not None
         codec = make_codec(
             client=False,
             limits=options.stream.limits,
@@ -216,14 +217,14 @@ class WebSocketRequest(TypedAttributeProvider):
         if tracer is not None:
             tracer.opened(
                 server=True,
-                url=self._url(),
+                url=_url_of(self._request, secure),
                 protocol=handshake.protocol,
                 extensions=handshake.extensions,
             )
         self._on_answer(connection)
         stream = WebSocketStream(
             connection,
-            url=self._url(),
+            url=partial(_url_of, self._request, secure),
             protocol=handshake.protocol,
             extensions=handshake.extensions,
             request=self._request,
@@ -231,8 +232,9 @@ class WebSocketRequest(TypedAttributeProvider):
         self._request.headers.pack()
         return connection, stream
 
-    def _url(self) -> str:
-        return f"{'wss' if self._options.ssl_context else 'ws'}://{self.headers['host']}{self.target}"
+
+def _url_of(request: Request, secure: bool) -> str:
+    return f"{'wss' if secure else 'ws'}://{request.headers['host']}{request.target}"
 
 
 explain_names(WebSocketRequest, names_inside(HOW_TO_ACCEPT))

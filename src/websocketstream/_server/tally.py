@@ -23,12 +23,8 @@ class Direction:
         """Add those of one more connection, which is open."""
         self.buffered_messages += statistics.buffered_messages
         self.buffered_bytes += statistics.buffered_bytes
-        self.add_totals((statistics.messages, statistics.paused_seconds))
-
-    def add_totals(self, totals: tuple[int, float]) -> None:
-        """Add those of a connection that is over: nothing of it is buffered any more."""
-        self.messages += totals[0]
-        self.paused_seconds += totals[1]
+        self.messages += statistics.messages
+        self.paused_seconds += statistics.paused_seconds
 
     def together(self, other: Direction) -> DirectionStatistics:
         """Return the sums of both."""
@@ -70,11 +66,16 @@ class Tally:
         self.lost = 0
 
     def ended(self, connection: Connection) -> None:
-        """Take over the figures of a connection that is over."""
+        """Take over the figures of a connection that is over: nothing of it is buffered any more."""
         ended = self._ended
         ended.count(connection)
-        ended.readable.add_totals(connection.inbox.totals())
-        ended.writable.add_totals(connection.outbox.totals())
+        for direction, totals in (
+            (ended.readable, connection.inbox.totals()),
+            (ended.writable, connection.outbox.totals()),
+        ):
+            messages, paused_seconds = totals
+            direction.messages += messages
+            direction.paused_seconds += paused_seconds
 
     def statistics(self, clients: int, open_now: Iterable[Connection]) -> ServerStatistics:
         """Return the figures, given how many clients there are, and the connections of those that have one."""

@@ -156,7 +156,8 @@ class Visit:
     async def _let_go(self) -> None:
         self.abandon()
         self._request = None  # it knows us, as we know it
-        if self._stream is not None:
+        is_gone = self._connection is not None and self._connection.is_gone
+        if self._stream is not None and not is_gone:
             with suppress(Exception):
                 await release(self._stream)
 

@@ -11,7 +11,6 @@ import logging
 import math
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from anyio import CancelScope
@@ -113,6 +112,11 @@ class Connection:
     def state(self) -> State:
         """Where the connection stands."""
         return self._life.state
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing is left of its transport."""
+        return self._transport.is_gone
 
     @property
     def max_message_size(self) -> int | None:
@@ -303,8 +307,10 @@ class Connection:
     async def leave(self, code: int | None, *, cancelled: bool, grace: float) -> None:
         """Say goodbye at the end of the owner's block: bounded by ``close_timeout``, by the grace if cancelled."""
         try:
-            grace_ends = self.loop.clock() + grace
             self.start_close(code, "")
+            if self._released.is_set:
+                return
+            grace_ends = self.loop.clock() + grace
             if not self.loop.is_running():
                 pass  # this is another loop, or none: the coroutine is being closed
             elif not cancelled:
@@ -313,12 +319,10 @@ class Connection:
                 await self._last_grace(grace_ends)
         finally:
             self.drop()
-            if self.loop.is_running():
+            if not self._transport.is_gone and self.loop.is_running():
                 await self._transport.wait_released()
 
     async def _released_or_cancelled(self, grace_ends: float) -> None:
-        if self._released.is_set:
-            return
         try:
             await self._released.wait()
         except BaseException:
@@ -363,7 +367,8 @@ class Connection:
         """Let the peer's last word count if the application has come that far, or wait until it has."""
         self.writer.flush()  # what waited for an answer to a ping waits no more
         self._conclude()
-        self._set_timer()
+        if not self._released.is_set:
+            self._set_timer()
 
     def lost(self, error: Exception) -> None:
         """End because the transport has failed, with what the peer has said before."""
@@ -450,6 +455,8 @@ class Connection:
         self._ends.tell()
         if life.farewell is not None:
             self.writer.flush()
+            if self._released.is_set:
+                return  # it has left at once, and all that followed from that is done
         if life.state is not State.OPEN:
             self._reader.keepalive = None  # from here on the closing handshake has its own deadline
             if life.result is not None:
@@ -476,8 +483,10 @@ class Connection:
     def _release(self) -> None:
         """Let go of everything; this cannot fail, and nothing of ours is called again."""
         self._life.step_taken(Step.RELEASE)
-        with suppress(Exception):
+        try:  # noqa: SIM105  (suppress() takes longer)
             self._transport.release()
+        except Exception:  # noqa: BLE001, S110  (it is over)
+            pass
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -62,7 +62,7 @@ class WebSocketStream(ObjectStream[Message]):
         def __new__(cls, *args: object, **_options: object) -> Self:
             if not args or isinstance(args[0], str):
                 raise TypeError(NOT_A_BLOCK)
-            return super().__new__(cls)
+            return object.__new__(cls)
 
         def __iter__(self) -> NoReturn:
             raise TypeError(ASYNC_FOR)
@@ -71,7 +71,7 @@ class WebSocketStream(ObjectStream[Message]):
         self,
         connection: Connection,
         *,
-        url: str,
+        url: str | Callable[[], str],
         protocol: str = "",
         extensions: str = "",
         response: Response | None = None,
@@ -83,14 +83,14 @@ class WebSocketStream(ObjectStream[Message]):
         self._ready = connection.inbox.ready
         self.writable: WritableStream = WritableStream(connection)
         """The way to the peer."""
-        self._url = url
+        self._url = url  # or what makes it, where nobody may ever ask
         self._protocol = protocol
         self._extensions = extensions
         self._response = response
         self._request = request
 
     def __repr__(self) -> str:
-        return f"<WebSocketStream {for_display(self._url)} {self._connection.state.value}>"
+        return f"<WebSocketStream {for_display(self.url)} {self._connection.state.value}>"
 
     @property
     def id(self) -> str:
@@ -100,6 +100,8 @@ class WebSocketStream(ObjectStream[Message]):
     @property
     def url(self) -> str:
         """The URL in normal form: http mapped to ws, default port dropped, no user info (rule U6)."""
+        if not isinstance(self._url, str):
+            self._url = self._url()
         return self._url
 
     @property
