@@ -51,6 +51,12 @@ class Reason:
     cause: BaseException | None = None
 
 
+# By names of this module: a member of an Enum is looked up in its class each time, in five times the instructions.
+_OPEN, _CLOSE_RECEIVED = State.OPEN, State.CLOSE_RECEIVED
+_CLOSE_EXCHANGED, _FAILING = State.CLOSE_EXCHANGED, State.FAILING
+_GO_ON, _END_SENDING, _RELEASE, _NOTHING = Step.GO_ON, Step.END_SENDING, Step.RELEASE, Step.NOTHING
+
+
 class Life:
     """One connection from open to released, in either role.
 
@@ -90,8 +96,8 @@ class Life:
         self._parting_seconds = PARTING_SECONDS
         self._write_error: BaseException | None = None
         self._peer_ended = False
-        self._step_taken = Step.GO_ON
-        self.state: State = State.OPEN
+        self._step_taken = _GO_ON
+        self.state: State = _OPEN
         self.deadline: float = math.inf  # by then it is released
         self.farewell: tuple[int | None, str] | None = None  # our Close frame, as long as it can be changed
         self.sent_code: int | None = None  # of our Close frame, unless it has not left
@@ -139,7 +145,7 @@ class Life:
     @property
     def hears_pongs(self) -> bool:
         """Whether a ping may still be answered: not behind the peer's last word, nor when it is not listened to any more."""
-        is_over = self.peer_close is not None or self._peer_ended or self.state is State.FAILING
+        is_over = self.peer_close is not None or self._peer_ended or self.state is _FAILING
         return self.word is None and not is_over
 
     def close_begun(self) -> None:
@@ -164,7 +170,7 @@ class Life:
         self._write_error = self._write_error or error
         self._drop_farewell()
         self._limit(now + LAST_WORDS_SECONDS)
-        if self.state is State.CLOSE_RECEIVED or self.state is State.FAILING:
+        if self.state is _CLOSE_RECEIVED or self.state is _FAILING:
             self.ended("the transport failed", now)
 
     def fail(
@@ -182,7 +188,7 @@ class Life:
         """
         self.word, self._linger_until = None, math.inf
         self._break(message, cause)
-        says_it = self.state is State.OPEN or self.farewell is not None
+        says_it = self.state is _OPEN or self.farewell is not None
         if self._advance(Happening.FAIL):
             if says_it and self._write_error is None:
                 self.farewell = code, truncate_reason(message if say is None else say)
@@ -203,7 +209,7 @@ class Life:
         """The peer has ended its direction of the transport: it says nothing more, but our answer may still reach it."""
         self.caught_up(now)
         self._peer_ended = True
-        if self.state not in (State.CLOSE_RECEIVED, State.FAILING) or self._all_is_said:
+        if self.state not in (_CLOSE_RECEIVED, _FAILING) or self._all_is_said:
             self.ended("the transport ended without a Close frame", now)
 
     def ended(self, message: str, now: float, cause: BaseException | None = None) -> None:
@@ -229,8 +235,8 @@ class Life:
 
     def step_taken(self, step: Step) -> None:
         """What :attr:`step` asked for is done; a release ends everything."""
-        self._step_taken = Step.NOTHING if step is Step.RELEASE else step
-        if self._step_taken is Step.NOTHING:
+        self._step_taken = _NOTHING if step is _RELEASE else step
+        if self._step_taken is _NOTHING:
             self._advance(Happening.END)
             self.deadline = math.inf
 
@@ -239,17 +245,17 @@ class Life:
     @property
     def step(self) -> Step:
         """What to do with the transport."""
-        if self._step_taken is Step.NOTHING:
-            return Step.NOTHING
+        if self._step_taken is _NOTHING:
+            return _NOTHING
         if self.state in ENDED:
-            return Step.RELEASE
-        if not self._all_is_said or self._step_taken is Step.END_SENDING:
-            return Step.GO_ON
-        if self.state is State.FAILING:
-            return Step.END_SENDING
+            return _RELEASE
+        if not self._all_is_said or self._step_taken is _END_SENDING:
+            return _GO_ON
+        if self.state is _FAILING:
+            return _END_SENDING
         if not self._server:
-            return Step.GO_ON  # the server parts first (RFC 6455 section 7.1.1)
-        return Step.RELEASE if self._may_hang_up else Step.END_SENDING
+            return _GO_ON  # the server parts first (RFC 6455 section 7.1.1)
+        return _RELEASE if self._may_hang_up else _END_SENDING
 
     @property
     def next_deadline(self) -> float:
@@ -259,11 +265,7 @@ class Life:
     @property
     def result(self) -> CloseInfo | None:
         """How it ended: the peer's words, and whether it was clean; None while that is open."""
-        if (
-            self.state is not State.CLOSE_EXCHANGED
-            and self.state is not State.FAILING
-            and self.state not in ENDED
-        ):
+        if self.state is not _CLOSE_EXCHANGED and self.state is not _FAILING and self.state not in ENDED:
             return None
         info = self.peer_close
         if self.reason is None:
@@ -277,13 +279,13 @@ class Life:
     @property
     def _all_is_said(self) -> bool:
         """Whether neither side has anything to say any more."""
-        return self.farewell is self._leaving is None and self.state in (State.CLOSE_EXCHANGED, State.FAILING)
+        return self.farewell is self._leaving is None and self.state in (_CLOSE_EXCHANGED, _FAILING)
 
     def _peer_closed(self, close: Close, unsent: bool, now: float) -> None:
         self.peer_close = CloseInfo(
             int(CloseCode.NO_STATUS_RECEIVED if close.code is None else close.code), close.reason
         )
-        if self.state is State.OPEN:
+        if self.state is _OPEN:
             self.farewell = close.code, close.reason
             if unsent:
                 said = describe(self.peer_close)
@@ -293,7 +295,7 @@ class Life:
         self.send_end = self.send_end or end
         self._advance(Happening.PEER_CLOSE)
         self._limit(now + (PARTING_SECONDS if self._all_is_said else self._close_timeout))
-        if self._write_error is not None and self.state is State.CLOSE_RECEIVED:
+        if self._write_error is not None and self.state is _CLOSE_RECEIVED:
             self.ended("the transport failed", now)
 
     def _drop_farewell(self) -> None:
@@ -302,14 +304,14 @@ class Life:
         self.farewell = self._leaving = None
 
     def _break(self, message: str, cause: BaseException | None = None) -> None:
-        if self.state is State.CLOSE_EXCHANGED or self.state in ENDED:
+        if self.state is _CLOSE_EXCHANGED or self.state in ENDED:
             return  # whatever happens now, the close was what it was
         self.reason = self.reason or Reason(message, cause)
         self.receive_end = self.receive_end or End.BROKEN
         self.send_end = self.send_end or End.BROKEN
 
     def _limit(self, deadline: float) -> None:
-        if self._step_taken is not Step.NOTHING:
+        if self._step_taken is not _NOTHING:
             self.deadline = min(self.deadline, deadline)
 
     def _advance(self, happening: Happening) -> bool:

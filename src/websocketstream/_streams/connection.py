@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -37,8 +36,6 @@ from .statistics import Discarded
 from .waits import wait_for_turn
 
 logger = logging.getLogger("websocketstream")
-
-MOST = sys.maxsize // 4  # bytes that a buffer can count, and more than any memory has
 
 
 class Connection:
@@ -77,8 +74,8 @@ class Connection:
         budget = Budget(loop)
         self.budget: Budget = budget
         read_buffer, write_buffer = options.buffers
-        self.inbox: ReceiveBuffer = ReceiveBuffer(min(read_buffer, MOST), budget, loop)
-        self.outbox: SendBuffer = SendBuffer(min(write_buffer, MOST), budget, loop)
+        self.inbox: ReceiveBuffer = ReceiveBuffer(read_buffer, budget, loop)
+        self.outbox: SendBuffer = SendBuffer(write_buffer, budget, loop)
         self.writer: Writer = Writer(
             self._transport,
             codec,
@@ -457,10 +454,13 @@ class Connection:
             self.writer.flush()
             if self._released.is_set:
                 return  # it has left at once, and all that followed from that is done
-        if life.state is not State.OPEN:
-            self._reader.keepalive = None  # from here on the closing handshake has its own deadline
-            if life.result is not None:
-                self._settle(life)
+        if life.state is State.OPEN:
+            self._reader.read_on()  # whatever we waited for before may not matter any more
+            self._set_timer()
+            return
+        self._reader.keepalive = None  # from here on the closing handshake has its own deadline
+        if life.result is not None:
+            self._settle(life)
         step = life.step
         if step is Step.RELEASE:
             self._release()
@@ -468,7 +468,7 @@ class Connection:
             if step is Step.END_SENDING:
                 life.step_taken(step)
                 self._transport.end_sending()
-            self._reader.read_on()  # whatever we waited for before may not matter any more
+            self._reader.read_on()
             self._set_timer()
 
     def _settle(self, life: Life) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,6 +22,7 @@ _FEW_FRAMES = 4096
 # Where it counts how much lies in between: a second of Opus is 8 KiB at most.
 SHORT_READ_BUFFER = 2**16
 SHORT_WRITE_BUFFER = 2**14
+MOST = sys.maxsize // 4  # bytes that a buffer can count, and more than any memory has
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class StreamOptions:
     low_latency: bool = False
     limits: CodecLimits = field(init=False)
     """The part of the options that the codec enforces."""
+    buffers: tuple[int, int] = field(init=False)
+    """How many bytes may wait, received and to be sent."""
 
     def __post_init__(self) -> None:
         check_size("read_buffer", self.read_buffer)
@@ -54,14 +58,10 @@ class StreamOptions:
         if fragments is None and size is not None:
             fragments = max(_FEW_FRAMES, size // _FRAME)
         limits = CodecLimits(max_message_size=size, max_fragments=fragments)
+        bounds = (SHORT_READ_BUFFER, SHORT_WRITE_BUFFER) if self.low_latency else (MOST, MOST)
+        buffers = min(self.read_buffer, bounds[0]), min(self.write_buffer, bounds[1])
         object.__setattr__(self, "limits", limits)  # once, for all connections of a server
-
-    @property
-    def buffers(self) -> tuple[int, int]:
-        """How many bytes may wait, received and to be sent."""
-        if self.low_latency:
-            return min(self.read_buffer, SHORT_READ_BUFFER), min(self.write_buffer, SHORT_WRITE_BUFFER)
-        return self.read_buffer, self.write_buffer
+        object.__setattr__(self, "buffers", buffers)
 
 
 _known_options = lru_cache(maxsize=16, typed=True)(StreamOptions)
