@@ -115,6 +115,7 @@ ORDER: dict[str, list[str]] = {
         # how a byte stream comes about
         "failures",
         "sockets",
+        "arrivals",
         "dial",
         "tls_sessions",
         "tls",

@@ -7,11 +7,14 @@ import logging
 import math
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from itertools import count
 
-from anyio import Semaphore, WouldBlock, current_time, sleep, wait_readable
+from anyio import Semaphore, WouldBlock, current_time, sleep
 from anyio.lowlevel import checkpoint
 
+from .._network.arrivals import Arrivals
+from .._network.loop import current_event_loop
 from .._network.sockets import connections_of
 
 logger = logging.getLogger("websocketstream.server")
@@ -75,20 +78,18 @@ class Acceptor:
         self, listening: socket.socket, slots: Slots, on_connection: Callable[[socket.socket], object]
     ) -> None:
         self._next_connection = connections_of(listening)
-        # An event loop must not be left waiting for a descriptor that somebody else closes, and that may by then be
-        # that of another socket: it waits for a duplicate.
-        self._waiting = listening.dup()
+        self._arrivals = Arrivals(listening, current_event_loop())
         self._slots = slots
         self._on_connection = on_connection
         self._complain_again_at = -math.inf
 
     def close(self) -> None:
         """Let go of the descriptor; the listening socket stays as it is."""
-        self._waiting.close()
+        self._arrivals.close()
 
     async def run(self) -> None:
         """Accept until cancelled, or until the listening socket turns out to be closed; then close this, too."""
-        with self._waiting:
+        with closing(self._arrivals):
             for turn in count(1):
                 accepted = await self._accept()
                 if accepted is None:
@@ -101,7 +102,7 @@ class Acceptor:
         """Return the next connection, None if the listening socket was closed; a checkpoint where none is waiting."""
         while True:
             if not self._slots.take_nowait():
-                await wait_readable(self._waiting)  # who has no connection yet must not queue for a slot
+                await self._arrivals.wait()  # who has no connection yet must not queue for a slot
                 await self._slots.take()
             try:
                 return self._next_connection()
@@ -113,7 +114,7 @@ class Acceptor:
 
     async def _wait_after(self, exc: OSError) -> None:
         if isinstance(exc, BlockingIOError):
-            await wait_readable(self._waiting)
+            await self._arrivals.wait()
         elif exc.errno in _OF_THE_CONNECTION:
             logger.debug("connection lost before it was accepted: %s", exc)
             await checkpoint()
