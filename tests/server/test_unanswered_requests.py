@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 from anyio.abc import SocketAttribute, TaskGroup
 
 import absences
@@ -94,6 +95,22 @@ async def test_a_handler_that_calls_accept_and_never_enters_it_is_a_503_after_op
         await anyio.sleep_forever()
 
     assert await status_of(handler, open_timeout=0.05) == 503
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_handler_with_several_tasks_in_a_nursery_is_a_503_after_open_timeout(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Trio puts their cancellations into a group."""
+
+    async def handler(request: WebSocketRequest) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(trio.sleep_forever)
+
+    assert await status_of(handler, open_timeout=0.05) == 503
+    assert levels(caplog) == ["ERROR"]
+    assert "did not answer" in caplog.text
 
 
 async def test_a_handler_that_fails_as_open_timeout_cancels_it_is_a_503_all_the_same() -> None:

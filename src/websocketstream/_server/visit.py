@@ -184,7 +184,11 @@ class Visit:
 
     def _is_out_of_time(self, exc: BaseException) -> bool:
         """Tell whether this is how the handler learns of it, so that it is answered in its place."""
-        return self._is_hurried and isinstance(exc, get_cancelled_exc_class())
+        if not self._is_hurried:
+            return False
+        if isinstance(exc, BaseExceptionGroup):  # of a nursery of trio's
+            return all(map(self._is_out_of_time, exc.exceptions))
+        return isinstance(exc, get_cancelled_exc_class())
 
     async def _absorb(self, exc: BaseException) -> bool:
         """Take note of what the handler has let out, unless that is for those around us."""
