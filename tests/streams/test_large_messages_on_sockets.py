@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -122,3 +123,19 @@ async def test_nothing_is_read_for_an_application_that_does_not_receive(kind: st
             for _ in range(12):
                 assert len(await conn.receive()) == MIB
         await some_passes()
+
+
+@pytest.mark.parametrize("size", [1, MIB - 100, MIB, MIB + 1, 5 * MIB])
+async def test_a_message_that_has_left_is_not_kept(kind: str, server: bool, size: int) -> None:
+    async with connection_and_peer(kind, server=server) as (conn, peer, _):
+        message = bytes(size)
+
+        def count() -> int:
+            return sys.getrefcount(message)
+
+        before = count()
+        header = (2 if size < 126 else 10) + (0 if server else 4)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(conn.send, message)
+            assert len(await peer.receive(header + size)) == header + size
+        await until(lambda: count() == before)

@@ -331,6 +331,8 @@ class Writer:
     def _took(self) -> None:
         """Take note of what has left."""
         self._buffer.left_to_send(self._unsent + self._in_portions)
+        if not self._unsent:
+            self._chunks = NO_CHUNKS  # what has given the last of them still holds the message
         if self._has_closed and not self._unsent and self._changed is not None:
             self._life.close_written(self._loop.clock())
             self._end()
