@@ -301,6 +301,16 @@ def test_the_calls_outlive_the_object_and_hold_nothing_that_arrived() -> None:
     records.clear()
 
 
+def test_the_garbage_collector_takes_nothing_away_that_is_still_used_in_the_end() -> None:
+    calls, records = Pair().shake_hands().calls, bytearray(100)
+    calls.give(records)
+    cycle = [calls]
+    cycle.append(cycle)  # which the garbage collector comes to later than to what is in it
+    del calls, cycle
+    gc.collect()
+    records.clear()  # nobody holds a part of it
+
+
 def test_calls_and_object_are_gone_without_the_garbage_collector() -> None:
     gc.disable()
     try:

@@ -9,6 +9,7 @@ import _ssl
 import ssl
 from os import fsencode
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
@@ -51,6 +52,8 @@ def forget():
     ws_forget()
 
 
+# The garbage collector may not take away what our end is still told to: OpenSSL's object, and whose buffer we have.
+@cython.no_gc_clear
 cdef class OpenSSLCalls:
     """See ``tls_calls.py``.
 
