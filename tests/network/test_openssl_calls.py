@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import random
 import ssl
+import subprocess
+import sys
 import threading
 import weakref
 from contextlib import suppress
@@ -299,6 +301,31 @@ def test_the_calls_outlive_the_object_and_hold_nothing_that_arrived() -> None:
     room = memoryview(bytearray(10))
     assert bytes(room[: calls.read(room)]) == b"text"
     records.clear()
+
+
+def test_what_arrives_behind_the_end_is_held_no_longer_than_it_takes_to_say_so() -> None:
+    pair = Pair().shake_hands()
+    with suppress(ssl.SSLWantReadError):
+        pair.server.unwrap()
+    assert pair.calls.decrypt(pair.said()) == b""
+    late = bytearray(100)
+    pair.calls.give(late)
+    assert pair.calls.read(memoryview(bytearray(10))) == 0
+    assert pair.calls.left == 0
+    late.clear()
+
+
+@pytest.mark.parametrize(
+    "version", ["AWS-LC 1.60.0", "OpenSSL 1.1.1 (compatible; AWS-LC 1.60.0)", "LibreSSL 3.9.2"]
+)
+def test_functions_of_another_library_are_not_called(version: str) -> None:
+    code = f"""
+import ssl
+ssl.OPENSSL_VERSION = {version!r}
+from websocketstream._network import openssl
+assert openssl.own is None
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_garbage_collector_takes_nothing_away_that_is_still_used_in_the_end() -> None:

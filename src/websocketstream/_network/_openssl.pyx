@@ -43,6 +43,10 @@ cdef enum:
     # What a record has beyond its text, until one was seen.
     OVERHEAD = 22
 
+# Others have functions of the same names with other arguments: AWS-LC ("OpenSSL 1.1.1 (compatible; AWS-LC ...)" to some).
+if not ssl.OPENSSL_VERSION.startswith("OpenSSL ") or "compatible" in ssl.OPENSSL_VERSION:
+    raise ImportError("Python's ssl module stands on something else")
+
 if not ws_load(fsencode(getattr(_ssl, "__file__", ""))):
     raise ImportError("OpenSSL's functions are not found")
 
@@ -118,6 +122,7 @@ cdef class OpenSSLCalls:
         cdef size_t filled
         cdef int verdict
         if self.ended:
+            self._let_go()
             return 0
         PyObject_GetBuffer(room, &view, PyBUF_WRITABLE)
         try:
