@@ -233,6 +233,29 @@ def test_what_has_to_wait_for_a_handshake_is_not_taken_and_leaves_behind_it(size
     assert pair.understood(pair.calls.encrypt(text)) == text
 
 
+@pytest.mark.parametrize("size", [3000, 2**14])
+@pytest.mark.parametrize("by_python", [False, True])
+def test_what_is_written_in_the_middle_of_reading_waits_for_a_handshake_too(
+    by_python: bool, size: int
+) -> None:
+    pair = Pair(ssl.TLSVersion.TLSv1_2, by_python=by_python).shake_hands()
+    ask_for_renegotiation(pair.server)
+    asked, text = pair.said(), random.Random(size).randbytes(40 * size)
+    pair.calls.give(asked + pair.said(*[text[start : start + size] for start in range(0, len(text), size)]))
+    room = memoryview(bytearray(len(text)))
+    middle = 20 * size + 100
+    assert pair.calls.read(room[:middle]) == middle
+    with pytest.raises(ssl.SSLWantReadError):
+        pair.calls.encrypt(b"answer")
+    assert pair.calls.encrypted == 0
+    assert pair.calls.read(room[middle:]) == len(text) - middle
+    assert room == text
+    while pair.calls.pending:
+        assert pair.understood(pair.calls.take()) == b""
+        assert pair.calls.decrypt(pair.said()) == b""
+    assert pair.understood(pair.calls.encrypt(b"answer")) == b"answer"
+
+
 def test_a_context_whose_object_is_not_the_last_one_goes_by_the_ssl_module() -> None:
     client, _ = contexts(ssl.TLSVersion.TLSv1_3, "")
 

@@ -18,7 +18,7 @@ typedef struct ws_bio ws_bio; /* BIO */
 typedef struct ws_bio_method ws_bio_method;
 
 /* What SSL_get_error() says. */
-enum { WS_NO_ERROR = 0, WS_WANT_READ = 2, WS_ZERO_RETURN = 6 };
+enum { WS_NO_ERROR = 0, WS_WANT_READ = 2, WS_SYSTEM_CALL = 5, WS_ZERO_RETURN = 6 };
 
 typedef struct {
     ws_ssl *ssl;      /* of Python's object */

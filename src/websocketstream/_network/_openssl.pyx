@@ -24,6 +24,7 @@ cdef extern from "_openssl.h":
     enum:
         WS_NO_ERROR
         WS_WANT_READ
+        WS_SYSTEM_CALL
         WS_ZERO_RETURN
     int ws_load(const char *file)
     void ws_forget()
@@ -198,7 +199,8 @@ cdef class OpenSSLCalls:
             return records
         if not ws_keep(&self._tls, PyBytes_AS_STRING(records), len(records)):
             raise MemoryError
-        if verdict == WS_WANT_READ:
+        # The latter is what OpenSSL says when a handshake finds text that has to be read first.
+        if verdict == WS_WANT_READ or (verdict == WS_SYSTEM_CALL and (self._tls.size or self._inner.pending())):
             raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "TLS has to read first")
         self.encrypted = self._inner.write(data)  # which raises what OpenSSL says
         return self.take()

@@ -238,6 +238,11 @@ class TLSCalls:
         except ssl.SSLWantReadError:
             if not done:
                 raise
+        except ssl.SSLEOFError:
+            if not self._is_fed:
+                raise
+            if not done:  # what OpenSSL says when a handshake finds text that has to be read first
+                raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "TLS has to read first") from None
         self.encrypted = done
         return self._outgoing.read()
 
