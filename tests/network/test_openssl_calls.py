@@ -174,6 +174,38 @@ def test_an_error_is_that_of_the_ssl_module(version: ssl.TLSVersion, kind: str, 
 
 @pytest.mark.parametrize("ask", ["decrypt", "read"])
 @pytest.mark.parametrize("clean", [True, False])
+def test_an_error_that_somebody_else_has_left_for_the_thread_is_not_taken_for_ours(
+    ask: str, clean: bool
+) -> None:
+    pair = Pair().shake_hands()
+    records = pair.said(b"text")
+    if clean:
+        with suppress(ssl.SSLWantReadError):
+            pair.server.unwrap()
+        last = pair.said()
+    else:
+        last = pair.said(b"text")[:-1] + b"?"
+    for portion, text in ((records[:10], b""), (records[10:], b"text")):
+        with suppress(ValueError):
+            ssl._ASN1Object("no name of an object")  # type: ignore[attr-defined]
+        if ask == "decrypt":
+            assert pair.calls.decrypt(portion) == text
+        else:
+            pair.calls.give(portion)
+            room = memoryview(bytearray(100))
+            assert bytes(room[: pair.calls.read(room)]) == text
+        assert not pair.calls.ended
+    with suppress(ValueError):
+        ssl._ASN1Object("no name of an object")  # type: ignore[attr-defined]
+    assert pair.calls.decrypt(last) == b""
+    assert pair.calls.ended
+    assert (pair.calls.error is None) is clean
+    if not clean:
+        assert pair.calls.error.reason == "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+
+
+@pytest.mark.parametrize("ask", ["decrypt", "read"])
+@pytest.mark.parametrize("clean", [True, False])
 def test_text_before_an_error_and_before_the_end_is_not_lost(clean: bool, ask: str) -> None:
     pair = Pair().shake_hands()
     data = pair.said(b"text")

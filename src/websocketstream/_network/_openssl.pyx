@@ -154,15 +154,19 @@ cdef class OpenSSLCalls:
 
     cdef _check(self, int verdict):
         """Let go of what was read to its end, and take note of what was in it."""
-        if verdict not in (WS_NO_ERROR, WS_WANT_READ):
-            self.ended = True
-            if verdict != WS_ZERO_RETURN:
-                self.error = self._failure()
+        cdef char[1] room
+        if verdict not in (WS_NO_ERROR, WS_WANT_READ, WS_ZERO_RETURN):
+            # It looks at errors that others have left for this thread, too: its second word is about us alone.
+            error = self._failure()
+            ws_read(&self._tls, room, 1, &verdict)
+            if verdict not in (WS_WANT_READ, WS_ZERO_RETURN):
+                self.error = error
+        self.ended = verdict not in (WS_NO_ERROR, WS_WANT_READ)
         if not self._tls.size or self.ended:
             self._let_go()
 
     def _failure(self):
-        """Return the error of which OpenSSL has taken note for this thread: Python's own method finds it there."""
+        """Return the error of which OpenSSL has taken note for this thread: Python's own method finds it there, and takes it."""
         try:
             self._inner.read(1)
         except ssl.SSLError as exc:
