@@ -413,3 +413,31 @@ async def test_a_handshake_that_fails_is_freed_without_the_garbage_collector(fau
         assert count() == before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_an_error_of_the_applications_own_ssl_object_ends_the_handshake(at_once: bool) -> None:
+    class Own(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            nonlocal at_once
+            if at_once:
+                raise LookupError("no such key")
+            at_once = True
+            super().do_handshake()
+
+    client, server = tls_contexts()
+    client.sslobject_class = Own
+    ours, theirs = stream_sockets()
+    theirs.setblocking(False)
+    peer = Peer(theirs, server)
+
+    async def answer() -> None:
+        await some_passes()
+        peer.shake_hands()
+
+    with theirs:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer)
+            with pytest.raises(anyio.BrokenResourceError) as failed:
+                await wrap_tls(await wrap_socket(ours), client, server_side=False, hostname="localhost")
+    assert str(failed.value.__cause__) == "no such key"

@@ -133,12 +133,12 @@ class TLSTransport(FedStream):  # and Receiver
     @uninterrupted
     def _go_on_shaking(self) -> bool:
         """Go on with the handshake; tell whether it is through."""
-        error = None
+        error: Exception | None = None
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLError as exc:
+        except Exception as exc:  # noqa: BLE001  (it may be an object of the application's own class)
             error = exc.with_traceback(None)
         else:
             self._shaking = False
