@@ -19,11 +19,13 @@ HOT = {
     "system_calls": "_network",
     "tls_calls": "_network",
     "tls_records": "_network",
+    "life": "_protocol",
     "budget": "_streams",
     "receive_buffer": "_streams",
     "send_buffer": "_streams",
     "writer": "_streams",
     "reader": "_streams",
+    "ends": "_streams",
 }
 # Modules, with their source, the files that they depend on beside it, and the libraries that they are linked with. Each is
 # left out by itself when it cannot be built.

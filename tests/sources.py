@@ -10,7 +10,7 @@ from pathlib import Path
 PACKAGE = "websocketstream"
 SOURCE = Path(__file__).parent.parent / "src" / PACKAGE
 ROOMS = ("_protocol", "_network", "_streams", "_server", "_cli")
-COMPILED = "_fast"  # no room of its own: modules of `_network` and `_streams`, compiled
+COMPILED = "_fast"  # no room of its own: modules of `_protocol`, `_network` and `_streams`, compiled
 MODULES = sorted([*SOURCE.rglob("*.py"), *SOURCE.rglob("*.pyx")])
 
 

@@ -135,8 +135,8 @@ ORDER: dict[str, list[str]] = {
         "waits",
         "writer",
         "reader",
-        "hot",
         "ends",
+        "hot",
         "paced_pings",
         "connection",
         # what users hold

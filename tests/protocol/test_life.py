@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import pytest
 
@@ -14,11 +15,10 @@ from websocketstream._protocol.life import (
     LAST_WORDS_SECONDS,
     LINGER_SECONDS,
     PARTING_SECONDS,
-    End,
     Life,
-    Step,
 )
-from websocketstream._protocol.state import ENDED, State
+from websocketstream._protocol.state import ENDED, End, State, Step
+from websocketstream._streams import hot
 
 CLOSE_TIMEOUT = 10.0
 DEPTH = 7
@@ -27,8 +27,8 @@ DEPTH = 7
 class Driver:
     """Carries out what a life asks for, as a connection does, and notes what an application would meet."""
 
-    def __init__(self, *, server: bool, may_hang_up: bool = True) -> None:
-        self.life = Life(server=server, close_timeout=CLOSE_TIMEOUT, may_hang_up=may_hang_up)
+    def __init__(self, *, server: bool, may_hang_up: bool = True, kind: type[Life] = Life) -> None:
+        self.life = kind(server=server, close_timeout=CLOSE_TIMEOUT, may_hang_up=may_hang_up)
         self.now = 0.0
         self.results: list[CloseInfo] = []
         self.receive_end: End | None = None
@@ -180,6 +180,32 @@ def test_a_released_connection_stays_what_it_was(server: bool, last: Callable[[L
         assert (driver.life.state, driver.life.result) == (state, result)
         assert driver.releases == 1
         assert driver.life.next_deadline == math.inf
+
+
+# Whatever others see of a life.
+VISIBLE = [name for name in Life.__slots__ if not name.startswith("_")]
+VISIBLE += [name for name, value in vars(Life).items() if isinstance(value, property)]
+
+
+def seen_of(driver: Driver) -> list[str]:
+    shown = [str(getattr(driver.life, name)) for name in VISIBLE]
+    return [*shown, str(driver.results), str(driver.releases), str(driver.half_closes), str(driver.now)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hot.IS_COMPILED, reason="the hot path was not compiled")
+@pytest.mark.parametrize("may_hang_up", [False, True])
+@pytest.mark.parametrize("server", [False, True], ids=["client", "server"])
+def test_a_compiled_life_shows_after_each_of_three_happenings_what_its_source_does(
+    server: bool, may_hang_up: bool
+) -> None:
+    assert hot.Life is not Life
+    for path in product([apply for _, apply in next_happenings()], repeat=3):
+        twins = [Driver(server=server, may_hang_up=may_hang_up, kind=kind) for kind in (Life, hot.Life)]
+        for apply in (*path, Driver.wait):
+            for twin in twins:
+                apply(twin)
+            assert seen_of(twins[0]) == seen_of(twins[1])
 
 
 def closed_by_peer(*, server: bool, may_hang_up: bool = True) -> Driver:

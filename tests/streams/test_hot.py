@@ -14,8 +14,9 @@ from websocketstream._protocol.engine import ENGINE
 from websocketstream._streams import hot
 
 ROOMS = {
+    "_protocol": [hot.life],
     "_network": [below.calls, below.readiness, below.system_calls, below.tls_records, below.wakeups],
-    "_streams": [hot.budget, hot.receive_buffer, hot.send_buffer, hot.writer, hot.reader],
+    "_streams": [hot.budget, hot.receive_buffer, hot.send_buffer, hot.writer, hot.reader, hot.ends],
 }
 SOURCES = {
     module.__name__.rpartition(".")[2]: SOURCE / room / f"{module.__name__.rpartition('.')[2]}.py"

@@ -3,6 +3,7 @@
 cimport cython
 
 from .calls cimport Calls
+from .life cimport Life as LifeType
 from .receive_buffer cimport ReceiveBuffer
 from .writer cimport Writer
 
@@ -17,7 +18,7 @@ cdef class Reader:
     cdef object _codec
     cdef object _receive_data
     cdef ReceiveBuffer _buffer
-    cdef object _life
+    cdef LifeType _life
     cdef Writer _writer
     cdef object _pings
     cdef object _loop

@@ -4,6 +4,7 @@ cimport cython
 
 from .budget cimport Budget
 from .calls cimport Calls
+from .life cimport Life as LifeType
 from .send_buffer cimport SendBuffer
 
 cdef Py_ssize_t BUSY_BYTES
@@ -14,7 +15,7 @@ cdef class Writer:
     cdef object _codec
     cdef object _send_message
     cdef SendBuffer _buffer
-    cdef object _life
+    cdef LifeType _life
     cdef Budget _budget
     cdef object _loop
     cdef Calls _calls

@@ -8,13 +8,11 @@ times are seconds of one monotonic clock.
 
 from __future__ import annotations
 
-import enum
 import math
-from dataclasses import dataclass
 
-from .close import CloseCode, CloseInfo, describe, truncate_reason
-from .codec import Close, Failure
-from .state import ENDED, Happening, State, advance
+from .._protocol.close import CloseCode, CloseInfo, describe, truncate_reason
+from .._protocol.codec import Close, Failure
+from .._protocol.state import ENDED, End, Happening, Reason, State, Step, advance
 
 # The peer's last word waits behind messages that the application has not read yet, so that these can still be answered;
 # but not for longer than this (seconds), or a peer would wait for our Close frame in vain (rule X7).
@@ -26,34 +24,14 @@ PARTING_SECONDS = 1.0
 LAST_WORDS_SECONDS = 1.0
 
 
-class Step(enum.Enum):
-    """What to do with the transport."""
-
-    GO_ON = "read, and write what there is"
-    END_SENDING = "end our direction behind what was written, and go on reading"
-    RELEASE = "let go of it, now"
-    NOTHING = "it is released"
-
-
-class End(enum.Enum):
-    """What a receiver or a sender meets."""
-
-    CLOSED_HERE = "we have closed the connection"
-    CLOSED_BY_PEER = "the peer has closed the connection"
-    BROKEN = "the connection ended in another way"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a connection is broken."""
-
-    message: str
-    cause: BaseException | None = None
-
+_NEVER = math.inf
 
 # By names of this module: a member of an Enum is looked up in its class each time, in five times the instructions.
 _OPEN, _CLOSE_RECEIVED = State.OPEN, State.CLOSE_RECEIVED
 _CLOSE_EXCHANGED, _FAILING = State.CLOSE_EXCHANGED, State.FAILING
+_CLOSED_HERE, _CLOSED_BY_PEER, _BROKEN = End.CLOSED_HERE, End.CLOSED_BY_PEER, End.BROKEN
+_CLOSE, _CLOSE_WRITTEN, _PEER_CLOSE = Happening.CLOSE, Happening.CLOSE_WRITTEN, Happening.PEER_CLOSE
+_FAIL, _END = Happening.FAIL, Happening.END
 _GO_ON, _END_SENDING, _RELEASE, _NOTHING = Step.GO_ON, Step.END_SENDING, Step.RELEASE, Step.NOTHING
 
 
@@ -91,14 +69,14 @@ class Life:
         self._close_timeout = close_timeout
         self._may_hang_up = may_hang_up
         self.word: Close | Failure | None = None  # the peer's last; the application has not come that far yet
-        self._linger_until = math.inf
+        self._linger_until = _NEVER
         self._leaving: tuple[int | None, str] | None = None  # our Close frame, encoded and on its way
         self._parting_seconds = PARTING_SECONDS
         self._write_error: BaseException | None = None
         self._peer_ended = False
         self._step_taken = _GO_ON
         self.state: State = _OPEN
-        self.deadline: float = math.inf  # by then it is released
+        self.deadline: float = _NEVER  # by then it is released
         self.farewell: tuple[int | None, str] | None = None  # our Close frame, as long as it can be changed
         self.sent_code: int | None = None  # of our Close frame, unless it has not left
         self.peer_close: CloseInfo | None = None
@@ -113,7 +91,7 @@ class Life:
 
         Whoever has met an end already, or is about to, keeps that one.
         """
-        self.receive_end = self.receive_end or End.CLOSED_HERE
+        self.receive_end = self.receive_end or _CLOSED_HERE
         self.finish_sending(code, reason)
         if self.state not in ENDED:
             self._limit(now + self._close_timeout)
@@ -121,8 +99,8 @@ class Life:
 
     def finish_sending(self, code: int | None = None, reason: str = "") -> None:
         """We send nothing more but the Close frame, and go on receiving until the peer closes."""
-        self.send_end = self.send_end or End.CLOSED_HERE
-        if self._advance(Happening.CLOSE):
+        self.send_end = self.send_end or _CLOSED_HERE
+        if self._advance(_CLOSE):
             self.farewell = code, reason
 
     def take_word(self, word: Close | Failure, now: float) -> None:
@@ -131,12 +109,12 @@ class Life:
             self.word = word
             self._linger_until = now + LINGER_SECONDS
 
-    def caught_up(self, now: float, *, unsent: bool = False) -> None:
+    def caught_up(self, now: float, unsent: bool = False) -> None:
         """The application has taken all that came before the peer's last word.
 
         :param unsent: a message of ours has been cut off by it
         """
-        word, self.word, self._linger_until = self.word, None, math.inf
+        word, self.word, self._linger_until = self.word, None, _NEVER
         if isinstance(word, Close):
             self._peer_closed(word, unsent, now)
         elif word is not None:
@@ -159,11 +137,11 @@ class Life:
         if self._leaving is None:
             return
         self._leaving = None
-        self._advance(Happening.CLOSE_WRITTEN)
-        if self._all_is_said:
+        self._advance(_CLOSE_WRITTEN)
+        if self._is_all_said():
             self._limit(now + self._parting_seconds)
             if self._peer_ended:
-                self._advance(Happening.END)
+                self._advance(_END)
 
     def write_failed(self, error: BaseException, now: float) -> None:
         """The transport takes no more bytes; what the peer sent before may still say why."""
@@ -186,10 +164,10 @@ class Life:
 
         :param say: what the Close frame says, by default the message
         """
-        self.word, self._linger_until = None, math.inf
+        self.word, self._linger_until = None, _NEVER
         self._break(message, cause)
         says_it = self.state is _OPEN or self.farewell is not None
-        if self._advance(Happening.FAIL):
+        if self._advance(_FAIL):
             if says_it and self._write_error is None:
                 self.farewell = code, truncate_reason(message if say is None else say)
             self._limit(now + min(PARTING_SECONDS, self._close_timeout))
@@ -198,7 +176,7 @@ class Life:
         """The peer's host is gone, or the peer does not answer: it is told, if nothing is stuck, and not waited for."""
         self._parting_seconds = 0.0
         self.fail(CloseCode.INTERNAL_ERROR, message, now, say="ping timeout")
-        if stuck or self._all_is_said:
+        if stuck or self._is_all_said():
             self._limit(now)
 
     def broke_down(self, bug: BaseException, now: float) -> None:
@@ -209,7 +187,7 @@ class Life:
         """The peer has ended its direction of the transport: it says nothing more, but our answer may still reach it."""
         self.caught_up(now)
         self._peer_ended = True
-        if self.state not in (_CLOSE_RECEIVED, _FAILING) or self._all_is_said:
+        if self.state not in (_CLOSE_RECEIVED, _FAILING) or self._is_all_said():
             self.ended("the transport ended without a Close frame", now)
 
     def ended(self, message: str, now: float, cause: BaseException | None = None) -> None:
@@ -217,7 +195,7 @@ class Life:
         self.caught_up(now)
         self._break(message, cause or self._write_error)
         self._drop_farewell()
-        self._advance(Happening.END)
+        self._advance(_END)
 
     def hurry(self, now: float, seconds: float) -> None:
         """There is no more time than this, for whatever is left to do."""
@@ -237,8 +215,8 @@ class Life:
         """What :attr:`step` asked for is done; a release ends everything."""
         self._step_taken = _NOTHING if step is _RELEASE else step
         if self._step_taken is _NOTHING:
-            self._advance(Happening.END)
-            self.deadline = math.inf
+            self._advance(_END)
+            self.deadline = _NEVER
 
     # --- what to do next
 
@@ -249,7 +227,7 @@ class Life:
             return _NOTHING
         if self.state in ENDED:
             return _RELEASE
-        if not self._all_is_said or self._step_taken is _END_SENDING:
+        if not self._is_all_said() or self._step_taken is _END_SENDING:
             return _GO_ON
         if self.state is _FAILING:
             return _END_SENDING
@@ -276,8 +254,7 @@ class Life:
 
     # --- inside
 
-    @property
-    def _all_is_said(self) -> bool:
+    def _is_all_said(self) -> bool:
         """Whether neither side has anything to say any more."""
         return self.farewell is self._leaving is None and self.state in (_CLOSE_EXCHANGED, _FAILING)
 
@@ -290,11 +267,11 @@ class Life:
             if unsent:
                 said = describe(self.peer_close)
                 self._break(f"the peer closed with {said} before a message was sent completely")
-        end = End.CLOSED_BY_PEER if self.reason is None else End.BROKEN
+        end = _CLOSED_BY_PEER if self.reason is None else _BROKEN
         self.receive_end = self.receive_end or end
         self.send_end = self.send_end or end
-        self._advance(Happening.PEER_CLOSE)
-        self._limit(now + (PARTING_SECONDS if self._all_is_said else self._close_timeout))
+        self._advance(_PEER_CLOSE)
+        self._limit(now + (PARTING_SECONDS if self._is_all_said() else self._close_timeout))
         if self._write_error is not None and self.state is _CLOSE_RECEIVED:
             self.ended("the transport failed", now)
 
@@ -307,8 +284,8 @@ class Life:
         if self.state is _CLOSE_EXCHANGED or self.state in ENDED:
             return  # whatever happens now, the close was what it was
         self.reason = self.reason or Reason(message, cause)
-        self.receive_end = self.receive_end or End.BROKEN
-        self.send_end = self.send_end or End.BROKEN
+        self.receive_end = self.receive_end or _BROKEN
+        self.send_end = self.send_end or _BROKEN
 
     def _limit(self, deadline: float) -> None:
         if self._step_taken is not _NOTHING:

@@ -1,4 +1,4 @@
-"""The life of an open connection as one table (RFC 6455 section 7).
+"""The life of an open connection as one table (RFC 6455 section 7), and the words for what follows from it.
 
 Every change of state is a row of :data:`TRANSITIONS`; an event without a row changes nothing.
 """
@@ -6,6 +6,7 @@ Every change of state is a row of :data:`TRANSITIONS`; an event without a row ch
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
 
 class State(enum.Enum):
@@ -29,6 +30,31 @@ class Happening(enum.Enum):
     PEER_CLOSE = "the peer's Close frame arrives"
     FAIL = "the peer breaks a rule, or is given up"
     END = "the transport has ended, or its time is up"
+
+
+class Step(enum.Enum):
+    """What to do with the transport."""
+
+    GO_ON = "read, and write what there is"
+    END_SENDING = "end our direction behind what was written, and go on reading"
+    RELEASE = "let go of it, now"
+    NOTHING = "it is released"
+
+
+class End(enum.Enum):
+    """What a receiver or a sender meets."""
+
+    CLOSED_HERE = "we have closed the connection"
+    CLOSED_BY_PEER = "the peer has closed the connection"
+    BROKEN = "the connection ended in another way"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a connection is broken."""
+
+    message: str
+    cause: BaseException | None = None
 
 
 # An Enum's own is a call in Python.

@@ -23,13 +23,11 @@ from .._network.transport import Buffer
 from .._protocol.close import CloseCode, CloseInfo, check_close
 from .._protocol.codec import Codec
 from .._protocol.keepalive import Action, Keepalive, PendingPing, Pings, TcpReport, seconds_between_questions
-from .._protocol.life import Life, Step
 from .._protocol.negotiation import Compression
-from .._protocol.state import State
+from .._protocol.state import State, Step
 from .._protocol.trace import TracedCodec, Tracer, next_id
-from .ends import Ends, words_of
 from .errors import ConnectionBroken, EndError, closed_here
-from .hot import Budget, Reader, ReceiveBuffer, SendBuffer, Writer
+from .hot import Budget, Ends, Life, Reader, ReceiveBuffer, SendBuffer, Writer, words_of
 from .options import StreamOptions
 from .paced_pings import PacedPings
 from .statistics import Discarded

@@ -6,9 +6,11 @@ from contextlib import suppress
 
 from .._protocol.close import CloseInfo, check_close
 from .._protocol.errors import WebSocketError
-from .._protocol.life import End, Life
-from .errors import ConnectionBroken, ConnectionClosed, EndError, SendAfterClose, closed_here
-from .hot import ReceiveBuffer, SendBuffer
+from .._protocol.life import Life
+from .._protocol.state import End
+from .._streams.errors import ConnectionBroken, ConnectionClosed, EndError, SendAfterClose, closed_here
+from .receive_buffer import ReceiveBuffer
+from .send_buffer import SendBuffer
 
 
 class Ends:
