@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from openssl import ask_for_renegotiation, key_update
-from transport_kit import tls_contexts
+from transport_kit import new_tls_contexts
 
 from websocketstream._network import openssl
 from websocketstream._network.hot import TLSCalls
@@ -28,7 +28,7 @@ SIZES = [0, 1, 15, 16, 17, 64, 300, 2**14 - 1, 2**14, 2**14 + 1, 40_000]
 
 @cache
 def contexts(version: ssl.TLSVersion, ciphers: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    client, server = tls_contexts(version)
+    client, server = new_tls_contexts(version)
     server.num_tickets = 0
     if ciphers:
         client.set_ciphers(ciphers)

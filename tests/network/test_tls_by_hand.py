@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 from openssl import ask_for_renegotiation, key_update
-from transport_kit import Recorder, some_passes, stream_sockets, tls_contexts
+from transport_kit import Recorder, new_tls_contexts, some_passes, stream_sockets, tls_contexts
 
 from waiting import until
 from websocketstream._network.sockets import wrap_socket
@@ -425,7 +425,7 @@ async def test_an_error_of_the_applications_own_ssl_object_ends_the_handshake(at
             at_once = True
             super().do_handshake()
 
-    client, server = tls_contexts()
+    client, server = new_tls_contexts()
     client.sslobject_class = Own
     ours, theirs = stream_sockets()
     theirs.setblocking(False)

@@ -215,11 +215,10 @@ class TLSPeer(MemoryPeer):
         self._reset()
 
 
-@cache
-def tls_contexts(
+def new_tls_contexts(
     version: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
 ) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return contexts for a client and a server who know each other, and no newer version."""
+    """Return contexts for a client and a server who know each other, and no newer version; they may be changed."""
     authority = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(server)
@@ -227,6 +226,9 @@ def tls_contexts(
     authority.configure_trust(client)
     client.maximum_version = version
     return client, server
+
+
+tls_contexts = cache(new_tls_contexts)  # for all tests together
 
 
 async def tls_over(ours: ByteStream, theirs: ByteStream) -> tuple[TLSTransport, TLSTransport]:
