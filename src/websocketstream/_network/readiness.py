@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import Protocol
 
@@ -47,13 +48,15 @@ class EpollReadiness:
     :param calls: knows how long the present pass may take
     """
 
-    __slots__ = ("_calls", "_ready", "_watches", "epoll", "told")
+    __slots__ = ("_calls", "_readers", "_ready", "_watches", "_writers", "epoll", "told")
 
     def __init__(self, calls: Calls) -> None:
         self._calls: Calls = calls
         self.epoll: select.epoll | None = None
         self.told: bool = False  # by the event loop, that the epoll is ready
         self._watches: dict[int, Watched] = {}
+        self._readers: dict[int, Callable[[], None]] = {}  # whom to call for what is there to read, which is what mostly is
+        self._writers: set[int] = set()  # who waits to write
         self._ready: deque[tuple[int, int]] = deque()
 
     def __bool__(self) -> bool:
@@ -71,6 +74,7 @@ class EpollReadiness:
         if known is watch:
             assert self.epoll is not None
             if events:
+                self._keep(watch)
                 self.epoll.modify(descriptor, events)
             else:
                 self._remove(watch)
@@ -80,12 +84,32 @@ class EpollReadiness:
                 known.on_unwatched(OSError("the socket was closed by somebody else"))
             self._opened().register(descriptor, events)
             self._watches[descriptor] = watch
+            self._keep(watch)
+
+    def _keep(self, watch: Watched) -> None:
+        """Keep what a watch waits for."""
+        descriptor = watch.descriptor
+        if watch.reading:
+            self._readers[descriptor] = watch.on_readable
+        else:
+            self._readers.pop(descriptor, None)
+        if watch.writing:
+            self._writers.add(descriptor)
+        else:
+            self._writers.discard(descriptor)
+
+    def _forget(self, watch: Watched) -> None:
+        del self._watches[watch.descriptor]
+        self._readers.pop(watch.descriptor, None)
+        self._writers.discard(watch.descriptor)
 
     def close(self, error: Exception) -> None:
         """Watch nobody any more, and tell those who are left why."""
         self._close_epoll()
         left = list(self._watches.values())
         self._watches.clear()
+        self._readers.clear()
+        self._writers.clear()
         for watch in left:
             watch.on_unwatched(error)
 
@@ -103,36 +127,33 @@ class EpollReadiness:
         if self.epoll is None:
             return
         ready = self._ready
-        if told and not ready and len(self._watches) == 1:
+        if told and not ready and len(self._watches) == 1 and not self._writers:
             # The system need not be asked who is ready if it can be only one, and only in one way.
-            for only in self._watches.values():
-                if not only.writing:
-                    self._call(only, IN)
-                    return
+            for only in self._readers.values():
+                self._call(only)
+                return
         enough = perf_counter() + PASS_SECONDS
         if not ready:
             ready.extend(self.epoll.poll(0, EVENTS_AT_ONCE))
         while ready:
             descriptor, events = ready.popleft()
-            watch = self._watches.get(descriptor)
-            if watch is None:
-                continue  # somebody who was called before has let it go
-            self._call(watch, events)
+            # Somebody who was called before may have let it go. Errors and hang-ups come unasked, and whoever then reads or
+            # writes learns of them.
+            if events != OUT and descriptor in self._readers:
+                self._call(self._readers[descriptor])
+            if events != IN and descriptor in self._writers:
+                self._call(self._watches[descriptor].on_writable)
             if ready and perf_counter() > min(enough, self._calls.until):
                 return
 
-    def _call(self, watch: Watched, events: int) -> None:
+    def _call(self, who: Callable[[], None]) -> None:
         try:
-            # Errors and hang-ups come unasked, and whoever then reads or writes learns of them.
-            if events != OUT and watch.reading:
-                watch.on_readable()
-            if events != IN and watch.writing:
-                watch.on_writable()
+            who()
         except Exception:
-            logger.exception("internal error in %r", watch.on_readable)
+            logger.exception("internal error in %r", who)
 
     def _remove(self, watch: Watched) -> None:
-        del self._watches[watch.descriptor]
+        self._forget(watch)
         assert self.epoll is not None
         try:
             if watch.fileno() != watch.descriptor:
@@ -149,7 +170,7 @@ class EpollReadiness:
             try:
                 self._opened().register(watch.descriptor, _events(watch))
             except OSError as exc:
-                del self._watches[watch.descriptor]
+                self._forget(watch)
                 watch.on_unwatched(exc)
 
     def _opened(self) -> select.epoll:

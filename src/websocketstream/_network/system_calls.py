@@ -215,7 +215,12 @@ class SystemCalls:
 
     def write(self, data: Buffer) -> int:
         """See :meth:`Transport.write`."""
-        if self.barred or (self._running_loop is not None and self._is_elsewhere()):
+        # A task that goes on in the event loop's own callback is in that.
+        if self.barred or (
+            self._running_loop is not None
+            and not (self._wakeups is not None and self._wakeups.is_going_on)
+            and self._is_elsewhere()
+        ):
             self._owner.raise_if_barred()
         try:
             sent = self.send(data)  # type: ignore[misc]

@@ -53,8 +53,10 @@ class Wakeups:
         if woken is not None:
             self._woken = None
             self.is_going_on = True
-            woken.go_on()
-            self.is_going_on = False
+            try:
+                woken.go_on()
+            finally:
+                self.is_going_on = False
 
 
 class TaskWaiter:
