@@ -27,12 +27,10 @@ class Patience(Generic[Guest]):
         self._seconds = seconds
         self._call = call
         self._loop = loop
-        self._waiting: dict[
-            Guest, float
-        ] = {}  # by when, in the order in which they came, and so in that of the deadlines
-        self._timer: Handle | None = (
-            None  # for who came first, or for who did before and is not waited for any more
-        )
+        # By when, in the order in which they came, and so in that of the deadlines.
+        self._waiting: dict[Guest, float] = {}
+        # For who came first, or for who did before and is not waited for any more.
+        self._timer: Handle | None = None
 
     def begin(self, guest: Guest) -> None:
         """Wait for one from now on."""
