@@ -55,9 +55,7 @@ class EpollReadiness:
         self.epoll: select.epoll | None = None
         self.told: bool = False  # by the event loop, that the epoll is ready
         self._watches: dict[int, Watched] = {}
-        self._readers: dict[
-            int, Callable[[], None]
-        ] = {}  # whom to call for what is there to read, which is what mostly is
+        self._readers: dict[int, Callable[[], None]] = {}  # whom to call for what is there to read
         self._writers: set[int] = set()  # who waits to write
         self._ready: deque[tuple[int, int]] = deque()
 
