@@ -227,6 +227,21 @@ def test_text_before_an_error_and_before_the_end_is_not_lost(clean: bool, ask: s
     assert pair.calls.read(room) == 0
 
 
+@pytest.mark.parametrize("by_python", [False, True])
+def test_an_alert_behind_the_handshake_is_an_error(by_python: bool) -> None:
+    _, server = contexts(ssl.TLSVersion.TLSv1_3, "")
+    server.verify_mode = ssl.CERT_REQUIRED
+    try:
+        pair = Pair(by_python=by_python)
+        with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+            pair.shake_hands()
+    finally:
+        server.verify_mode = ssl.CERT_NONE
+    assert pair.calls.decrypt(pair.said()) == b""
+    assert pair.calls.ended
+    assert "CERTIFICATE_REQUIRED" in pair.calls.error.reason
+
+
 def test_what_is_written_behind_our_end_is_refused_as_by_the_ssl_module() -> None:
     said = []
     for by_python in (False, True):

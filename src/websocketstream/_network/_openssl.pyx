@@ -159,7 +159,9 @@ cdef class OpenSSLCalls:
             # It looks at errors that others have left for this thread, too: its second word is about us alone.
             error = self._failure()
             ws_read(&self._tls, room, 1, &verdict)
-            if verdict not in (WS_WANT_READ, WS_ZERO_RETURN):
+            # Behind an alert that is that nothing more comes, as behind a clean end.
+            is_ours = verdict != WS_ZERO_RETURN or getattr(error, "library", "SSL") == "SSL"
+            if verdict != WS_WANT_READ and is_ours:
                 self.error = error
         self.ended = verdict not in (WS_NO_ERROR, WS_WANT_READ)
         if not self._tls.size or self.ended:
