@@ -184,4 +184,6 @@ async def _receive(stream: AnyByteStream, data: bytearray) -> Asked:
     if match is None:
         raise Refused(400, "This is no request for a file.")
     path, _, query = match[2].decode("ascii").partition("?")
-    return Asked(match[1].decode("ascii"), path, QueryParams(query), Headers(lines=reader.lines), bytes(data))
+    return Asked(
+        match[1].decode("ascii"), path, QueryParams(query), Headers(block=reader.fields), bytes(data)
+    )

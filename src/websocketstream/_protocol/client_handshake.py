@@ -166,7 +166,7 @@ class ClientHandshake:
     def _receive_head(self, head: bytes) -> Response | None:
         version, _, rest = self._reader.start_line.partition(b" ")
         status, _, reason = rest.partition(b" ")
-        response = Response(int(status), reason.decode("latin-1"), Headers(lines=self._reader.lines))
+        response = Response(int(status), reason.decode("latin-1"), Headers(block=self._reader.fields))
         if response.status >= 200:
             self._begin_rejection(head, response)
             return None

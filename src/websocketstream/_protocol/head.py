@@ -12,7 +12,7 @@ from .http import HandshakeLimits, excerpt
 
 # A field name directly followed by a colon (RFC 9112 5.1), then no control character but the tab.
 _FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+")
-_HEAD = re.compile(rb"[^\r\n]++\r\n(?:" + _FIELD.pattern + rb"\r\n)*+\r\n")
+_HEAD = re.compile(rb"([^\r\n]++)\r\n((?:" + _FIELD.pattern + rb"\r\n)*+)\r\n")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -36,7 +36,7 @@ class HeadReader:
     """
 
     start_line: bytes  # of the last complete head
-    lines: list[bytes]  # its header fields
+    fields: bytes  # its header fields, without the last line end
 
     def __init__(self, limits: HandshakeLimits, check_start: Callable[[bytes, bool], None]) -> None:
         self._limits = limits
@@ -48,7 +48,6 @@ class HeadReader:
         self._line_start = 0
         self._searched = 0
         self._lines = 0
-        self._begun: list[bytes] = []
 
     def feed(self, data: bytes) -> None:
         """Take what arrived."""
@@ -67,7 +66,8 @@ class HeadReader:
                 self._check_start(line, True)
                 self._start_line = line
             elif not line:
-                return self._cut(bytes(self._buffer[: self._line_start]))
+                head = bytes(self._buffer[: self._line_start])
+                return self._cut(head, self._start_line, head[len(self._start_line) + 2 : -4])
             else:
                 self._check_field(line)
             self._lines += 1
@@ -78,18 +78,14 @@ class HeadReader:
         match = _HEAD.match(self._buffer, 0, self._limits.head_size)
         if match is None:
             return None
-        head: bytes = match[0]
-        lines = head[:-4].split(b"\r\n")
+        head, start_line, fields = match.group(0, 1, 2)
         limits = self._limits
-        if len(lines) - 1 > limits.header_count:
+        if fields.count(b"\r\n") > limits.header_count:
             return None
-        if len(head) > limits.line_size and max(map(len, lines)) > limits.line_size:
+        if len(head) > limits.line_size and max(map(len, head.split(b"\r\n"))) > limits.line_size:
             return None
-        self._check_start(lines[0], True)
-        self._start_line = lines[0]
-        self._begun = lines[1:]
-        self._line_start = len(head)
-        return self._cut(head)
+        self._check_start(start_line, True)
+        return self._cut(head, start_line, fields[:-2])
 
     def take_rest(self) -> bytes:
         """Take everything behind the last head."""
@@ -136,11 +132,10 @@ class HeadReader:
             )
         if not _FIELD.fullmatch(line):
             raise MalformedHead(_complaint(line))
-        self._begun.append(line)
 
-    def _cut(self, head: bytes) -> bytes:
-        del self._buffer[: self._line_start]
-        self.start_line, self.lines = self._start_line, self._begun
+    def _cut(self, head: bytes, start_line: bytes, fields: bytes) -> bytes:
+        del self._buffer[: len(head)]
+        self.start_line, self.fields = start_line, fields
         self._begin_head()
         return head
 

@@ -69,24 +69,23 @@ class Headers(Mapping[str, str]):
     not shown by ``repr``.
     """
 
-    __slots__ = ("_index", "_lines")
+    __slots__ = ("_block", "_fields", "_index")
 
-    def __init__(
-        self, raw: Iterable[tuple[bytes, bytes]] = (), *, lines: Iterable[bytes] | None = None
-    ) -> None:
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = (), *, block: bytes | None = None) -> None:
+        # Kept as they came, lines of a head that was checked: a server has them for as long as the connection lives, and hardly
+        # looks at them again.
+        self._block = block or b""
+        self._fields: tuple[tuple[bytes, bytes], ...] | None = None
+        if block is None:  # of an ASGI server, whose values may have line ends in them
+            self._fields = tuple((name, value.strip(b" \t")) for name, value in raw)
         self._index: dict[str, list[str]] | None = None
-        # Kept as they came: a server has them for as long as the connection lives, and hardly looks at them again.
-        if lines is not None:  # of a head that was checked
-            self._lines = b"\n".join(lines)
-        else:  # of an ASGI server: its values may have line feeds in them, which the index keeps from being other fields
-            fields = [(name, value.strip(b" \t")) for name, value in raw]
-            self._lines = b"\n".join(map(b":".join, fields))
-            self._index = _index(fields)
 
     @property
     def raw(self) -> tuple[tuple[bytes, bytes], ...]:
         """The fields in order, names in the case that was received."""
-        split = (line.partition(b":") for line in self._lines.split(b"\n") if line)
+        if self._fields is not None:
+            return self._fields
+        split = (line.partition(b":") for line in self._block.splitlines())
         # RFC 9112 5: optional white space is no part of the value.
         return tuple((name, value.strip(b" \t")) for name, _, value in split)
 
@@ -94,7 +93,7 @@ class Headers(Mapping[str, str]):
     def by_name(self) -> Mapping[str, list[str]]:
         """All values by lower-case names, not to be changed: for who looks for many."""
         if self._index is None:
-            self._index = _index_lines(self._lines.decode("latin-1").split("\n")) if self._lines else {}
+            self._index = _index_block(self._block) if self._fields is None else _index(self._fields)
         return self._index
 
     def pack(self) -> None:
@@ -134,11 +133,12 @@ def _index(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
     return index
 
 
-def _index_lines(lines: list[str]) -> dict[str, list[str]]:
+def _index_block(block: bytes) -> dict[str, list[str]]:
     index: dict[str, list[str]] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        index.setdefault(name.lower(), []).append(value.strip(" \t"))
+    if block:
+        for line in block.decode("latin-1").split("\r\n"):
+            name, _, value = line.partition(":")
+            index.setdefault(name.lower(), []).append(value.strip(" \t"))
     return index
 
 
@@ -284,9 +284,9 @@ def accept_key(key: bytes) -> bytes:
     return b2a_base64(hashlib.sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
 
 
-def serialise_head(start_line: bytes, fields: Fields) -> bytes:
-    """Return a head in wire form; what goes in was checked before."""
-    return b"\r\n".join([start_line, *map(b": ".join, fields), b"", b""])
+def serialise_head(beginning: bytes, fields: Fields) -> bytes:
+    """Return a head in wire form: the start line, perhaps with fields behind it, and more fields; all was checked before."""
+    return b"\r\n".join([beginning, *map(b": ".join, fields), b"", b""])
 
 
 def excerpt(data: bytes | bytearray) -> str:

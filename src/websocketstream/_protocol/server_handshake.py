@@ -39,6 +39,9 @@ _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=]+)(?::([0-9]*))?")
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64, RFC 4648 section 4
 _NO_BODY = frozenset({204, 304})
+_SWITCHING_PROTOCOLS = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
 
 _Values: TypeAlias = Mapping[str, list[str]]  # of header fields, by lower-case names
 
@@ -98,7 +101,7 @@ class ServerHandshake:
             refusal.has_body = not self._reader.incomplete.startswith(b"HEAD ")
             raise
         _, target, _ = self._reader.start_line.split(b" ")
-        self._request = self._check(target.decode("ascii"), Headers(lines=self._reader.lines))
+        self._request = self._check(target.decode("ascii"), Headers(block=self._reader.fields))
         self.trailing_data = self._reader.take_rest()
         return self._request
 
@@ -118,7 +121,8 @@ class ServerHandshake:
         self.protocol = protocol or ""
         if self._answer is not None:
             self.deflate, self.extensions = self._answer
-        return serialise_head(b"HTTP/1.1 101 Switching Protocols", self._accept_fields() + extra)
+        beginning = _SWITCHING_PROTOCOLS + accept_key(self._key.encode("ascii"))
+        return serialise_head(beginning, self._agreed_fields() + extra)
 
     def reject(self, status: int = 403, headers: HeadersLike = (), body: bytes | str = b"") -> bytes:
         """Return a refusal; write it and close the connection. It needs no request: a timeout is one reason.
@@ -138,12 +142,8 @@ class ServerHandshake:
             raise RuntimeError("the request has been answered already")
         self._answered = True
 
-    def _accept_fields(self) -> Fields:
-        fields = [
-            (b"Upgrade", b"websocket"),
-            (b"Connection", b"Upgrade"),
-            (b"Sec-WebSocket-Accept", accept_key(self._key.encode("ascii"))),
-        ]
+    def _agreed_fields(self) -> Fields:
+        fields: Fields = []
         if self.protocol:
             fields.append((b"Sec-WebSocket-Protocol", self.protocol.encode("ascii")))
         if self.extensions:
