@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute
 
-from edges.serving import SERVER_LOG, MemoryListener, echo, levels, serving
+from edges.serving import SERVER_LOG, MemoryListener, ask, echo, levels, read_all, serving
 from websocketstream import WebSocketRequest, open_websocket_stream
+from websocketstream._server.visit import Visit
 from websocketstream.testing import MemoryByteStream
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +61,61 @@ async def test_a_client_that_does_not_take_its_answer_is_dropped_after_open_time
         (server_end,) = listener.arrivals
         monkeypatch.setattr(server_end, "send", send)
         await is_dropped(stream, REQUEST)
+    assert levels(caplog) == []
+
+
+async def accept(request: WebSocketRequest) -> None:
+    async with request.accept():
+        pytest.fail("must not open")
+
+
+async def reject(request: WebSocketRequest) -> None:
+    await request.reject(404)
+    pytest.fail("must not answer")
+
+
+@pytest.mark.parametrize("answer", [accept, reject])
+async def test_a_handler_that_is_ready_to_answer_in_the_moment_in_which_its_time_is_up_is_too_late(
+    answer: Callable[[WebSocketRequest], Awaitable[None]],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It goes on without noticing that it is cancelled; a 101 would be followed by a Close frame right away."""
+    ready = anyio.Event()
+    hurry = Visit.hurry
+
+    def hurry_who_is_ready(visit: Visit) -> None:
+        ready.set()
+        hurry(visit)
+
+    async def handler(request: WebSocketRequest) -> None:
+        await ready.wait()
+        await answer(request)
+
+    monkeypatch.setattr(Visit, "hurry", hurry_who_is_ready)
+    async with serving(handler, open_timeout=0.05) as server:
+        assert (await ask(server, REQUEST)).startswith(b"HTTP/1.1 503 ")
+    assert levels(caplog) == ["ERROR"]
+    assert "did not answer" in caplog.text
+
+
+async def test_a_request_that_is_there_in_the_moment_in_which_its_time_is_up_is_dropped(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = Visit.started
+
+    def started_too_late(visit: Visit, task: Any) -> None:
+        started(visit, task)
+        visit.hurry()
+
+    monkeypatch.setattr(Visit, "started", started_too_late)
+    listening = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listening.extra(SocketAttribute.local_port)
+    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(REQUEST)  # before there is anybody to accept the connection
+        async with serving(accept, listener=listening):
+            with suppress(anyio.BrokenResourceError):  # a reset, as there was something unread
+                assert await read_all(stream) == b""
     assert levels(caplog) == []
 
 

@@ -19,12 +19,15 @@ HOW_TO_REJECT = "`await request.reject(...)`"
 class Answer:
     """Who may answer and what is missing: called for once, begun once, by the handler or in its place."""
 
-    __slots__ = ("_handshake", "begun", "missing", "status")
+    __slots__ = ("_handshake", "begun", "is_late", "missing", "status")
 
     def __init__(self, handshake: ServerHandshake) -> None:
         self._handshake: ServerHandshake | None = handshake  # until it is over
         self.status: int = SWITCHING_PROTOCOLS  # what is, or will be, answered
         self.begun: bool = False  # something has been written, or is about to be
+        self.is_late: bool = (
+            False  # the handler is being cancelled, for there is no time left for an answer of its own
+        )
         self.missing = (
             f"{HOW_TO_ACCEPT} or {HOW_TO_REJECT}"  # what to write for an answer to begin, "" once it has
         )

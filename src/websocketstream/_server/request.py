@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from anyio import EndOfStream, TypedAttributeProvider
 from anyio.abc import AnyByteStream
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._network.any_stream import TRANSPORT_ERRORS, say_and_drain, send_all
 from .._protocol.cookies import parse_cookies
@@ -181,6 +182,8 @@ class WebSocketRequest(TypedAttributeProvider):
         return self._reject(last_words)
 
     async def _reject(self, last_words: bytes) -> None:
+        if self._answer.is_late:
+            await checkpoint_if_cancelled()
         self._answer.begin()
         self._on_answer(None)
         await say_and_drain(self._stream, last_words)
@@ -191,6 +194,9 @@ class WebSocketRequest(TypedAttributeProvider):
         return self._answer.called_for
 
     async def _open(self, handshake: ServerHandshake, answer: bytes) -> tuple[Connection, WebSocketStream]:
+        if self._answer.is_late:
+            # Who was about to go on learns of a cancellation where it waits the next time: after a 101, that is too late.
+            await checkpoint_if_cancelled()
         self._answer.begin()
         try:
             await send_all(self._stream, answer)

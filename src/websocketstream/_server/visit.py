@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from anyio import ClosedResourceError, EndOfStream, TaskHandle, get_cancelled_exc_class, move_on_after
 from anyio.abc import AnyByteStream
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .._network.any_stream import DRAIN_SECONDS, TRANSPORT_ERRORS, receive_head, say_and_drain
 from .._network.loop import EventLoop
@@ -111,6 +112,8 @@ class Visit:
     def hurry(self) -> None:
         """Cancel what has not led to an answer: there is no time left for one by the handler."""
         self._is_hurried = True
+        if self._answer is not None:
+            self._answer.is_late = True
         if self._task is not None:
             self._task.cancel()
 
@@ -219,6 +222,8 @@ class Visit:
             self._is_refused = True
             await say_and_drain(stream, handshake.reject(403, body="This origin may not connect.\n"))
             return
+        if self._is_hurried:
+            await checkpoint_if_cancelled()  # its request has arrived in the moment in which its time was up
         self._answer = Answer(handshake)
         self._request = WebSocketRequest(
             stream,
