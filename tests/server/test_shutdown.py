@@ -233,3 +233,32 @@ def test_a_run_that_ends_as_a_connection_is_accepted_leaves_no_descriptor(
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(main())
     gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_a_run_that_ends_as_a_given_listener_hands_over_a_connection_hangs_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start_visit = _Server._start_visit
+    clients = []
+
+    def start_visit_and_end(server: _Server, accepted: Any) -> None:
+        start_visit(server, accepted)
+        for task in asyncio.all_tasks():
+            task.cancel()
+
+    async def main() -> None:
+        listener = MemoryListener()
+        async with serving(listener=listener):
+            clients.append(listener.connect())
+            await clients[0].receive()
+
+    async def hear_the_end() -> None:
+        with anyio.fail_after(10), pytest.raises(anyio.EndOfStream):
+            await clients[0].receive()
+
+    monkeypatch.setattr(_Server, "_start_visit", start_visit_and_end)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    asyncio.run(hear_the_end())
+    gc.collect()

@@ -176,12 +176,14 @@ class _Server:
             acceptors = self._acceptors(listener, stack)
             stack.callback(self._stopped.set)
             stack.callback(self._patience.end)
-            stack.callback(self._abandon_visits)
-            async with create_task_group() as self._handlers:
-                await self._accept_all(listener, acceptors, task_status)
-                await close_listener(listener)
-                await self._finish_visits()
-                self._handlers.cancel_scope.cancel()
+            try:
+                async with create_task_group() as self._handlers:
+                    await self._accept_all(listener, acceptors, task_status)
+                    await close_listener(listener)
+                    await self._finish_visits()
+                    self._handlers.cancel_scope.cancel()
+            finally:
+                await self._abandon_visits()
 
     def shut_down(self) -> None:
         """Stop accepting and ask every visit to end; the rest follows."""
@@ -201,10 +203,12 @@ class _Server:
             with move_on_after(self._shutdown_timeout):
                 await self._no_visits.wait()
 
-    def _abandon_visits(self) -> None:
+    async def _abandon_visits(self) -> None:
         # Those whose tasks were cancelled before their first step, as asyncio does when its run ends.
-        for visit in self._visits:
-            visit.abandon()
+        for transport in [visit.abandon() for visit in self._visits]:
+            if transport is not None and self._loop.is_running():
+                with suppress(Exception):
+                    await transport.wait_released()
 
     # --- accepting
 

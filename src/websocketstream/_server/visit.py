@@ -14,8 +14,9 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from .._network.any_stream import DRAIN_SECONDS, TRANSPORT_ERRORS, receive_head, say_and_drain
 from .._network.loop import EventLoop
 from .._network.sockets import wrap_socket
-from .._network.task_transport import release
+from .._network.task_transport import release, transport_of
 from .._network.tls import wrap_tls
+from .._network.transport import Transport
 from .._protocol.close import CloseCode
 from .._protocol.http import Request
 from .._protocol.proxy_header import BadProxyHeader
@@ -123,10 +124,15 @@ class Visit:
         if self._is_hurried:
             task.cancel()
 
-    def abandon(self) -> None:
-        """Close the socket of a visit that never began."""
+    def abandon(self) -> Transport | None:
+        """Let go of the connection of a visit that never began; return what may still have to be waited for."""
         if self._socket is not None:
             self._socket.close()
+        if self._stream is None:
+            return None
+        transport = transport_of(self._stream, self._loop)
+        transport.release()
+        return transport
 
     async def run(self) -> None:
         """Serve the client; errors of the client and of the handler end here."""
@@ -157,7 +163,8 @@ class Visit:
         await self._owner.absorb_cancellation()
 
     async def _let_go(self) -> None:
-        self.abandon()
+        if self._socket is not None:
+            self._socket.close()
         self._request = None  # it knows us, as we know it
         is_gone = self._connection is not None and self._connection.is_gone
         if self._stream is not None and not is_gone:
