@@ -18,6 +18,7 @@ from anyio.streams.stapled import MultiListener
 
 from edges.serving import SERVER_LOG, MemoryListener, echo, levels, serving
 from websocketstream import CloseInfo, WebSocketRequest, open_websocket_stream, serve_websocket_streams
+from websocketstream._network.arrivals import Arrivals
 from websocketstream._server.accepting import ACCEPTED_AT_ONCE, Acceptor, Slots
 from websocketstream._server.visit import wrap_socket
 
@@ -91,6 +92,32 @@ async def test_a_system_out_of_descriptors_is_logged_once_and_tried_again(
     ):
         await acceptor.run()
     assert len(accepted) == 40
+    assert levels(caplog) == ["ERROR"]
+    assert "cannot accept connections" in caplog.text
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+async def test_a_listening_socket_that_cannot_be_watched_for_now_is_tried_again(
+    slots: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux has a limit on how many each user may watch (fs.epoll.max_user_watches)."""
+    wait = Arrivals.wait
+    refusals = [errno.ENOSPC, errno.ENOMEM]
+
+    async def wait_if_the_system_lets_us(arrivals: Arrivals) -> None:
+        if refusals:
+            raise OSError(refusals.pop(), "as the test says")
+        await wait(arrivals)
+
+    monkeypatch.setattr("websocketstream._server.accepting.ACCEPT_PAUSE", 0)
+    monkeypatch.setattr(Arrivals, "wait", wait_if_the_system_lets_us)
+    async with serving(max_connections=slots) as server:
+        for _ in range(3):
+            with anyio.fail_after(10):
+                async with open_websocket_stream(server.url) as conn:
+                    await conn.send("hello")
+                    assert await conn.receive() == "hello"
+    assert refusals == []
     assert levels(caplog) == ["ERROR"]
     assert "cannot accept connections" in caplog.text
 

@@ -102,7 +102,7 @@ class Acceptor:
         """Return the next connection, None if the listening socket was closed; a checkpoint where none is waiting."""
         while True:
             if not self._slots.take_nowait():
-                await self._arrivals.wait()  # who has no connection yet must not queue for a slot
+                await self._wait_for_arrival()  # who has no connection yet must not queue for a slot
                 await self._slots.take()
             try:
                 return self._next_connection()
@@ -110,16 +110,26 @@ class Acceptor:
                 self._slots.give_back()
                 if exc.errno in _CLOSED:
                     return None
-                await self._wait_after(exc)
+                if isinstance(exc, BlockingIOError):
+                    await self._wait_for_arrival()
+                else:
+                    await self._wait_after(exc)
+
+    async def _wait_for_arrival(self) -> None:
+        try:
+            await self._arrivals.wait()
+        except OSError as exc:  # the system lets nobody watch one more socket
+            await self._complain_and_pause(exc)
 
     async def _wait_after(self, exc: OSError) -> None:
-        if isinstance(exc, BlockingIOError):
-            await self._arrivals.wait()
-        elif exc.errno in _OF_THE_CONNECTION:
+        if exc.errno in _OF_THE_CONNECTION:
             logger.debug("connection lost before it was accepted: %s", exc)
             await checkpoint()
         else:
-            if current_time() >= self._complain_again_at:
-                self._complain_again_at = current_time() + COMPLAIN_EVERY
-                logger.error("cannot accept connections: %s; trying on", exc)
-            await sleep(ACCEPT_PAUSE)
+            await self._complain_and_pause(exc)
+
+    async def _complain_and_pause(self, exc: OSError) -> None:
+        if current_time() >= self._complain_again_at:
+            self._complain_again_at = current_time() + COMPLAIN_EVERY
+            logger.error("cannot accept connections: %s; trying on", exc)
+        await sleep(ACCEPT_PAUSE)
