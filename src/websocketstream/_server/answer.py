@@ -25,9 +25,8 @@ class Answer:
         self._handshake: ServerHandshake | None = handshake  # until it is over
         self.status: int = SWITCHING_PROTOCOLS  # what is, or will be, answered
         self.begun: bool = False  # something has been written, or is about to be
-        self.is_late: bool = (
-            False  # the handler is being cancelled, for there is no time left for an answer of its own
-        )
+        # The handler is being cancelled: there is no time left for an answer of its own.
+        self.is_late: bool = False
         self.missing = (
             f"{HOW_TO_ACCEPT} or {HOW_TO_REJECT}"  # what to write for an answer to begin, "" once it has
         )
