@@ -12,7 +12,7 @@ import pytest
 from transport_kit import Recorder, some_passes, transport_and_peer
 
 from waiting import until
-from websocketstream._network.transport import LARGE_READ_BYTES
+from websocketstream._network.transport import LARGE_READ_BYTES, READ_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -41,9 +41,11 @@ class Host(Recorder):
         self._target = memoryview(b"")
         self.in_rooms = 0  # bytes that were put there
         self.parts: list[int] = []
+        self.most = 0  # bytes that it was asked for room for
 
     def room(self, most: int) -> memoryview | None:
         assert 0 < most <= MOST
+        self.most = max(self.most, most)
         size = next(self._sizes, None)
         if size is None:
             return None
@@ -81,6 +83,16 @@ async def test_what_arrives_is_the_same_wherever_there_is_room(kind: str, large:
         assert host.data == data
         if kind in {"socket", "TLS"}:
             assert host.in_rooms > MIB
+
+
+async def test_large_reads_are_not_for_tls_whose_copies_would_not_stay_in_a_cache() -> None:
+    async with transport_and_peer("TLS") as (transport, peer):
+        transport.attach(host := Host([MIB] * 500))
+        transport.large_reads = True
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(peer.send, bytes(12 * MIB))
+            await until(lambda: len(host.data) >= 12 * MIB)
+    assert 0 < host.most <= READ_BYTES
 
 
 @kinds

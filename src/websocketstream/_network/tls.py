@@ -375,15 +375,6 @@ class TLSTransport(FedStream):  # and Receiver
     # --- what is below
 
     @property
-    def large_reads(self) -> bool:
-        """See :class:`Transport`."""
-        return self._below.large_reads
-
-    @large_reads.setter
-    def large_reads(self, large: bool) -> None:
-        self._below.large_reads = large
-
-    @property
     def raw_socket(self) -> socket | None:
         """The socket below, or the event loop's stand-in for it; None when there is none, or no connection any more."""
         return getattr(self._below, "raw_socket", None)
