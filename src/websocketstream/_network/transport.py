@@ -15,9 +15,9 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 NOTHING = memoryview(b"")  # an empty part of a message would hold the whole of it
 
-# What one system call may bring. Large messages cost a third less CPU time with the larger reads, but what small ones
-# bring beyond the read buffer shall not be more than the smaller. Nor over TLS: what arrived is copied twice more there, and
-# these copies are in the processor's cache.
+# What one system call may bring. The larger reads are for messages that are read to where they stay: what is copied out of the
+# buffer again, or is decrypted out of it, has to be in the processor's cache, and what small messages bring beyond the read
+# buffer shall not be more than the smaller.
 READ_BYTES = 2**18
 LARGE_READ_BYTES = 2**20
 

@@ -18,7 +18,7 @@ from .writer import Writer
 
 MANY = 8  # messages or so, of one read: they take a good part of the event loop's pass
 BUSY_BYTES = 2**16  # of one read: likewise
-FEW = 4  # messages of one full read: they are large, and larger reads are better
+FEW = 1  # message of one full read: it is large, and is read to where it stays, the more at once the better
 NOT_SINCE = -math.inf  # nothing has arrived that the keepalive does not know of
 
 
