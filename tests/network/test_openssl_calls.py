@@ -137,8 +137,13 @@ def test_what_arrives_is_decrypted_however_it_is_asked_for(
     assert not pair.calls.has_news
 
 
+def damaged(records: bytes) -> bytes:
+    """Return records whose last one is not what it was, whatever it was."""
+    return records[:-1] + bytes([records[-1] ^ 1])
+
+
 NO_TLS = {
-    "damaged": lambda pair: pair.said(b"text")[:-1] + b"?",
+    "damaged": lambda pair: damaged(pair.said(b"text")),
     "unknown": lambda _: bytes([99, 3, 3, 0, 40]) + bytes(40),
     "HTTP": lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n",
     "alert": lambda _: bytes([21, 3, 3, 0, 2, 2, 40]),
@@ -172,19 +177,20 @@ def test_an_error_is_that_of_the_ssl_module(version: ssl.TLSVersion, kind: str, 
     )
 
 
+@pytest.mark.parametrize("by_python", [False, True])
 @pytest.mark.parametrize("ask", ["decrypt", "read"])
 @pytest.mark.parametrize("clean", [True, False])
 def test_an_error_that_somebody_else_has_left_for_the_thread_is_not_taken_for_ours(
-    ask: str, clean: bool
+    ask: str, clean: bool, by_python: bool
 ) -> None:
-    pair = Pair().shake_hands()
+    pair = Pair(by_python=by_python).shake_hands()
     records = pair.said(b"text")
     if clean:
         with suppress(ssl.SSLWantReadError):
             pair.server.unwrap()
         last = pair.said()
     else:
-        last = pair.said(b"text")[:-1] + b"?"
+        last = damaged(pair.said(b"text"))
     for portion, text in ((records[:10], b""), (records[10:], b"text")):
         with suppress(ValueError):
             ssl._ASN1Object("no name of an object")  # type: ignore[attr-defined]
@@ -202,6 +208,30 @@ def test_an_error_that_somebody_else_has_left_for_the_thread_is_not_taken_for_ou
     assert (pair.calls.error is None) is clean
     if not clean:
         assert pair.calls.error.reason == "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+
+
+@pytest.mark.parametrize("library", ["ASN1", "SSL"])
+@pytest.mark.parametrize("by_python", [False, True])
+@pytest.mark.parametrize("ask", ["decrypt", "read"])
+def test_where_there_is_no_text_an_error_of_somebody_elses_is_not_taken_for_ours(
+    ask: str, by_python: bool, library: str
+) -> None:
+    pair = Pair(by_python=by_python).shake_hands()
+    key_update(pair.server)
+    records = pair.said()
+    with suppress(ValueError, AssertionError):
+        if library == "SSL":
+            ask_for_renegotiation(pair.server)  # which TLS 1.3 does not know
+        ssl._ASN1Object("no name of an object")  # type: ignore[attr-defined]
+    if ask == "decrypt":
+        assert pair.calls.decrypt(records) == b""
+    else:
+        pair.calls.give(records)
+        assert pair.calls.read(memoryview(bytearray(100))) == 0
+    assert pair.calls.error is None
+    assert not pair.calls.ended
+    assert pair.understood(pair.calls.take()) == b""
+    assert pair.calls.decrypt(pair.said(b"text")) == b"text"
 
 
 @pytest.mark.parametrize("ask", ["decrypt", "read"])

@@ -8,7 +8,7 @@ import socket
 import ssl
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -28,14 +28,19 @@ MANY = bytes(2**24)  # more than the system's buffers take
 
 
 class Peer:
-    """A server whose every read and write is the test's."""
+    """An end, a server for the most part, whose every read and write is the test's."""
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, session: ssl.SSLSession | None = None
+    ) -> None:
         self._socket = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        server_side = context.protocol is ssl.PROTOCOL_TLS_SERVER
+        name = None if server_side else "localhost"
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, name, session)
         self._unsent = b""
         self.received = bytearray()
+        self.is_alone = False  # the other end has ended its direction
 
     def shake_hands(self) -> bool:
         self.read()
@@ -88,9 +93,18 @@ class Peer:
             except BlockingIOError:
                 return
             if not data:
+                self.is_alone = True
                 return
             self._incoming.write(data)
             self._decrypt()
+
+    def was_told_goodbye(self) -> bool:
+        """Tell whether the other end has said that nothing follows."""
+        self.read()
+        try:
+            return not self.tls.read(1)
+        except ssl.SSLWantReadError:
+            return False
 
     def _decrypt(self) -> None:
         try:
@@ -108,8 +122,9 @@ class Peer:
 @asynccontextmanager
 async def client_and_peer(
     version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
 ) -> AsyncIterator[tuple[TLSTransport, Peer]]:
-    client, server = tls_contexts(version)
+    client, server = contexts or tls_contexts(version)
     ours, theirs = stream_sockets()
     theirs.setblocking(False)
     theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -306,6 +321,41 @@ async def test_what_comes_behind_the_end_of_tls_is_neither_kept_nor_read() -> No
         tls.resume()
         await some_passes()
         assert (receiver.data, receiver.calls) == (b"last words", ["data_received", "eof_received"])
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_an_error_that_a_callback_leaves_in_openssls_queue_does_not_end_the_handshake(
+    version: ssl.TLSVersion, resumes: bool
+) -> None:
+    def callback(*_: object) -> None:
+        with contextlib.suppress(ValueError):
+            ssl._ASN1Object("no name of an object")  # type: ignore[attr-defined]
+
+    client, server = new_tls_contexts(version)
+    server.sni_callback = callback
+    session = None
+    for _ in range(2 if resumes else 1):
+        ours, theirs = stream_sockets()
+        theirs.setblocking(False)
+        peer = Peer(theirs, client, session)
+
+        async def shake_hands(peer: Peer = peer) -> None:
+            while not peer.shake_hands():
+                await some_passes(1)
+
+        with theirs:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(shake_hands)
+                tls = await wrap_tls(await wrap_socket(ours), server, server_side=True)
+            tls.write(b"text")
+            while not peer.received:
+                await some_passes(1)
+                peer.go_on()
+            assert peer.tls.session_reused is (session is not None)
+            session = peer.tls.session
+            tls.release()
+            await tls.wait_released()
 
 
 @pytest.mark.parametrize("attached_late", [True, False])

@@ -139,7 +139,8 @@ class TLSTransport(FedStream):  # and Receiver
         except ssl.SSLWantReadError:
             pass
         except Exception as exc:  # noqa: BLE001  (it may be an object of the application's own class)
-            error = exc.with_traceback(None)
+            if not self._has_to_read(exc):
+                error = exc.with_traceback(None)
         else:
             self._shaking = False
             self._records.may_read = self._records.may_write = True
@@ -150,6 +151,18 @@ class TLSTransport(FedStream):  # and Receiver
         if error is not None:
             self._fail(error)
         return not self._shaking
+
+    def _has_to_read(self, error: Exception) -> bool:
+        """Tell whether the handshake goes on: a callback of the application's has left an error in OpenSSL's queue."""
+        if getattr(error, "library", None) is None:  # it comes from nowhere near OpenSSL
+            return False
+        try:
+            getattr(self._tls, "_sslobj", self._tls).do_handshake()
+        except ssl.SSLWantReadError:  # for nothing has failed
+            return True
+        except Exception:  # noqa: BLE001, S110  (the first one says what)
+            pass
+        return False
 
     async def _wait_until_alert_has_left(self) -> None:
         if self._below.congested:

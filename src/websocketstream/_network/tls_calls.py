@@ -146,10 +146,22 @@ class TLSCalls:
 
     def _take_note(self, error: ssl.SSLError) -> None:
         self._is_fed = False
-        if not isinstance(error, ssl.SSLWantReadError):
-            self.ended = True
-            if not isinstance(error, ssl.SSLZeroReturnError):
-                self.error = error.with_traceback(None)
+        if isinstance(error, ssl.SSLWantReadError):
+            return
+        # Others leave errors for this thread, too: OpenSSL's second word is about us alone.
+        says_end = isinstance(error, ssl.SSLZeroReturnError)
+        if not says_end:
+            try:
+                says_end = not self._read(1)
+            except ssl.SSLWantReadError:
+                return
+            except ssl.SSLError as exc:
+                says_end = isinstance(exc, ssl.SSLZeroReturnError)
+            if getattr(error, "library", "SSL") == "SSL":  # behind an alert it is the same
+                says_end = False
+        self.ended = True
+        if not says_end:
+            self.error = error.with_traceback(None)
 
     def _may_read(self) -> bool:
         """Give OpenSSL more if it has nothing; tell whether it may have plain text then."""
