@@ -323,6 +323,55 @@ async def test_what_comes_behind_the_end_of_tls_is_neither_kept_nor_read() -> No
         assert (receiver.data, receiver.calls) == (b"last words", ["data_received", "eof_received"])
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("ends_in_record", [0, 1, 300, 2**14])
+async def test_what_comes_behind_a_message_with_which_we_end_our_direction_is_handed_on(
+    ends_in_record: int, version: ssl.TLSVersion
+) -> None:
+    class WithRoom(Recorder):
+        into = bytearray(2**15 + ends_in_record)
+
+        def room(self, most: int) -> memoryview:
+            return memoryview(self.into)[:most]
+
+        def room_filled(self, size: int, data: Any) -> None:
+            self.data += self.into[:size]
+            self.data += data
+            self._note("room_filled")
+
+    async with client_and_peer(version) as (tls, peer):
+        receiver = WithRoom(room_filled=tls.end_sending)
+        tls.attach(receiver)
+        peer.write(b"first")  # and what is left of the handshake
+        await receiver.has(b"first")
+        text = b"first" + bytes(range(256)) * 2**9
+        tls.data_received(peer.encrypted(text[5:]))
+        assert receiver.data == text
+        assert "room_filled" in receiver
+        peer.write(b"more")
+        await receiver.has(text + b"more")
+        assert "failed" not in receiver
+        await until(peer.was_told_goodbye)
+
+
+async def test_our_direction_ends_whatever_an_ssl_object_of_the_applications_own_says() -> None:
+    class Own(ssl.SSLObject):
+        def unwrap(self) -> None:  # type: ignore[override]
+            raise LookupError("no such key")
+
+    client, server = new_tls_contexts()
+    client.sslobject_class = Own
+    async with client_and_peer(contexts=(client, server)) as (tls, peer):
+        tls.attach(Recorder())
+        tls.end_sending()
+
+        def is_alone() -> bool:
+            peer.read()
+            return peer.is_alone
+
+        await until(is_alone)
+
+
 @pytest.mark.parametrize("resumes", [True, False])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_an_error_that_a_callback_leaves_in_openssls_queue_does_not_end_the_handshake(

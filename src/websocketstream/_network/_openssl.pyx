@@ -98,6 +98,10 @@ cdef class OpenSSLCalls:
     def left(self):
         return self._tls.size
 
+    @property
+    def may_hold_text(self):
+        return not self.ended and (self._tls.size > 0 or self._inner.pending() > 0)
+
     # --- reading
 
     def feed(self, data):

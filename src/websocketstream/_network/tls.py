@@ -104,6 +104,7 @@ class TLSTransport(FedStream):  # and Receiver
         self._shaken = Signal(loop)  # or it never will be
         self._beginning = b""  # of what the peer has said
         self._broken: ssl.SSLError | None = None  # why the peer's direction has ended
+        self._end_due = False  # behind what is being read
         self._end_said = False  # nothing of ours follows
         self._patience: Handle | None = None  # with a peer to which nothing can be sent
 
@@ -215,6 +216,9 @@ class TLSTransport(FedStream):  # and Receiver
         """See :class:`Owner`."""
         records, calls = self._records, self._calls
         self._ended, self._broken = calls.ended, calls.error
+        if self._end_due:
+            self._end_due = records.is_waiting = False
+            self._end_direction()
         if calls.pending or self._unsent:
             self._flush()
         if records.filled:
@@ -319,10 +323,15 @@ class TLSTransport(FedStream):  # and Receiver
 
     def _say_goodbye(self) -> None:
         """Say that we send nothing more (RFC 8446 section 6.1)."""
-        with suppress(ssl.SSLError):  # that the peer has not said so, too
+        # That the peer has not said so, too, or what an object of the application's own says.
+        with suppress(Exception):
             self._tls.unwrap()
 
     def _end_direction(self) -> None:
+        if self._calls.may_hold_text:
+            # OpenSSL's goodbye reads, too, and text would be an error to it: who reads hands that on first.
+            self._end_due = self._records.is_waiting = True
+            return
         self._say_goodbye()
         has_left = True  # or cannot leave, as whoever reads will learn
         with suppress(*TRANSPORT_ERRORS):

@@ -76,6 +76,11 @@ class TLSCalls:
         """How many bytes are left of what has arrived."""
         return len(self._data) - self._start
 
+    @property
+    def may_hold_text(self) -> bool:
+        """Whether something that has arrived was not read yet, but perhaps a part of a record."""
+        return not self.ended and (self._is_fed or self._start < len(self._data))
+
     # --- reading
 
     def feed(self, data: Buffer) -> None:
