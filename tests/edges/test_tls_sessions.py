@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -74,6 +76,23 @@ async def test_what_one_name_was_given_is_not_for_another(server_ssl: ssl.SSLCon
         assert not await visit(listener.url)
         assert not await visit(listener.url, server_hostname="localhost")
         assert await visit(listener.url)
+
+
+def test_threads_that_open_their_first_connections_together_get_one_context(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A session is of no use to another context than the one that it was given to: ssl says ValueError.
+    together, make = threading.Barrier(2, timeout=10), ssl.create_default_context
+
+    def make_together() -> ssl.SSLContext:
+        together.wait()
+        return make()
+
+    monkeypatch.setattr(tls_client, "_default", [])
+    monkeypatch.setattr(ssl, "create_default_context", make_together)
+    with ThreadPoolExecutor(2) as threads:
+        one, other = (threads.submit(tls_client.default_ssl_context) for _ in range(2))
+    assert one.result() is other.result() is tls_client.default_ssl_context()
 
 
 class Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Callable, Hashable
-from functools import cache, partial
+from functools import partial
 
 from anyio.abc import AnyByteStream
 from anyio.streams.tls import TLSAttribute
@@ -17,15 +17,18 @@ from .task_transport import release
 from .tls import NotTLS, TLSTransport, wrap_tls
 from .tls_sessions import TLSSessions
 
+_default: list[ssl.SSLContext] = []  # the first one counts
 _sessions = TLSSessions()  # of the default context
 
 
-@cache
 def default_ssl_context() -> ssl.SSLContext:
     """Return the context for ``wss://``: the system's authorities, host names checked, HTTP/1.1 by ALPN."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    if not _default:
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        # Another thread may have been faster. All get the same one, for no session is of use to another context.
+        _default.append(context)
+    return _default[0]
 
 
 async def start_tls(
