@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
@@ -83,7 +83,11 @@ def _opener(url: str | Callable[[], Block], options: dict[str, Any]) -> Callable
         raise TypeError(
             "a stream is good for one connection: give a function that opens one instead of a URL"
         )
-    open_it = partial(open_websocket_stream, url, **options)
+    # What can be iterated over only once would be empty at the second attempt.
+    kept = {
+        name: list(option) if isinstance(option, Iterator) else option for name, option in options.items()
+    }
+    open_it = partial(open_websocket_stream, url, **kept)
     open_it()  # so that the arguments are checked
     return open_it
 

@@ -688,6 +688,26 @@ async def test_it_works_over_tls(server_ssl: ssl.SSLContext, client_ssl: ssl.SSL
     assert seen == ["1", "2", "3"]
 
 
+async def test_options_that_can_be_iterated_over_only_once_are_good_for_every_attempt() -> None:
+    seen = []
+
+    async def handler(request: WebSocketRequest) -> None:
+        seen.append((request.headers.get("authorization"), request.headers.get("sec-websocket-protocol")))
+        async with request.accept(protocol="chat") as conn:
+            await conn.aclose(1012)
+
+    async with serving(handler, protocols=["chat"]) as listener:
+        headers = (field for field in [("Authorization", "Bearer SECRET")])
+        protocols: Any = iter(["chat"])
+        async with reconnecting(
+            listener.url, headers=headers, protocols=protocols, backoff=AT_ONCE, max_attempts=3
+        ) as connections:
+            with pytest.raises(ConnectionClosed):
+                async for conn in connections:
+                    await conn.closed
+    assert seen == [("Bearer SECRET", "chat")] * 3
+
+
 async def test_a_server_that_restarts_is_found_again() -> None:
     feed, seen, port = Feed([]), [], 0
     backoff = Backoff(initial=0.01, maximum=0.01)
