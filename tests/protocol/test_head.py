@@ -152,6 +152,11 @@ def test_limits_are_inclusive():
         read(head, HandshakeLimits(head_size=97, line_size=40, header_count=4))
 
 
+def test_a_limit_may_be_larger_than_any_memory():
+    data = b"GET / HTTP/1.1\r\n\r\n"
+    assert read(data, HandshakeLimits(head_size=2**64, line_size=2**64, header_count=2**64)) == data
+
+
 def test_a_huge_head_in_one_piece_is_refused_without_being_read():
     """A9 and W12: 4 MiB, 800,000 fields."""
     started = time.process_time()

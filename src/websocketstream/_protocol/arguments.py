@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
@@ -31,7 +31,7 @@ def check_seconds(name: str, value: object, *, zero: bool = True) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    if not 0 <= value <= sys.float_info.max or (value == 0 and not zero):
         raise ValueError(
             f"{name} must be a finite number of seconds, {'0 or more' if zero else 'above 0'}, not {value}"
         )

@@ -6,6 +6,7 @@ Checked so strictly, there is nothing left to parse but the colon, and that take
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 
 from .http import HandshakeLimits, excerpt
@@ -75,7 +76,7 @@ class HeadReader:
 
     def _whole_head(self) -> bytes | None:
         """Return a head that came in one piece and is as it should be; any other is for the line reader to judge."""
-        match = _HEAD.match(self._buffer, 0, self._limits.head_size)
+        match = _HEAD.match(self._buffer, 0, min(self._limits.head_size, sys.maxsize))
         if match is None:
             return None
         head, start_line, fields = match.group(0, 1, 2)
