@@ -94,6 +94,15 @@ async def test_a_refused_certificate_stays_refused(server_ssl: ssl.SSLContext) -
     assert not is_transient(error)
 
 
+async def test_a_refused_certificate_of_a_proxy_stays_refused(server_ssl: ssl.SSLContext) -> None:
+    async with serving(ssl_context=server_ssl) as listener:
+        proxy = f"https://127.0.0.1:{listener.port}"
+        error = await failure("ws://example.invalid/", proxy=proxy)
+    assert "certificate not accepted" in str(error)
+    assert not is_transient(error)
+    assert is_transient(await failure("ws://example.invalid/", proxy=proxy))  # it is not there any more
+
+
 async def test_a_port_without_tls_stays_without(client_ssl: ssl.SSLContext) -> None:
     async with serving() as listener:
         error = await failure(listener.url.replace("ws:", "wss:"), ssl_context=client_ssl)

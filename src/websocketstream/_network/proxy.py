@@ -103,7 +103,7 @@ async def connect_through(
         except ConnectFailed as exc:
             error = ConnectFailed(f"{what}: {exc}")
             error.errno = exc.errno
-            raise error from exc
+            raise error from exc.__cause__  # as without a proxy: what failed says whether that may pass
     try:
         await (_socks if proxy.scheme in _SOCKS else _http)(stream, proxy, host, port)
     except ProxyRefused as exc:
