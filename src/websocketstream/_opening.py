@@ -226,4 +226,7 @@ class Opening:
 
 
 def _is_tls(stream: AnyByteStream) -> bool:
-    return stream.extra(TLSAttribute.ssl_object, None) is not None
+    try:
+        return stream.extra(TLSAttribute.ssl_object, None) is not None
+    except Exception:  # noqa: BLE001  (one that is closed may fail to answer in any way; anyio's on uvloop: AttributeError)
+        return False

@@ -8,9 +8,17 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.streams.tls import TLSAttribute
 
 from edges.serving import serving
-from websocketstream import ConnectFailed, HandshakeTimeout, open_websocket_stream
+from websocketstream import (
+    ConnectFailed,
+    HandshakeTimeout,
+    WebSocketRequest,
+    as_byte_stream,
+    open_websocket_stream,
+    relay,
+)
 from websocketstream.testing import memory_byte_stream_pair
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +71,32 @@ async def test_a_tls_stream_that_is_given_is_used_as_it_is(
         async with open_websocket_stream(listener.url, stream=stream) as conn:
             await conn.send("hello")
             assert await conn.receive() == "hello"
+
+
+async def test_tls_with_the_server_is_another_one_than_that_of_a_tunnel(
+    server_ssl: ssl.SSLContext, client_ssl: ssl.SSLContext
+) -> None:
+    async def tunnel(request: WebSocketRequest) -> None:
+        async with request.accept() as conn, await anyio.connect_tcp("127.0.0.1", server.port) as tcp:
+            await relay(conn, tcp)
+
+    async with serving(ssl_context=server_ssl) as server, serving(tunnel, ssl_context=server_ssl) as entrance:
+        async with open_websocket_stream(entrance.url, ssl_context=client_ssl) as outer:
+            stream = as_byte_stream(outer)
+            async with open_websocket_stream(server.url, stream=stream, ssl_context=client_ssl) as conn:
+                assert conn.extra(TLSAttribute.ssl_object) is not outer.extra(TLSAttribute.ssl_object)
+                await conn.send("hello")
+                assert await conn.receive() == "hello"
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_a_stream_that_was_closed_before_it_is_given_is_a_failed_connection(scheme: str) -> None:
+    async with serving() as listener:
+        stream = await anyio.connect_tcp("127.0.0.1", listener.port)
+        await stream.aclose()
+        with pytest.raises(ConnectFailed):
+            async with open_websocket_stream(f"{scheme}://localhost/", stream=stream):
+                pass
 
 
 async def test_a_block_can_be_prepared_before_it_is_entered() -> None:

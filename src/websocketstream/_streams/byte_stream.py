@@ -18,6 +18,7 @@ from anyio import (
 )
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
+from anyio.streams.tls import TLSAttribute
 
 from .._protocol.close import OK_CODES, CloseCode
 from .errors import ConnectionBroken, ConnectionClosed
@@ -29,6 +30,8 @@ MESSAGE_BYTES = 2**16
 RELAYED_BYTES = 2**16  # what one receive of a relay takes
 # How long (seconds) a stream may be silent that could not be told that nothing more comes.
 SILENT_SECONDS = 10.0
+
+_OF_TLS = frozenset(value for name, value in vars(TLSAttribute).items() if not name.startswith("_"))
 
 HalfClose: TypeAlias = Literal["close", "empty"]
 
@@ -146,8 +149,13 @@ class WebSocketByteStream(ByteStream):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """The typed attributes of the transport."""
-        return self._conn.extra_attributes
+        """The typed attributes of the transport, without those of TLS.
+
+        That is between the ends of the connection, and the bytes may be for somebody behind one of them. Those of the connection
+        itself have it.
+        """
+        attributes = self._conn.extra_attributes
+        return {name: value for name, value in attributes.items() if name not in _OF_TLS}
 
 
 def as_byte_stream(conn: WebSocketStream, *, eof: HalfClose = "close") -> WebSocketByteStream:
