@@ -23,7 +23,8 @@ def is_transient(error: Exception) -> bool:
     It is true of
 
     - names that are not resolved, connections that are refused or lost, timeouts, a server that hangs up without an answer;
-    - refusals with 408, 425, 429 and from 500 on, but for 501 and 505, by the server or by an HTTP proxy;
+    - refusals with 408, 425, 429 and from 500 on, but for 501 and 505, by the server or by an HTTP proxy, and a SOCKS proxy that
+      does not reach the server;
     - connections that broke, and those that the peer closed with 1001, 1011, 1012, 1013 or 1014.
 
     It is not true of certificates and other failures of TLS, of other refusals and answers, of other close codes, of a peer on
@@ -45,7 +46,7 @@ def is_transient(error: Exception) -> bool:
 
 def _is_transient_cause(cause: BaseException) -> bool:
     if isinstance(cause, ProxyRefused):
-        return cause.status is None or is_transient_status(cause.status)
+        return not cause.lasting if cause.status is None else is_transient_status(cause.status)
     return not isinstance(cause, ssl.SSLError) or isinstance(cause, _INTERRUPTIONS)
 
 

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from edges.failing import failure
+from edges.proxying import proxying
 from edges.serving import serving
 from websocketstream import (
     CloseInfo,
@@ -139,6 +140,30 @@ async def test_an_http_proxy_goes_by_its_status(status: int, transient: bool) ->
             error = await failure("ws://example.invalid/", proxy=proxy)
             tasks.cancel_scope.cancel()
     assert is_transient(error) is transient
+
+
+LOGGED_IN = b"\5\2\1\0"
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "transient"),
+    [
+        ("socks5", LOGGED_IN + b"\5\1\0", True),  # general failure
+        ("socks5", LOGGED_IN + b"\5\5\0", True),  # connection refused
+        ("socks5", LOGGED_IN + b"\5\2\0", False),  # not allowed
+        ("socks5", b"\5\2\1\1", False),  # wrong password
+        ("socks5", b"\5\xff", False),  # another way to log in
+        ("socks5", b"", True),  # hangs up
+        ("socks4", b"\0\x5b" + bytes(6), True),  # rejected or failed
+        ("socks4", b"\0\x5d" + bytes(6), False),  # another user
+        ("http", b"SSH-2.0-OpenSSH_9.9\r\n\r\n", False),
+        ("http", b"HTTP/1.1 2", True),  # hangs up
+    ],
+)
+async def test_a_proxy_goes_by_what_it_says(kind: str, answer: bytes, transient: bool) -> None:
+    async with proxying(kind, answer) as proxy:
+        error = await failure("ws://203.0.113.1/", proxy=proxy.url)
+    assert is_transient(error) is transient, error
 
 
 @pytest.mark.parametrize(("code", "transient"), [(1001, True), (1012, True), (1008, False), (4000, False)])

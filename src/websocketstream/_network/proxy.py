@@ -29,6 +29,9 @@ _SOCKS = {
     "socks5": ("SOCKS5", False),
     "socks5h": ("SOCKS5", True),
 }
+# What a SOCKS proxy answers that may pass: of version 5 a failure of its own, and four that speak of the way to the server
+# (RFC 1928 section 6); of version 4 that it has failed, for whatever reason.
+_PASSING = (0x01, 0x03, 0x04, 0x05, 0x06, 0x5B, 0x5C)
 
 
 def check_proxy(proxy: str | bool | None, stream: AnyByteStream | None) -> Proxies:
@@ -151,7 +154,9 @@ async def _socks(stream: ByteStream, proxy: ProxyURL, host: str, port: int) -> N
         hint = ""
         if proxy.username is None and "authentication" in str(exc):
             hint = f"; user name and password stand in its URL, {proxy.scheme}://name:password@host:port"
-        raise ProxyRefused(f"it answered {quoted(str(exc))}{hint}") from exc
+        raise ProxyRefused(
+            f"it answered {quoted(str(exc))}{hint}", lasting=exc.error_code not in _PASSING
+        ) from exc
 
 
 class _Connected:

@@ -13,11 +13,15 @@ MAX_INTERIM_ANSWERS = 8  # as of a server: any number may come, a thousand are a
 
 
 class ProxyRefused(Exception):
-    """There is no tunnel; the message says what the proxy said, safe to print, ``status`` is HTTP's if it said one."""
+    """There is no tunnel; the message says what the proxy said, safe to print.
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    ``status`` is HTTP's if it said one. Else ``lasting`` tells whether it would say the same the next time.
+    """
+
+    def __init__(self, message: str, status: int | None = None, *, lasting: bool = True) -> None:
         super().__init__(message)
         self.status = status
+        self.lasting = lasting
 
 
 class ConnectHandshake:
@@ -82,4 +86,4 @@ class ConnectHandshake:
     def receive_eof(self) -> ProxyRefused:
         """Return the error for a connection that was closed before the answer was complete."""
         said = f' after "{excerpt(self._beginning)}"' if self._beginning else ""
-        return ProxyRefused(f"it closed the connection{said}")
+        return ProxyRefused(f"it closed the connection{said}", lasting=False)
