@@ -328,6 +328,7 @@ async def test_a_proxy_that_does_not_answer_is_named(kind: str) -> None:
         ("socks5", b"\5\xff", 'it answered "'),
         ("socks5", b"HTTP/1.1 400 Bad\r\n\r\n", 'it answered "Unexpected SOCKS version number'),
         ("socks5", b"\5\2\1\1", 'it answered "Username and password authentication failure"'),
+        ("socks5", b"\5\2\1\0\5\0\0\3\2\xff\xfe\0\0", "it answered with a name that is not UTF-8"),
     ],
 )
 async def test_what_a_proxy_says_is_shown_escaped(kind: str, answer: bytes, words: str) -> None:

@@ -157,6 +157,8 @@ async def _socks(stream: ByteStream, proxy: ProxyURL, host: str, port: int) -> N
         raise ProxyRefused(
             f"it answered {quoted(str(exc))}{hint}", lasting=exc.error_code not in _PASSING
         ) from exc
+    except UnicodeError as exc:  # python-socks decodes the name that the proxy says it connects from
+        raise ProxyRefused("it answered with a name that is not UTF-8") from exc
 
 
 class _Connected:
