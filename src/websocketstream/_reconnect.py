@@ -61,7 +61,7 @@ def reconnecting(
     if not isinstance(backoff, Backoff):
         raise TypeError(f"backoff must be a Backoff, not {type(backoff).__name__}: write Backoff(initial=5)")
     check_limits_of_row(max_attempts, give_up_after)
-    for name, function in (("retry", retry), ("on_attempt", on_attempt)):
+    for name, function in (("retry", retry), ("on_attempt", on_attempt), ("url", url)):
         if inspect.iscoroutinefunction(function):
             raise TypeError(f"{name} must be a plain function, not an async one: nothing would await it")
     open_block = _opener(url, options)

@@ -661,6 +661,9 @@ def test_hooks_are_plain_functions() -> None:
     for name in ("retry", "on_attempt"):
         with pytest.raises(TypeError, match=name):
             reconnecting("ws://x", **{name: hook})
+    opener: Any = hook
+    with pytest.raises(TypeError, match="url must be a plain function, not an async one"):
+        reconnecting(opener)
 
 
 async def test_a_block_is_entered_once_and_left_behind_that() -> None:
