@@ -84,7 +84,7 @@ def _opener(url: str | Callable[[], Block], options: dict[str, Any]) -> Callable
             "a stream is good for one connection: give a function that opens one instead of a URL"
         )
     # What can be iterated over only once would be empty at the second attempt.
-    kept = {
+    kept: dict[str, Any] = {
         name: list(option) if isinstance(option, Iterator) else option for name, option in options.items()
     }
     open_it = partial(open_websocket_stream, url, **kept)
